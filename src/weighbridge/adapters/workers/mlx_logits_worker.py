@@ -1,0 +1,123 @@
+"""Computes logits with MLX: of the base model, and of the base with the LoRA as mlx-lm wrote it.
+
+Request: ``base`` and ``source`` (directories), ``scale``, ``tokens`` (rows of ids), ``output``
+(a directory for base.npy and lora.npy, float32 of shape rows x columns x vocabulary), ``answer``.
+
+The LoRA is attached by mlx-lm's own ``load_adapters``, which is what training and generation
+use. Only where the source's config cannot be read by today's mlx-lm, or means another scale by
+now than when it was written, is the config stated anew; the answer says so.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+WEIGHTS = "adapters.safetensors"
+CONFIG = "adapter_config.json"
+
+
+def compute(request: dict[str, Any]) -> dict[str, Any]:
+    """Write both arrays and return the answer. Raises what mlx-lm raises."""
+    # Imported by name, so that type checking needs no vendor; Any is confined to these files.
+    mx = import_module("mlx.core")
+    # One arithmetic on every machine: the tolerances were measured on the CPU.
+    mx.set_default_device(mx.cpu)
+    started = time.monotonic()
+    base, source = Path(request["base"]), Path(request["source"])
+    output, tokens = Path(request["output"]), mx.array(request["tokens"])
+    model = load_base(base)
+    save_logits(model, tokens, output / "base.npy")
+    model, stated_anew = attach(model, base, source, request["scale"])
+    save_logits(model, tokens, output / "lora.npy")
+    return {
+        "largest_lora_b": largest_lora_b(model),
+        "stated_anew": stated_anew,
+        "seconds": time.monotonic() - started,
+        "versions": {
+            "mlx": str(mx.__version__),
+            "mlx_lm": str(import_module("mlx_lm").__version__),
+        },
+    }
+
+
+def load_base(base: Path) -> Any:
+    """The base model; its weights are read when they are first used."""
+    return import_module("mlx_lm.utils").load_model(base, lazy=True)[0]
+
+
+def save_logits(model: Any, tokens: Any, path: Path) -> None:
+    """Cast the model to float32, run it without dropout, and save its logits."""
+    mx, numpy = import_module("mlx.core"), import_module("numpy")
+    model.set_dtype(mx.float32)
+    mx.eval(model.parameters())
+    # load_adapters adds layers in training mode, where dropout would draw random numbers.
+    model.eval()
+    numpy.save(path, numpy.array(model(tokens).astype(mx.float32)))
+
+
+def attach(model: Any, base: Path, source: Path, scale: float) -> tuple[Any, bool]:
+    """The model with the LoRA in ``source``, and whether its config had to be stated anew."""
+    load_adapters = import_module("mlx_lm.tuner.utils").load_adapters
+    actual = facts(source / WEIGHTS, scale)
+    if means_the_same(json.loads((source / CONFIG).read_text(encoding="utf-8")), actual):
+        try:
+            return load_adapters(model, str(source)), False
+        except (AttributeError, KeyError, ValueError):
+            # An older mlx-lm's layers, keys or rank. The model may have some LoRA layers by now.
+            model = load_base(base)
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / CONFIG).write_text(json.dumps(actual), encoding="utf-8")
+        (Path(scratch) / WEIGHTS).symlink_to((source / WEIGHTS).resolve())
+        return load_adapters(model, scratch), True
+
+
+def facts(weights: Path, scale: float) -> dict[str, Any]:
+    """The config that the tensors themselves state, in the form of today's mlx-lm."""
+    tensors = import_module("mlx.core").load(str(weights))
+    # The last axis of lora_b is the rank for stacked experts, the first one for a matrix.
+    ranks = {t.shape[0 if t.ndim == 2 else -1] for k, t in tensors.items() if k.endswith("lora_b")}
+    return {
+        "fine_tune_type": "dora" if any(key.endswith(".m") for key in tensors) else "lora",
+        "num_layers": -1,
+        "lora_parameters": {
+            "rank": max(ranks),
+            "scale": scale,
+            "dropout": 0.0,
+            "keys": sorted({key.rpartition(".")[0] for key in tensors}),
+        },
+    }
+
+
+def means_the_same(written: dict[str, Any], actual: dict[str, Any]) -> bool:
+    """True if today's mlx-lm, should it accept the config, computes what training did.
+
+    What it would misread without an error: an effective scale that once was scale * alpha / rank,
+    and DoRA in the config of what was trained as plain LoRA.
+    """
+    scale = (written.get("lora_parameters") or {}).get("scale")
+    kind = written.get("fine_tune_type", "lora")
+    return bool(scale == actual["lora_parameters"]["scale"] and kind == actual["fine_tune_type"])
+
+
+def largest_lora_b(model: Any) -> float:
+    """The largest magnitude in any lora_b; 0.0 if the LoRA was never trained."""
+    mx = import_module("mlx.core")
+    leaves = import_module("mlx.utils").tree_flatten(model.parameters())
+    found = [mx.abs(value).max().item() for key, value in leaves if key.endswith("lora_b")]
+    return float(max(found, default=0.0))
+
+
+def main() -> None:
+    """Answer the request on standard input."""
+    request = json.load(sys.stdin)
+    Path(request["answer"]).write_text(json.dumps(compute(request)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
