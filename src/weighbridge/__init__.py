@@ -1,0 +1,47 @@
+"""Weighbridge: the release gate for models fine-tuned with Apple MLX.
+
+The public names are loaded when first used, so that ``import weighbridge`` stays light.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weighbridge.entrypoints.api import (
+        convert as convert,
+        convert_mlx_to_peft as convert_mlx_to_peft,
+        detect_model_type as detect_model_type,
+        inspect as inspect,
+        publish as publish,
+        validate as validate,
+        validate_model_artifacts as validate_model_artifacts,
+        verify as verify,
+    )
+
+__all__ = [
+    "convert",
+    "convert_mlx_to_peft",
+    "detect_model_type",
+    "inspect",
+    "publish",
+    "validate",
+    "validate_model_artifacts",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("weighbridge")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from weighbridge.entrypoints import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

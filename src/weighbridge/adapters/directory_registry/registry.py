@@ -1,0 +1,167 @@
+"""The directory registry: a content-addressed, locked, atomic publication into a local cache.
+
+Decides what a revision is (the sha1 over the sorted lines of path, size and blob name, so equal
+content has an equal revision) and what a push may assume of the head.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import define, field
+
+from weighbridge.adapters.directory_registry.hashing import (
+    Hashes,
+    naming_algorithm,
+    read_through,
+)
+from weighbridge.adapters.directory_registry.layout import ModelDirectory
+from weighbridge.adapters.directory_registry.storage import sync_directory, typed_errors
+from weighbridge.application.ports import Blob, Progress
+from weighbridge.domain.artifact import ArtifactPath, Digest, ManifestEntry
+from weighbridge.domain.errors import DestinationMissing, RevisionConflict, UsageError
+from weighbridge.domain.publication import (
+    Destination,
+    LocalRegistry,
+    PublicationPlan,
+    Receipt,
+    RemoteHead,
+    read_back_differences,
+)
+
+
+class DirectoryRegistry:
+    """A Registry for ``LocalRegistry`` destinations."""
+
+    def head(self, destination: Destination) -> RemoteHead | None:
+        """What the ref points to; digests are taken from the names of the blobs."""
+        model = ModelDirectory(_local(destination))
+        with typed_errors(model.path, "reading the registry"):
+            revision = model.current()
+            if revision is None:
+                return None
+            return RemoteHead(revision, model.manifest(revision, rehash=False))
+
+    def manifest(self, destination: Destination, revision: str) -> RemoteHead:
+        """The revision with every file hashed anew, so that damaged blobs show."""
+        model = ModelDirectory(_local(destination))
+        with typed_errors(model.path, "reading the registry"):
+            if not model.snapshot(revision).is_dir():
+                reason = f"no revision {revision}"
+                raise DestinationMissing(destination=str(destination), reason=reason)
+            return RemoteHead(revision, model.manifest(revision, rehash=True))
+
+    def push(
+        self,
+        plan: PublicationPlan,
+        blobs: Mapping[ArtifactPath, Blob],
+        *,
+        message: str,
+        progress: Progress,
+    ) -> Receipt:
+        """Publish under the lock. The layout has no place for ``message``."""
+        model = ModelDirectory(_local(plan.destination))
+        with typed_errors(model.path, "publishing"), model.lock():
+            model.prepare()
+            head = model.current()
+            if head != plan.parent:
+                return _already_there(model, plan, head)
+            if plan.is_noop and head is not None:
+                return Receipt(plan.destination, head, False, str(model.snapshot(head)))
+            with model.workshop() as work:
+                return _Push(model, plan, blobs, progress, work).run()
+
+
+def _local(destination: Destination) -> LocalRegistry:
+    if not isinstance(destination, LocalRegistry):
+        raise UsageError(problem=f"{destination} is not a directory registry")
+    return destination
+
+
+def _already_there(model: ModelDirectory, plan: PublicationPlan, head: str | None) -> Receipt:
+    """The receipt of a push that somebody made before us, byte by byte; else a conflict."""
+    if head is None or read_back_differences(plan.manifest, model.manifest(head, rehash=True)):
+        raise RevisionConflict(destination=str(plan.destination), expected=plan.parent, actual=head)
+    return Receipt(plan.destination, head, False, str(model.snapshot(head)))
+
+
+@define
+class _Push:
+    """One push on its way, holding the lock."""
+
+    _model: ModelDirectory
+    _plan: PublicationPlan
+    _blobs: Mapping[ArtifactPath, Blob]
+    _progress: Progress
+    _work: Path
+    _done: int = field(default=0, init=False)
+
+    def run(self) -> Receipt:
+        """Store what is new, then show it."""
+        self._progress("upload", 0, self._plan.upload_bytes)
+        names = {e.path: self._stored(e) for e in self._plan.manifest.entries}
+        revision = _revision(self._plan.manifest.entries, names)
+        self._adopt()
+        self._model.publish(self._work, revision, names)
+        created = revision != self._plan.parent
+        where = str(self._model.snapshot(revision))
+        return Receipt(self._plan.destination, revision, created, where)
+
+    def _stored(self, entry: ManifestEntry) -> str:
+        """The name of the blob with the content of ``entry``, which is now in a blob."""
+        algorithm = naming_algorithm(entry.path.text, entry.size)
+        blob = self._blobs.get(entry.path)
+        if blob is None:
+            name = self._kept(entry)
+            if name is not None and name.algorithm == algorithm:
+                return name.value
+            # Named by another rule, or a copy: one content has one name, or revisions would differ.
+            blob = Blob(entry, lambda: self._file(entry).open("rb"))
+        return self._ingest(entry, blob, algorithm)
+
+    def _kept(self, entry: ManifestEntry) -> Digest | None:
+        if self._plan.parent is None or not self._file(entry).exists():
+            raise RevisionConflict(
+                destination=str(self._plan.destination), expected=self._plan.parent
+            )
+        return self._model.blob_name(self._plan.parent, entry.path)
+
+    def _file(self, entry: ManifestEntry) -> Path:
+        return self._model.snapshot(self._plan.parent or "") / entry.path.text
+
+    def _ingest(self, entry: ManifestEntry, blob: Blob, algorithm: str) -> str:
+        """Copy a content in, hashing it; it must be what the plan says."""
+        hashes = Hashes(entry.size)
+        incoming = self._work / "incoming"
+        with blob.open() as stream, incoming.open("wb") as out:
+
+            def take(chunk: bytes) -> None:
+                out.write(chunk)
+                self._advance(len(chunk))
+
+            read_through(stream, hashes, take)
+            out.flush()
+            os.fsync(out.fileno())
+        hashes.check(entry)
+        name = next(d.value for d in hashes.digests() if d.algorithm == algorithm)
+        (self._work / "blobs").mkdir(exist_ok=True)
+        os.replace(incoming, self._work / "blobs" / name)
+        return name
+
+    def _advance(self, count: int) -> None:
+        self._done += count
+        self._progress("upload", self._done, max(self._done, self._plan.upload_bytes))
+
+    def _adopt(self) -> None:
+        """Move the new blobs in. One that is there already is replaced: it may be damaged."""
+        for incoming in (self._work / "blobs").glob("*"):
+            os.replace(incoming, self._model.blobs / incoming.name)
+        sync_directory(self._model.blobs)
+
+
+def _revision(entries: tuple[ManifestEntry, ...], names: Mapping[ArtifactPath, str]) -> str:
+    lines = (f"{e.path}\0{e.size}\0{names[e.path]}\n" for e in entries)
+    return hashlib.sha1("".join(lines).encode(), usedforsecurity=False).hexdigest()

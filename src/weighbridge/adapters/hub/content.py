@@ -1,0 +1,129 @@
+"""What is sent: the operations of a commit, made from verified content.
+
+Decides how each content is handed to the client. Small files are read and checked here, so what
+was judged is what is sent. Large ones go by path where they have one, since the Xet client takes
+no streams; their digests are checked between upload and commit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, BinaryIO
+
+from attrs import frozen
+
+from weighbridge.application.ports import Blob
+from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
+from weighbridge.domain.errors import ArtifactChanged
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd
+
+_SMALL = 1 << 20
+_CHUNK = 1 << 20
+
+
+@frozen
+class Addition:
+    """One file on its way, and what the client makes of it."""
+
+    entry: ManifestEntry
+    operation: CommitOperationAdd
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the content is a stream without a path, which Xet cannot send."""
+        return isinstance(self.operation.path_or_fileobj, io.BufferedIOBase)
+
+    def check(self) -> None:
+        """Raise ArtifactChanged if what the client hashed is not what was planned."""
+        info = self.operation.upload_info
+        digests = (Digest("sha256", info.sha256.hex()),)
+        _check(self.entry, ManifestEntry(self.entry.path, info.size, digests))
+
+
+def additions(blobs: Iterable[Blob], streams: ExitStack) -> list[Addition]:
+    """One addition a blob; ``streams`` keeps open what the client will read."""
+    return [_addition(blob, streams) for blob in blobs]
+
+
+def _addition(blob: Blob, streams: ExitStack) -> Addition:
+    from huggingface_hub import CommitOperationAdd
+
+    return Addition(blob.entry, CommitOperationAdd(blob.entry.path.text, _content(blob, streams)))
+
+
+def _content(blob: Blob, streams: ExitStack) -> str | bytes | BinaryIO:
+    """Bytes or a path where possible, so that few files are open at a time."""
+    with ExitStack() as opened:
+        stream = opened.enter_context(blob.open())
+        if blob.entry.size <= _SMALL:
+            content = stream.read(_SMALL + 1)
+            _check(blob.entry, ManifestEntry(blob.entry.path, len(content), _digests(content)))
+            return content
+        path = _path_of(stream)
+        if path is not None:
+            return path
+        streams.push(opened.pop_all())
+        return stream
+
+
+def with_git_digests(
+    manifest: Manifest, remote: Manifest, blobs: Mapping[ArtifactPath, Blob]
+) -> Manifest:
+    """``manifest``, knowing the git digest where the remote has no other to compare with."""
+    more = {}
+    for entry in manifest.entries:
+        there = remote.find(entry.path)
+        if there is None or there.size != entry.size or entry.path not in blobs:
+            continue
+        if there.digest("git-sha1") and not entry.digest("git-sha1"):
+            more[entry.path] = _git_digest(blobs[entry.path], entry.size)
+    return manifest.with_digests(more)
+
+
+def _git_digest(blob: Blob, size: int) -> Digest:
+    git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    with blob.open() as stream:
+        while chunk := stream.read(_CHUNK):
+            git.update(chunk)
+    return Digest("git-sha1", git.hexdigest())
+
+
+def _digests(content: bytes) -> tuple[Digest, ...]:
+    git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+    return (
+        Digest("sha256", hashlib.sha256(content).hexdigest()),
+        Digest("git-sha1", git.hexdigest()),
+    )
+
+
+def _check(planned: ManifestEntry, actual: ManifestEntry) -> None:
+    comparable = any(actual.digest(d.algorithm) for d in planned.digests)
+    if planned.size != actual.size or (comparable and not planned.same_content(actual)):
+        expected, found = (f"{e.size} bytes {e.digests[0]}" for e in (planned, actual))
+        raise ArtifactChanged(path=planned.path.text, expected=expected, actual=found)
+
+
+def _path_of(stream: BinaryIO) -> str | None:
+    """The absolute path of the very file that is open as ``stream``, if it still has one."""
+    try:
+        handle = stream.fileno()
+        path = _named(handle)
+        same = path is not None and os.path.samestat(os.stat(path), os.fstat(handle))
+    except OSError:
+        return None
+    return path if same else None
+
+
+def _named(handle: int) -> str | None:
+    """The path that the system knows for a handle: files may be opened relative to another."""
+    if sys.platform == "darwin":
+        return os.fsdecode(fcntl.fcntl(handle, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+    return os.readlink(f"/proc/self/fd/{handle}")

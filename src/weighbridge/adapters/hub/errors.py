@@ -1,0 +1,157 @@
+"""From whatever ``huggingface_hub``, its HTTP library or ``hf_xet`` raise to our own errors.
+
+Decides what each failure means for the operator, and that no text holds a token or the signature
+of a signed address. Anything a vendor raises is translated, known or not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from attrs import define, frozen
+
+from weighbridge.domain.errors import (
+    AuthenticationFailed,
+    DestinationMissing,
+    PermissionDenied,
+    RateLimited,
+    RegistryError,
+    RegistryRejected,
+    RegistryUnreachable,
+    RevisionConflict,
+    StorageError,
+    WeighbridgeError,
+)
+
+_HTTP_LIBRARIES = frozenset({"httpx", "httpx2", "httpcore", "httpcore2"})
+_LOGIN_ERRORS = frozenset(
+    {"LocalTokenNotFoundError", "OIDCError", "DeviceCodeError", "XetAuthenticationError"}
+)
+_TOKENS = re.compile(r"\bhf_[A-Za-z0-9_]{8,}|(?<=Bearer )\S+")
+_SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")
+_RESET = re.compile(r"\bt=(\d+)")
+_MAX_WORDS = 600
+
+
+@define(kw_only=True, eq=False, slots=False)
+class ParentNotEnforced(RevisionConflict):
+    """The server made our commit on another parent than the one that was demanded."""
+
+    def message(self) -> str:
+        return (
+            f"{self.destination}: published on top of {self.actual or 'an unknown revision'} "
+            f"instead of the planned {self.expected}. This server does not enforce the parent of a "
+            "commit: another publication came in between, and both are now mixed. Run again."
+        )
+
+
+@frozen
+class Translator:
+    """Words and classifies errors of calls that concern one destination."""
+
+    destination: str
+    token: str | None
+
+    @contextmanager
+    def calls(self) -> Iterator[None]:
+        """Translate everything that escapes; our own errors pass through."""
+        try:
+            yield
+        except WeighbridgeError:
+            raise
+        except Exception as error:
+            translated = self.translate(error)
+            # The vendor's text stays out of the traceback if it is not fit to be shown.
+            shown = self.clean(str(error)) == " ".join(str(error).split())[:_MAX_WORDS]
+            raise translated from (error if shown else None)
+
+    def translate(self, error: BaseException) -> WeighbridgeError:
+        """The error that tells the operator what to do."""
+        if isinstance(error, WeighbridgeError):
+            return error
+        response = getattr(error, "response", None)
+        if response is not None:
+            return self._answered(error, response)
+        if isinstance(error, RuntimeError) and error.__cause__ is not None:
+            return self.translate(error.__cause__)  # How an upload in a thread fails.
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if names & _LOGIN_ERRORS:
+            return self._make(AuthenticationFailed, error)
+        if is_transport(error):
+            return RegistryUnreachable(
+                destination=self.destination, reason=self._words(error), applied=False
+            )
+        if isinstance(error, OSError):
+            where = str(error.filename or self.destination)
+            return StorageError(path=where, operation="upload", reason=self._words(error))
+        return self._make(RegistryRejected, error)
+
+    def clean(self, text: str) -> str:
+        """One short line without tokens and signatures."""
+        for secret in filter(None, (self.token, (self.token or "").strip())):
+            text = text.replace(secret, "[token]")
+        text = _SIGNED.sub(r"\1?[...]", _TOKENS.sub("[token]", text))
+        return " ".join(text.split())[:_MAX_WORDS]
+
+    def _answered(self, error: BaseException, response: Any) -> RegistryError:
+        """By what the server said; the classes of the client only refine the status."""
+        status = int(response.status_code)
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if status == 401:
+            return self._make(AuthenticationFailed, error)
+        if status == 403 or "GatedRepoError" in names:
+            return self._make(PermissionDenied, error)
+        if names & {"RepositoryNotFoundError", "RevisionNotFoundError"}:
+            return self._make(DestinationMissing, error)
+        if status in (409, 412):
+            return RevisionConflict(destination=self.destination, reason=self._words(error))
+        if status == 429:
+            pause = retry_after(response.headers)
+            words = self._words(error)
+            return RateLimited(destination=self.destination, reason=words, retry_after=pause)
+        if status == 408 or status >= 500:
+            return RegistryUnreachable(
+                destination=self.destination, reason=self._words(error), applied=False
+            )
+        return self._make(RegistryRejected, error)
+
+    def _make(self, kind: type[RegistryError], error: BaseException) -> RegistryError:
+        return kind(destination=self.destination, reason=self._words(error))
+
+    def _words(self, error: BaseException) -> str:
+        """The server's own words where there are some, else the client's, with the status."""
+        said = getattr(error, "server_message", None) or str(error)
+        response = getattr(error, "response", None)
+        label = type(error).__name__ if response is None else f"HTTP {response.status_code}"
+        return self.clean(f"{label}: {said}" if said else label)
+
+
+def is_transport(error: BaseException) -> bool:
+    """Whether the conversation failed, rather than one side saying no.
+
+    By the module's name: the client has changed its HTTP library twice, and ``hf_xet`` reports
+    everything as a builtin ``ConnectionError``.
+    """
+    modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, ConnectionError | TimeoutError) or bool(modules & _HTTP_LIBRARIES)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The pause in seconds that the server asks for, in any of the three spellings."""
+    plain = headers.get("retry-after", "")
+    if plain.strip().isdigit():
+        return float(plain)
+    match = _RESET.search(headers.get("ratelimit", ""))
+    if match is not None:
+        return float(match.group(1))
+    try:
+        moment = parsedate_to_datetime(plain)
+    except ValueError:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,208 @@
+"""One push to the Hub, step by step.
+
+Decides what counts as the same content, which parent the commit gets, and what to believe when the
+answer to a commit never came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from weighbridge.adapters.hub.content import Addition, additions, with_git_digests
+from weighbridge.adapters.hub.errors import ParentNotEnforced
+from weighbridge.adapters.hub.remote import Remote
+from weighbridge.adapters.hub.transfer import Transfer, chosen_transfer
+from weighbridge.application.ports import Blob, Progress
+from weighbridge.domain.artifact import ArtifactPath
+from weighbridge.domain.errors import (
+    RegistryError,
+    RegistryUnreachable,
+    RevisionConflict,
+    VisibilityMismatch,
+)
+from weighbridge.domain.publication import (
+    SERVER_OWNED,
+    HubRepo,
+    PublicationPlan,
+    Receipt,
+    RemoteHead,
+    read_back_differences,
+)
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationDelete
+
+
+@frozen
+class Push:
+    """A plan, its content and where it goes."""
+
+    remote: Remote
+    plan: PublicationPlan
+    blobs: Mapping[ArtifactPath, Blob]
+    message: str
+    progress: Progress
+    transfer: Transfer
+
+    @property
+    def repo(self) -> HubRepo:
+        """The destination."""
+        return self.remote.repo
+
+    def run(self) -> Receipt:
+        """Carry the plan out."""
+        changed = [self.blobs[c.path] for c in self.plan.changes if c.action in ("add", "change")]
+        fresh = self._check_visibility()
+        head = None if fresh else self.remote.head()
+        if head is not None and not self._may_start_on(head):
+            return self._already_there(head)
+        if head is not None and self.plan.is_noop:
+            return self._receipt(head.revision, created=False)
+        if head is None and self.plan.parent is not None:
+            raise self._conflict(None)
+        with ExitStack() as streams:
+            # Unreadable or changed files show here, before anything is created.
+            with self.remote.errors.calls():
+                ready = additions(changed, streams)
+            return self._publish(head or self._make_room(streams, fresh), ready)
+
+    def _check_visibility(self) -> bool:
+        """Whether the repository is yet to be created; refuses a public one for private files."""
+        private = self.remote.is_private()
+        if self.plan.private and private is False:
+            raise VisibilityMismatch(
+                destination=str(self.repo),
+                reason="the repository is public. Nothing was uploaded; make it private, or allow "
+                "this publication to be public",
+            )
+        return private is None
+
+    def _may_start_on(self, head: RemoteHead) -> bool:
+        """Whether the head is what was planned on; an empty repository is as good as none."""
+        empty = all(e.path.text in SERVER_OWNED for e in head.manifest.entries)
+        return head.revision == self.plan.parent or (self.plan.parent is None and empty)
+
+    def _already_there(self, head: RemoteHead) -> Receipt:
+        """The head has moved, which is well if it moved to just this content."""
+        if not self._holds_the_plan(head):
+            raise self._conflict(head.revision)
+        return self._receipt(head.revision, created=False)
+
+    def _holds_the_plan(self, head: RemoteHead) -> bool:
+        with self.remote.errors.calls():
+            sent = with_git_digests(self.plan.manifest, head.manifest, self.blobs)
+        return not read_back_differences(sent, head.manifest)
+
+    def _make_room(self, streams: ExitStack, fresh: bool) -> RemoteHead:
+        """Create the repository or branch that is missing; the head is then the server's first."""
+        if fresh:
+            self.remote.create(private=self.plan.private)
+        head = self.remote.head()
+        if head is None:
+            self.remote.create_branch()
+            head = self.remote.at(self.repo.revision)
+            streams.push(lambda kind, *_: self._take_branch_back(kind, head))
+        return head
+
+    def _take_branch_back(self, kind: object, first: RemoteHead) -> None:
+        """After a failure, remove the branch that we made, unless something was published there."""
+        if kind is not None:
+            with suppress(RegistryError):
+                if self.remote.revision() == first.revision:
+                    self.remote.delete_branch()
+
+    def _publish(self, head: RemoteHead, ready: Sequence[Addition]) -> Receipt:
+        """Upload, which nobody sees; then commit, which everybody does."""
+        total = self.plan.upload_bytes
+        self.progress("upload", 0, total)
+        using = chosen_transfer(self.remote.api, self.repo, ready, self.transfer)
+        with self.remote.errors.calls(), using:
+            self.remote.api.preupload_lfs_files(
+                self.repo.name,
+                [each.operation for each in ready],
+                revision=self.repo.revision,
+                free_memory=False,
+                # The plan alone decides what ships: a .gitignore would drop files in silence.
+                gitignore_content="",
+            )
+            for each in ready:
+                each.check()
+            revision = self._commit(head, ready)
+        self.progress("upload", total, total)
+        return self._receipt(revision, created=revision != head.revision)
+
+    def _commit(self, head: RemoteHead, ready: Sequence[Addition]) -> str:
+        """The one request that counts, and what became of it."""
+        try:
+            with self.remote.errors.calls():
+                info = self.remote.api.create_commit(
+                    self.repo.name,
+                    [*(each.operation for each in ready), *self._removals(head)],
+                    commit_message=self.message,
+                    revision=self.repo.revision,
+                    parent_commit=head.revision,
+                )
+        except RevisionConflict as error:
+            raise self._conflict(self._moved_to(), head.revision) from error
+        except RegistryUnreachable as error:
+            return self._reconciled(head, error)
+        if info.oid != head.revision:
+            self._check_parent(info.oid, head.revision)
+        return info.oid
+
+    def _removals(self, head: RemoteHead) -> list[CommitOperationDelete]:
+        """Whatever is there and not planned; for a new branch that is more than the plan knows."""
+        from huggingface_hub import CommitOperationDelete
+
+        kept = {e.path for e in self.plan.manifest.entries}
+        gone = [e.path.text for e in head.manifest.entries if e.path not in kept]
+        return [
+            CommitOperationDelete(path, is_folder=False)
+            for path in gone
+            if path not in SERVER_OWNED
+        ]
+
+    def _check_parent(self, commit: str, expected: str) -> None:
+        """Not every server honours the parent that a commit demands."""
+        try:
+            actual = self.remote.parent_of(commit)
+        except RegistryUnreachable as error:
+            error.applied = True
+            raise
+        if actual != expected:
+            raise ParentNotEnforced(destination=str(self.repo), expected=expected, actual=actual)
+
+    def _reconciled(self, before: RemoteHead, error: RegistryUnreachable) -> str:
+        """No answer: the commit may have landed. Look, and say what is known."""
+        error.applied = None
+        try:
+            after = self.remote.head()
+            if after is not None and after.revision == before.revision:
+                error.applied = False
+            elif (
+                after is not None
+                and self._holds_the_plan(after)
+                and self.remote.parent_of(after.revision) == before.revision
+            ):
+                return after.revision
+        except RegistryError:
+            raise error from None
+        raise error
+
+    def _moved_to(self) -> str | None:
+        try:
+            return self.remote.revision()
+        except RegistryError:
+            return None
+
+    def _conflict(self, actual: str | None, expected: str | None = None) -> RevisionConflict:
+        planned = self.plan.parent or expected
+        return RevisionConflict(destination=str(self.repo), expected=planned, actual=actual)
+
+    def _receipt(self, revision: str, *, created: bool) -> Receipt:
+        url = f"{self.remote.api.endpoint}/{self.repo.name}/tree/{revision}"
+        return Receipt(self.plan.destination, revision, created, url)

@@ -1,0 +1,73 @@
+"""How large files travel: by Xet, or by the older LFS protocol.
+
+Decides per push. The client never negotiates: it asks for a Xet token and fails on servers that
+have none. Whether it does is one of its constants, which it reads at each upload.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+from weighbridge.adapters.hub.content import Addition
+from weighbridge.domain.publication import HubRepo
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+Transfer = Literal["auto", "xet", "lfs"]
+
+_NO_XET = frozenset({404, 405, 501})
+#: The constant belongs to the process, so pushes of one process take turns.
+_one_at_a_time = threading.RLock()
+
+
+@contextmanager
+def chosen_transfer(
+    api: HfApi, repo: HubRepo, additions: Sequence[Addition], transfer: Transfer
+) -> Iterator[None]:
+    """Make the client use the right protocol within the context."""
+    from huggingface_hub import constants
+
+    with _one_at_a_time:
+        before = constants.HF_HUB_DISABLE_XET
+        # Whoever switched Xet off in the environment keeps it off, unless asking for it here.
+        mode = "lfs" if before and transfer == "auto" else transfer
+        constants.HF_HUB_DISABLE_XET = not _wants_xet(api, repo, additions, mode)
+        try:
+            yield
+        finally:
+            constants.HF_HUB_DISABLE_XET = before
+
+
+def _wants_xet(
+    api: HfApi, repo: HubRepo, additions: Sequence[Addition], transfer: Transfer
+) -> bool:
+    # A stream among the files makes the client use LFS for all of them, with a warning.
+    if transfer == "lfs" or not additions or any(a.is_stream for a in additions):
+        return False
+    if transfer == "xet":
+        return True
+    return find_spec("hf_xet") is not None and _server_has_xet(api, repo)
+
+
+def _server_has_xet(api: HfApi, repo: HubRepo) -> bool:
+    from huggingface_hub import get_session, hf_raise_for_status
+
+    # Public, but exported in a way that type checkers do not see.
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    revision = quote(repo.revision, safe="")
+    url = f"{api.endpoint}/api/models/{repo.name}/xet-write-token/{revision}"
+    headers = build_hf_headers(
+        token=api.token, library_name=api.library_name, library_version=api.library_version
+    )
+    response = get_session().get(url, headers=headers)
+    if response.status_code in _NO_XET:
+        return False
+    hf_raise_for_status(response)
+    return True

@@ -1,0 +1,222 @@
+"""A directory in the making: a locked temporary sibling of its target, until one rename."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+from attrs import define, frozen
+
+from weighbridge.adapters.local_files import renames, rooms
+from weighbridge.adapters.local_files.failures import printable, translated
+from weighbridge.application.ports import Buffer
+from weighbridge.domain.artifact import ArtifactPath, Digest, ManifestEntry
+from weighbridge.domain.errors import PathConflict, StorageError
+
+_LONGEST_LABEL = 200
+# Below this the hand-over to the thread costs more than the hash.
+_SMALL = 1 << 16
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@frozen
+class _Names:
+    """The target, and the hidden names beside it that belong to it."""
+
+    target: str
+
+    @property
+    def parent(self) -> str:
+        return os.path.dirname(self.target)
+
+    @property
+    def label(self) -> str:
+        name = os.path.basename(self.target)
+        encoded = os.fsencode(name)
+        # The hidden names are longer, and no name may have more than 255 bytes.
+        return name if len(encoded) <= _LONGEST_LABEL else hashlib.sha256(encoded).hexdigest()
+
+    @property
+    def prefix(self) -> str:
+        return f".{self.label}.weighbridge-"
+
+    @property
+    def aside(self) -> str:
+        """One fixed name, outside of what is swept: it may be the only copy of the target."""
+        return os.path.join(self.parent, f".{self.label}.replaced-by-weighbridge")
+
+    def recover(self) -> None:
+        """Finish what a crash in the two-step exchange left: back or away with the old one."""
+        if not os.path.lexists(self.aside):
+            return
+        with suppress(OSError):
+            try:
+                renames.rename_to_free(self.aside, self.target)
+            except FileExistsError:
+                rooms.remove(self.aside)
+
+
+@contextmanager
+def open_stage(target: str | None) -> Iterator[LocalStage]:
+    """A stage for ``target``, or scratch room; what is not committed is gone afterwards."""
+    if target is None:
+        with _scratch() as stage:
+            yield stage
+        return
+    names = _Names(os.path.abspath(target))
+    if names.target == os.path.dirname(names.target):
+        raise PathConflict(path=target, operation="stage", reason="is the root directory")
+    with translated("stage", names.target):
+        made = rooms.make_directories(names.parent)
+        with rooms.removed_on_failure(made):
+            rooms.sweep(names.parent, names.prefix)
+            names.recover()
+            room = rooms.make_room(names.parent, names.prefix, 0o777)
+    stage = LocalStage(room, names)
+    try:
+        yield stage
+    finally:
+        stage.leave()
+        if not stage.committed:
+            rooms.remove_empty(made)
+
+
+@contextmanager
+def _scratch() -> Iterator[LocalStage]:
+    parent = tempfile.gettempdir()
+    with translated("stage", parent):
+        rooms.sweep(parent, "weighbridge-scratch-")
+        room = rooms.make_room(parent, "weighbridge-scratch-", 0o700)
+    stage = LocalStage(room, None)
+    try:
+        yield stage
+    finally:
+        stage.leave()
+
+
+@define
+class LocalStage:
+    """See the port. After the commit ``root`` is the target, and the stage takes no more."""
+
+    _room: rooms.Room
+    _names: _Names | None
+    committed: bool = False
+
+    @property
+    def root(self) -> str:
+        """Where the files are now."""
+        return self._names.target if self.committed and self._names else self._room.path
+
+    def write(
+        self, path: ArtifactPath, chunks: Iterable[Buffer], *, digest: bool = False
+    ) -> ManifestEntry:
+        """Write one new file; if that fails nothing of it is left."""
+        self._require_open("write", path.text)
+        location = os.path.join(self._room.path, path.text)
+        with translated("write", path.text):
+            made = rooms.make_directories(os.path.dirname(location))
+        with rooms.removed_on_failure(made):
+            with translated("write", path.text):
+                descriptor = os.open(location, _NEW_FILE, 0o666)
+            try:
+                size, digests = _fill(descriptor, path.text, chunks, digest)
+            except BaseException:
+                rooms.remove(location)
+                raise
+        return ManifestEntry(path, size, digests)
+
+    def commit(self, *, replace: bool = False) -> None:
+        """Appear at the target, by one rename; a replaced target is removed afterwards."""
+        self._require_open("commit", self._room.path)
+        if self._names is None:
+            raise StorageError(path=self.root, operation="commit", reason="is scratch room")
+        with translated("commit", self._names.target):
+            self.committed = True
+            try:
+                if not (replace and self._exchange(self._names)):
+                    renames.rename_to_free(self._room.path, self._names.target)
+            except BaseException:
+                self.committed = False
+                raise
+        # After an exchange, this is where the old one is.
+        rooms.remove(self._room.path)
+
+    def _exchange(self, names: _Names) -> bool:
+        """Change places with the target; False if there is none."""
+        if not os.path.lexists(names.target):
+            return False
+        renames.exchange(self._room.path, names.target, names.aside)
+        return True
+
+    def leave(self) -> None:
+        """Remove what was not committed, and give the lock back."""
+        rooms.remove(self._room.path)
+        with suppress(OSError):
+            os.close(self._room.descriptor)
+
+    def _require_open(self, operation: str, path: str) -> None:
+        if self.committed:
+            reason = "the stage is committed"
+            raise StorageError(path=printable(path), operation=operation, reason=reason)
+
+
+def _fill(
+    descriptor: int, shown: str, chunks: Iterable[Buffer], digest: bool
+) -> tuple[int, tuple[Digest, ...]]:
+    """Write all chunks and close the descriptor, whatever happens."""
+    try:
+        if digest:
+            size, digests = _write_hashed(descriptor, shown, chunks)
+        else:
+            size, digests = sum(_write(descriptor, shown, _flat(c)) for c in chunks), ()
+    except BaseException:
+        with suppress(OSError):
+            os.close(descriptor)
+        raise
+    # Network file systems tell of a full disk only here.
+    with translated("write", shown):
+        os.close(descriptor)
+    return size, digests
+
+
+def _write_hashed(
+    descriptor: int, shown: str, chunks: Iterable[Buffer]
+) -> tuple[int, tuple[Digest, ...]]:
+    """Hash each chunk in a thread while it is written.
+
+    The hash is waited for before the next chunk is asked for: the buffer is valid only until then.
+    """
+    size, hasher = 0, hashlib.sha256()
+    update: Callable[[memoryview], None] = hasher.update
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        for chunk in chunks:
+            view = _flat(chunk)
+            if len(view) < _SMALL:
+                update(view)
+                size += _write(descriptor, shown, view)
+                continue
+            hashed = pool.submit(update, view)
+            try:
+                size += _write(descriptor, shown, view)
+            finally:
+                hashed.result()
+    return size, (Digest("sha256", hasher.hexdigest()),)
+
+
+def _flat(chunk: Buffer) -> memoryview:
+    view = memoryview(chunk)
+    # A view of no bytes cannot be cast.
+    return view.cast("B") if view.nbytes else memoryview(b"")
+
+
+def _write(descriptor: int, shown: str, view: memoryview) -> int:
+    done = 0
+    while done < len(view):
+        with translated("write", shown):
+            # macOS refuses a single write of 2 GiB or more.
+            done += os.write(descriptor, view[done : done + (1 << 30)])
+    return done

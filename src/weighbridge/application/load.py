@@ -1,0 +1,149 @@
+"""The one way an artifact enters: scan, headers, small documents; then detection and parsing.
+
+Reads no weights.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from weighbridge.application.ports import FileSystem
+from weighbridge.domain.artifact import (
+    ArtifactPath,
+    Document,
+    FileEntry,
+    JsonProblem,
+    ModelArtifact,
+    Scan,
+    TensorFile,
+)
+from weighbridge.domain.detection import (
+    ADAPTER_CONFIG,
+    CONFIG,
+    INDEX,
+    Detected,
+    detect,
+    indexed_shards,
+    parse_model,
+)
+from weighbridge.domain.errors import InvalidModelStructure, PathConflict, PathMissing, StorageError
+from weighbridge.domain.models import Kind, Model
+from weighbridge.domain.strict_json import StrictJsonError, parse_strictly
+from weighbridge.domain.tensors import HeaderInvalid, header_length, parse_header
+
+_MAX_JSON = 10_000_000
+_MAX_TOKENIZER = 128_000_000
+_SMALL_TEXT = 4096
+_MODEL_DOCUMENTS = frozenset({ADAPTER_CONFIG, CONFIG, INDEX})
+_TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja", ".safetensors", ".model")
+
+
+@frozen
+class Loaded:
+    """An artifact with its kind and typed model."""
+
+    artifact: ModelArtifact
+    detected: Detected
+    model: Model
+
+
+def scan_model(files: FileSystem, location: str) -> Scan:
+    """The files of ``location``. Raises InvalidModelStructure if it is no directory."""
+    try:
+        return files.scan(location)
+    except (PathMissing, PathConflict) as error:
+        what = "no such directory" if isinstance(error, PathMissing) else "not a directory"
+        raise InvalidModelStructure(location=location, problems=(what,)) from error
+
+
+def read_document(files: FileSystem, location: str, entry: FileEntry) -> Document:
+    """A JSON file, strictly parsed; whatever is wrong with it is kept as its problem."""
+    limit = _MAX_TOKENIZER if entry.path.name == "tokenizer.json" else _MAX_JSON
+    if entry.size > limit:
+        detail = f"has {entry.size} bytes; {limit} is the most"
+        return Document(entry.path, problem=JsonProblem("JS005", detail))
+    try:
+        return Document(entry.path, parse_strictly(files.read(location, entry.path)))
+    except StrictJsonError as error:
+        return Document(entry.path, problem=JsonProblem(error.code, error.detail))
+
+
+def read_header(files: FileSystem, location: str, entry: FileEntry) -> TensorFile:
+    """A safetensors file's header, or its defects."""
+    try:
+        with files.open(location, entry.path) as reader:
+            prefix = bytearray(min(reader.size, 64))
+            reader.read_into(memoryview(prefix), 0)
+            length = header_length(bytes(prefix), reader.size)
+            raw = bytearray(length)
+            reader.read_into(memoryview(raw), 8)
+            header = parse_header(bytes(raw), reader.size)
+    except HeaderInvalid as error:
+        return TensorFile(entry.path, entry.size, None, error.defects)
+    return TensorFile(entry.path, entry.size, header)
+
+
+def read_artifact(
+    files: FileSystem, location: str, *, scan: Scan | None = None, everything: bool = False
+) -> ModelArtifact:
+    """Headers and documents; with ``everything`` all JSON files and short texts, not only those
+    that the kind is decided by."""
+    scan = scan or scan_model(files, location)
+    documents, tensor_files, texts = [], [], []
+    for entry in scan.files:
+        name = entry.path.name
+        if name.endswith(".safetensors") and entry.path.text.count("/") <= 1:
+            tensor_files.append(read_header(files, location, entry))
+        elif name.endswith(".json") and (everything or name in _MODEL_DOCUMENTS):
+            documents.append(read_document(files, location, entry))
+        if everything and 0 < entry.size <= _SMALL_TEXT and name.endswith(_TEXT_SUFFIXES):
+            texts.append((entry.path, files.read(location, entry.path)))
+    return ModelArtifact(location, scan, tuple(documents), tuple(tensor_files), tuple(texts))
+
+
+def classify(artifact: ModelArtifact, wanted: Kind | None = None) -> Detected:
+    """The kind. Raises InvalidModelStructure or AmbiguousModelStructure."""
+    index = artifact.document(INDEX)
+    shards = indexed_shards(index.object) if index else None
+    return detect(artifact.location, artifact.scan, shards, wanted)
+
+
+def load(files: FileSystem, location: str, wanted: Kind | None = None) -> Loaded:
+    """The typed model at ``location``.
+
+    Raises InvalidModelStructure, AmbiguousModelStructure, or ArtifactUnreadable.
+    """
+    artifact = read_artifact(files, location)
+    detected = classify(artifact, wanted)
+    return Loaded(artifact, detected, parse_model(artifact, detected))
+
+
+def directory_of(location: str, directory: str) -> str:
+    """The location of a directory of the artifact."""
+    return f"{location.rstrip('/')}/{directory}" if directory else location
+
+
+def read_optional(files: FileSystem, location: str, name: str) -> bytes | None:
+    """The content of a small file, or None if it is not there."""
+    try:
+        return files.read(location, ArtifactPath(name))
+    except (PathMissing, PathConflict):
+        return None
+
+
+def read_base_config(files: FileSystem, base: str | None) -> dict[str, object] | None:
+    """The base's config.json, or None if there is no base at hand.
+
+    Raises StorageError if ``base`` is given but holds no readable config.json.
+    """
+    if base is None:
+        return None
+    raw = read_optional(files, base, CONFIG)
+    if raw is None:
+        raise PathMissing(path=f"{base}/{CONFIG}", operation="reading the base model's config")
+    try:
+        return parse_strictly(raw)
+    except StrictJsonError as error:
+        raise StorageError(
+            path=f"{base}/{CONFIG}", operation="reading the base model's config", reason=str(error)
+        ) from error

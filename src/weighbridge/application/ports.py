@@ -1,0 +1,181 @@
+"""The ports: what the use cases demand of the outside. The docstrings are the contract.
+
+Every implementation, fakes included, runs the contract suites in ``tests/contracts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import BinaryIO, Protocol, TypeAlias
+
+from attrs import field, frozen
+
+from weighbridge.domain.artifact import ArtifactPath, ManifestEntry, Scan
+from weighbridge.domain.conversion import ConversionPlan
+from weighbridge.domain.proof import ProofLevel, ProofStep
+from weighbridge.domain.publication import Destination, PublicationPlan, Receipt, RemoteHead
+from weighbridge.domain.survey import TensorStats
+from weighbridge.domain.tensors import Header, TensorSpec
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+#: Called with a stage's name, what is done and what there is to do, in bytes or items.
+Progress: TypeAlias = Callable[[str, int, int], None]
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """The progress callback that shows nothing."""
+
+
+class Reader(Protocol):
+    """One open file; reads are exact or fail."""
+
+    @property
+    def size(self) -> int:
+        """Bytes at the time of opening."""
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill ``buffer`` from ``offset``. Raises StorageError if so many bytes are not there."""
+
+
+class Stage(Protocol):
+    """A directory in the making: invisible until committed, gone if not."""
+
+    @property
+    def root(self) -> str:
+        """Where the staged files can be scanned and read, as any other directory."""
+
+    def write(
+        self, path: ArtifactPath, chunks: Iterable[Buffer], *, digest: bool = False
+    ) -> ManifestEntry:
+        """Write one file, consuming ``chunks`` once and keeping none of them.
+
+        Returns path and size of what was written, and its sha256 if ``digest``. If ``chunks``
+        raises, the error passes through and the file is not part of the stage. Raises PathConflict
+        if the path, or a prefix of it, is already a file there; StorageFull, StorageDenied.
+        """
+
+    def commit(self, *, replace: bool = False) -> None:
+        """Make the whole directory appear at the target, by one rename.
+
+        With ``replace`` an existing target is exchanged for it. Raises PathConflict if the target
+        exists and ``replace`` is False; then nothing has changed.
+        """
+
+
+class FileSystem(Protocol):
+    """Directories by location; files by artifact path below one. Never follows a symlink."""
+
+    def scan(self, root: str) -> Scan:
+        """All files below ``root``, sorted. Symlinks and special files are reported as irregular.
+
+        Raises PathMissing if there is nothing, PathConflict if it is no directory.
+        """
+
+    def read(self, root: str, path: ArtifactPath, offset: int = 0, length: int = -1) -> bytes:
+        """``length`` bytes from ``offset``, exactly; -1 means to the end.
+
+        Raises PathMissing, or StorageError if so many bytes are not there.
+        """
+
+    def open(self, root: str, path: ArtifactPath) -> AbstractContextManager[Reader]:
+        """The file for ranged reads. Raises PathMissing."""
+
+    def open_stream(self, root: str, path: ArtifactPath) -> BinaryIO:
+        """The file as a new binary stream, which the caller closes. Raises PathMissing."""
+
+    def stage(self, target: str | None) -> AbstractContextManager[Stage]:
+        """A stage that commits to ``target``; None gives scratch room that is never committed.
+
+        Leaving the context without a commit removes everything, whatever the exception.
+        """
+
+
+class TensorSource(Protocol):
+    """Bytes of the source's tensors, by name, as little-endian row-major data."""
+
+    def read_into(self, name: str, buffer: memoryview, offset: int) -> None:
+        """Fill ``buffer`` from byte ``offset`` of tensor ``name``."""
+
+
+class Converter(Protocol):
+    """Carries out a conversion plan."""
+
+    def run(
+        self, plan: ConversionPlan, source: TensorSource
+    ) -> Iterator[tuple[TensorSpec, Iterator[Buffer]]]:
+        """Each planned tensor in plan order, as chunks in row-major order.
+
+        An operation that is not supported raises NotConvertible before the first yield. A chunk is
+        valid until the next one is asked for; peak memory is bounded by a band, not by a tensor.
+        """
+
+
+class Surveyor(Protocol):
+    """Statistics of weights in one pass."""
+
+    def survey(
+        self,
+        reader: Reader,
+        header: Header,
+        *,
+        advance: Callable[[int], None],
+    ) -> Mapping[str, TensorStats]:
+        """Statistics of every tensor, by name. ``advance`` is told of bytes read."""
+
+
+@frozen
+class ProofRequest:
+    """What a prover gets: local directories, and the scale that MLX applied."""
+
+    source: str
+    converted: str
+    base: str | None
+    scale: float
+
+
+class Prover(Protocol):
+    """Evidence at one level, obtained from the files as written, not from the converter."""
+
+    @property
+    def level(self) -> ProofLevel:
+        """The level that it gives."""
+
+    def obstacle(self, request: ProofRequest) -> str | None:
+        """Why the level cannot be attempted here; None if it can. Imports no vendor."""
+
+    def prove(self, request: ProofRequest) -> ProofStep:
+        """The verdict with its figures. A bad conversion is a failed step, not an exception."""
+
+
+@frozen
+class Blob:
+    """Content to publish; ``open`` gives a new stream each time, since uploads retry."""
+
+    entry: ManifestEntry
+    open: Callable[[], BinaryIO] = field(repr=False)
+
+
+class Registry(Protocol):
+    """A remote place that models are published to. Errors are the RegistryError family."""
+
+    def head(self, destination: Destination) -> RemoteHead | None:
+        """What is there now: revision, manifest, visibility. None if there is nothing yet."""
+
+    def push(
+        self,
+        plan: PublicationPlan,
+        blobs: Mapping[ArtifactPath, Blob],
+        *,
+        message: str,
+        progress: Progress,
+    ) -> Receipt:
+        """Carry out ``plan`` as one atomic revision; ``blobs`` hold every added or changed path.
+
+        Raises RevisionConflict if the head is no longer ``plan.parent``; then nothing is visible.
+        A push of what is already there is a no-op (``created`` is False). A failure at any point
+        leaves the previous revision visible. No error text holds a token.
+        """
+
+    def manifest(self, destination: Destination, revision: str) -> RemoteHead:
+        """What that revision holds, read anew from the registry, for the read-back."""

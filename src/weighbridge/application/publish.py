@@ -1,0 +1,279 @@
+"""Publish: load, validate, convert, prove, validate what was made, plan, push, read back.
+
+Nothing is sent before everything before it is good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from attrs import frozen
+
+from weighbridge.application.convert import StageConversion, plan_conversion
+from weighbridge.application.load import Loaded, directory_of, load, read_optional
+from weighbridge.application.ports import (
+    Blob,
+    Converter,
+    FileSystem,
+    Progress,
+    ProofRequest,
+    Prover,
+    Registry,
+    Stage,
+    Surveyor,
+    no_progress,
+)
+from weighbridge.application.validate import Validate, ValidateRequest
+from weighbridge.application.verify import Prove, demand
+from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
+from weighbridge.domain.card import CardFacts, licence_of, render_card
+from weighbridge.domain.conversion import ConversionPlan
+from weighbridge.domain.errors import (
+    ArtifactChanged,
+    PublicationBlocked,
+    ReadBackMismatch,
+    UsageError,
+)
+from weighbridge.domain.findings import ValidationReport
+from weighbridge.domain.models import FusedModel, Kind, LoraModel, PeftModel
+from weighbridge.domain.proof import Proof, ProofLevel
+from weighbridge.domain.publication import (
+    Destination,
+    PublicationPlan,
+    Receipt,
+    plan_publication,
+    read_back_differences,
+)
+from weighbridge.domain.shipping import CARD, shipped
+
+_CHUNK = 4 << 20
+
+
+@frozen
+class PublishRequest:
+    """``base`` is a directory of the base model; ``require`` a level that the proof must reach."""
+
+    location: str
+    destination: Destination
+    base_model: str | None = None
+    base: str | None = None
+    scale: float | None = None
+    kind: Kind | None = None
+    public: bool = False
+    dry_run: bool = False
+    require: ProofLevel | None = None
+    limit: ProofLevel = ProofLevel.LOGITS
+    licence: str | None = None
+    message: str = "Publish with Weighbridge"
+
+
+@frozen
+class PublishOutcome:
+    """Everything that was judged and done. ``receipt`` is None for a dry run, ``proof`` if nothing
+    was converted."""
+
+    report: ValidationReport
+    plan: PublicationPlan
+    receipt: Receipt | None
+    proof: Proof | None
+
+
+@frozen
+class Publish:
+    """The use case, over its ports. ``registries`` are chosen by the destination's type."""
+
+    files: FileSystem
+    converter: Converter
+    surveyor: Surveyor
+    provers: tuple[Prover, ...]
+    registries: Mapping[type, Registry]
+
+    def __call__(self, request: PublishRequest, progress: Progress = no_progress) -> PublishOutcome:
+        """Raises PublicationBlocked, NotConvertible, ProofFailed, or the RegistryError family."""
+        registry = self._registry(request.destination)
+        report = self._judge(request, request.location, request.kind, progress)
+        loaded = load(self.files, request.location, request.kind)
+        with self.files.stage(None) as stage:
+            proof, made = self._convert(request, loaded, stage, progress)
+            if isinstance(loaded.model, LoraModel):
+                self._judge(request, stage.root, Kind.PEFT, progress)
+            blobs = self._blobs(request, loaded, stage, made, progress)
+            return self._send(request, registry, blobs, report, proof, progress)
+
+    def _registry(self, destination: Destination) -> Registry:
+        found = self.registries.get(type(destination))
+        if found is None:
+            raise UsageError(problem=f"no registry is configured for {destination}")
+        return found
+
+    def _judge(
+        self, request: PublishRequest, location: str, kind: Kind | None, progress: Progress
+    ) -> ValidationReport:
+        report = Validate(self.files, self.surveyor)(
+            ValidateRequest(location, kind, request.base, request.base_model), progress
+        )
+        if report.kind is None:
+            load(self.files, location, kind)  # raises with the structure's problems
+        if not report.overall_valid:
+            raise PublicationBlocked(report=report)
+        return report
+
+    def _convert(
+        self, request: PublishRequest, loaded: Loaded, stage: Stage, progress: Progress
+    ) -> tuple[Proof | None, tuple[ManifestEntry, ...]]:
+        if not isinstance(loaded.model, LoraModel):
+            return None, ()
+        plan = plan_conversion(
+            self.files,
+            loaded,
+            base_model=request.base_model,
+            scale=request.scale,
+            base=request.base,
+        )
+        write = StageConversion(self.files, self.converter)
+        entries = write(loaded, plan, stage, digest=True, progress=progress)
+        source = directory_of(request.location, loaded.detected.directory)
+        proof_request = ProofRequest(source, stage.root, request.base, plan.scale)
+        proof = Prove(self.provers)(proof_request, limit=request.limit, progress=progress)
+        demand(proof, request.require)
+        card = self._card(request, loaded, plan, proof)
+        return proof, (*entries, *self._written_card(loaded, stage, card))
+
+    def _written_card(self, loaded: Loaded, stage: Stage, card: bytes) -> tuple[ManifestEntry, ...]:
+        names = {e.path.name for e in shipped(loaded.model, loaded.artifact.scan)}
+        if CARD in names:  # the author's own card is kept as it is
+            return ()
+        return (stage.write(ArtifactPath(CARD), [card], digest=True),)
+
+    def _card(
+        self,
+        request: PublishRequest,
+        loaded: Loaded,
+        plan: ConversionPlan | None,
+        proof: Proof | None,
+    ) -> bytes:
+        licence = request.licence
+        if licence is None and request.base is not None:
+            licence = licence_of(read_optional(self.files, request.base, CARD) or b"")
+        facts = _card_facts(request, loaded, plan, proof, licence)
+        return render_card(facts)
+
+    def _blobs(
+        self,
+        request: PublishRequest,
+        loaded: Loaded,
+        stage: Stage,
+        made: tuple[ManifestEntry, ...],
+        progress: Progress,
+    ) -> dict[ArtifactPath, Blob]:
+        blobs = {e.path: self._blob(stage.root, e.path, e) for e in made}
+        if isinstance(loaded.model, FusedModel | PeftModel):
+            card = self._written_card(loaded, stage, self._card(request, loaded, None, None))
+            blobs |= {e.path: self._blob(stage.root, e.path, e) for e in card}
+        ships = shipped(loaded.model, loaded.artifact.scan)
+        total, done = sum(e.size for e in ships), 0
+        for entry in ships:
+            target = ArtifactPath(entry.path.name)
+            digest = self._hash(request.location, entry.path)
+            blobs[target] = self._blob(
+                request.location, entry.path, ManifestEntry(target, entry.size, (digest,))
+            )
+            done += entry.size
+            progress("hashing", done, total)
+        return blobs
+
+    def _blob(self, root: str, path: ArtifactPath, entry: ManifestEntry) -> Blob:
+        def opened() -> BinaryIO:
+            return self.files.open_stream(root, path)
+
+        return Blob(entry, opened)
+
+    def _hash(self, root: str, path: ArtifactPath) -> Digest:
+        hasher = hashlib.sha256()
+        with self.files.open_stream(root, path) as stream:
+            _feed(hasher, stream)
+        return Digest("sha256", hasher.hexdigest())
+
+    def _send(
+        self,
+        request: PublishRequest,
+        registry: Registry,
+        blobs: dict[ArtifactPath, Blob],
+        report: ValidationReport,
+        proof: Proof | None,
+        progress: Progress,
+    ) -> PublishOutcome:
+        head = registry.head(request.destination)
+        manifest = Manifest(b.entry for b in blobs.values())
+        if head is not None:
+            manifest = _comparable(manifest, head.manifest, blobs)
+        plan = plan_publication(request.destination, manifest, head, private=not request.public)
+        if request.dry_run:
+            return PublishOutcome(report, plan, None, proof)
+        receipt = registry.push(plan, blobs, message=request.message, progress=progress)
+        stored = registry.manifest(request.destination, receipt.revision)
+        differences = read_back_differences(
+            _comparable(manifest, stored.manifest, blobs), stored.manifest
+        )
+        if differences:
+            raise ReadBackMismatch(destination=str(request.destination), differences=differences)
+        return PublishOutcome(report, plan, receipt, proof)
+
+
+def _comparable(
+    manifest: Manifest, remote: Manifest, blobs: Mapping[ArtifactPath, Blob]
+) -> Manifest:
+    """``manifest``, knowing the git blob id of each file that the remote knows only by that."""
+    more = {}
+    for entry in manifest.entries:
+        there = remote.find(entry.path)
+        wanted = there.digest("git-sha1") if there else None
+        if wanted is not None and entry.digest("git-sha1") is None:
+            more[entry.path] = git_blob_id(blobs[entry.path])
+    return manifest.with_digests(more)
+
+
+def _feed(hasher: hashlib._Hash, stream: BinaryIO) -> int:
+    seen = 0
+    while chunk := stream.read(_CHUNK):
+        hasher.update(chunk)
+        seen += len(chunk)
+    return seen
+
+
+def git_blob_id(blob: Blob) -> Digest:
+    """The id that git gives to this content. Raises ArtifactChanged if the size is another now."""
+    hasher = hashlib.sha1(f"blob {blob.entry.size}\0".encode(), usedforsecurity=False)
+    with blob.open() as stream:
+        seen = _feed(hasher, stream)
+    if seen != blob.entry.size:
+        raise ArtifactChanged(
+            path=str(blob.entry.path), expected=f"{blob.entry.size} bytes", actual=f"{seen} bytes"
+        )
+    return Digest("git-sha1", hasher.hexdigest())
+
+
+def _card_facts(
+    request: PublishRequest,
+    loaded: Loaded,
+    plan: ConversionPlan | None,
+    proof: Proof | None,
+    licence: str | None,
+) -> CardFacts:
+    name = request.destination.name
+    if isinstance(loaded.model, FusedModel):
+        mlx = loaded.model.quantised
+        library = "mlx" if mlx else "transformers"
+        relation = "finetune" if request.base_model else None
+        return CardFacts(name, library, request.base_model, relation, licence, (library,))
+    if plan is None:
+        base = request.base_model or loaded.model.base_model
+        return CardFacts(name, "peft", base, "adapter", licence, ("lora", "transformers"))
+    base = str(plan.config["base_model_name_or_path"])
+    figures = [("rank", str(plan.config["r"])), ("scale", f"{plan.scale:g}")]
+    if proof is not None and proof.level is not None:
+        figures.append(("proof of the conversion", proof.level.label))
+    tags = ("lora", "transformers", f"base_model:adapter:{base}")
+    return CardFacts(name, "peft", base, "adapter", licence, tags, tuple(figures))

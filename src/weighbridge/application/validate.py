@@ -1,0 +1,87 @@
+"""Judge a directory: a bad artifact gives a report, only a broken world raises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from attrs import evolve, field, frozen
+
+from weighbridge.application.load import classify, read_artifact, read_base_config
+from weighbridge.application.ports import FileSystem, Progress, Surveyor, no_progress
+from weighbridge.domain.artifact import ModelArtifact, Scan, TensorFile
+from weighbridge.domain.detection import parse_model
+from weighbridge.domain.errors import ArtifactUnreadable, InvalidModelStructure, StructureError
+from weighbridge.domain.findings import Rule, Subject, ValidationReport, judge
+from weighbridge.domain.models import FusedModel, Kind, Model
+from weighbridge.domain.rules import CATALOGUE
+from weighbridge.domain.survey import TensorStats, WeightSurvey
+
+
+@frozen
+class ValidateRequest:
+    """``base`` is a directory with the base's config.json; ``base_model`` its name, if said."""
+
+    location: str
+    kind: Kind | None = None
+    base: str | None = None
+    base_model: str | None = None
+    weights: bool = True
+
+
+@frozen
+class Validate:
+    """The use case, over its ports."""
+
+    files: FileSystem
+    surveyor: Surveyor
+    rules: tuple[Rule, ...] = field(default=CATALOGUE, repr=False)
+
+    def __call__(
+        self, request: ValidateRequest, progress: Progress = no_progress
+    ) -> ValidationReport:
+        """Every finding at once. Raises StorageError only if the storage itself fails."""
+        return judge(self._subject(request, progress), self.rules)
+
+    def _subject(self, request: ValidateRequest, progress: Progress) -> Subject:
+        base_config = read_base_config(self.files, request.base)
+        try:
+            artifact = read_artifact(self.files, request.location, everything=True)
+        except InvalidModelStructure as error:
+            empty = ModelArtifact(request.location, Scan(()))
+            return Subject(empty, structure_error=error)
+        subject = Subject(artifact, base_config=base_config, base_model=request.base_model)
+        try:
+            detected = classify(artifact, request.kind)
+        except StructureError as error:
+            return evolve(subject, structure_error=error)
+        subject = evolve(subject, kind=detected.kind)
+        try:
+            model = parse_model(artifact, detected)
+        except ArtifactUnreadable:
+            return subject  # the families ST and JS say why
+        survey = self.survey(artifact, model, progress) if request.weights else None
+        return evolve(subject, model=model, survey=survey)
+
+    def survey(
+        self, artifact: ModelArtifact, model: Model, progress: Progress = no_progress
+    ) -> WeightSurvey:
+        """Statistics of all weight files of ``model``, files in parallel."""
+        paths = model.weights_paths if isinstance(model, FusedModel) else (model.weights_path,)
+        found = [t for p in paths if (t := artifact.tensor_file(p)) is not None]
+        total = sum(t.header.data_bytes for t in found if t.header)
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            progress("scanning weights", done, total)
+
+        def one(file: TensorFile) -> tuple[str, Mapping[str, TensorStats]]:
+            assert file.header is not None
+            with self.files.open(artifact.location, file.path) as reader:
+                stats = self.surveyor.survey(reader, file.header, advance=advance)
+            return file.path.text, stats
+
+        with ThreadPoolExecutor(max_workers=min(4, max(1, len(found)))) as pool:
+            return WeightSurvey(dict(pool.map(one, found)))

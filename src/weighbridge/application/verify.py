@@ -1,0 +1,101 @@
+"""Prove a conversion at every level that is possible, weakest first, stopping at a failure."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from weighbridge.application.convert import lora_of
+from weighbridge.application.load import directory_of, load
+from weighbridge.application.ports import (
+    FileSystem,
+    Progress,
+    ProofRequest,
+    Prover,
+    no_progress,
+)
+from weighbridge.domain.errors import NotConvertible, ProofFailed
+from weighbridge.domain.models import Kind, PeftModel
+from weighbridge.domain.proof import Proof, ProofLevel, ProofStep, Unattempted
+from weighbridge.domain.scale import effective_scale
+
+
+@frozen
+class VerifyRequest:
+    """``converted`` is a PEFT directory made from ``location``."""
+
+    location: str
+    converted: str
+    base: str | None = None
+    scale: float | None = None
+    kind: Kind | None = None
+    require: ProofLevel | None = None
+    limit: ProofLevel = ProofLevel.LOGITS
+
+
+@frozen
+class Prove:
+    """Runs the provers in order of strength."""
+
+    provers: tuple[Prover, ...]
+
+    def __call__(
+        self,
+        request: ProofRequest,
+        *,
+        limit: ProofLevel = ProofLevel.LOGITS,
+        progress: Progress = no_progress,
+    ) -> Proof:
+        """The proof. A level that fails ends it: a stronger one could not repair it."""
+        steps: list[ProofStep] = []
+        unattempted: list[Unattempted] = []
+        ordered = sorted(self.provers, key=lambda p: p.level)
+        for number, prover in enumerate(ordered):
+            if steps and not steps[-1].passed:
+                unattempted.append(Unattempted(prover.level, "a weaker level failed"))
+            elif prover.level > limit:
+                unattempted.append(Unattempted(prover.level, "not asked for"))
+            elif (obstacle := prover.obstacle(request)) is not None:
+                unattempted.append(Unattempted(prover.level, obstacle))
+            else:
+                progress(f"proving {prover.level.label}", number, len(ordered))
+                steps.append(prover.prove(request))
+        return Proof(tuple(steps), tuple(unattempted))
+
+
+def demand(proof: Proof, required: ProofLevel | None) -> Proof:
+    """``proof``, if it passed and reaches ``required``. Raises ProofFailed otherwise."""
+    if not proof.passed or (required is not None and not proof.reaches(required)):
+        raise ProofFailed(proof=proof, required=required)
+    return proof
+
+
+@frozen
+class Verify:
+    """The use case, over its ports."""
+
+    files: FileSystem
+    provers: tuple[Prover, ...]
+
+    def __call__(self, request: VerifyRequest, progress: Progress = no_progress) -> Proof:
+        """The proof, passed or not. Raises if one of the directories cannot be read as its kind,
+        or ProofFailed if it does not reach ``require``."""
+        source = load(self.files, request.location, request.kind or Kind.LORA)
+        model = lora_of(source)
+        target = load(self.files, request.converted, Kind.PEFT)
+        assert isinstance(target.model, PeftModel)
+        scale = request.scale
+        if scale is None:
+            found = effective_scale(model.config, model.targets[0].rank if model.targets else 1)
+            if found.value is None:
+                raise NotConvertible(location=request.location, reasons=(found.reason,))
+            scale = found.value
+        proof_request = ProofRequest(
+            directory_of(request.location, source.detected.directory),
+            directory_of(request.converted, target.detected.directory),
+            request.base,
+            scale,
+        )
+        proof = Prove(self.provers)(proof_request, limit=request.limit, progress=progress)
+        if request.require is not None and proof.passed:
+            return demand(proof, request.require)
+        return proof

@@ -1,0 +1,232 @@
+"""What is there: paths, digests, file entries, and an artifact as it was found.
+
+Decides the grammar of a path inside an artifact. Reads nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from functools import total_ordering
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from weighbridge.domain.tensors import Header, HeaderDefect
+
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
+_MAX_PART_BYTES = 255
+
+
+def _grammar_problem(text: str) -> str | None:
+    if not text or text.startswith("/"):
+        return "must be relative and not empty"
+    if _FORBIDDEN.search(text):
+        return 'holds a control character or one of \\ : * ? " < > |'
+    try:
+        encoded = [part.encode() for part in text.split("/")]
+    except UnicodeEncodeError:
+        return "is not valid Unicode"
+    if any(part in (b"", b".", b"..") for part in encoded):
+        return "has an empty part, '.' or '..'"
+    if any(len(part) > _MAX_PART_BYTES for part in encoded):
+        return f"has a part of more than {_MAX_PART_BYTES} bytes"
+    if unicodedata.normalize("NFC", text) != text:
+        return "is not in Unicode normal form C"
+    return None
+
+
+@total_ordering
+@frozen(order=False)
+class ArtifactPath:
+    """A path inside an artifact: relative, '/'-separated, portable to every common file system.
+
+    Raises ValueError for text outside the grammar; use ``problem_with`` to ask first.
+    """
+
+    text: str = field()
+
+    @text.validator
+    def _check(self, _attribute: object, value: str) -> None:
+        problem = _grammar_problem(value)
+        if problem is not None:
+            raise ValueError(f"path {value!r} {problem}")
+
+    @staticmethod
+    def problem_with(text: str) -> str | None:
+        """Why ``text`` is no artifact path; None if it is one."""
+        return _grammar_problem(text)
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return self.text.rpartition("/")[2]
+
+    @property
+    def parent(self) -> str:
+        """Everything before the last part, without the slash; '' at the top."""
+        return self.text.rpartition("/")[0]
+
+    def __lt__(self, other: ArtifactPath) -> bool:
+        return self.text < other.text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@frozen(order=True)
+class Digest:
+    """A content digest. ``algorithm`` is 'sha256', or 'git-sha1' (the id of a git blob)."""
+
+    algorithm: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.value}"
+
+
+@frozen
+class FileEntry:
+    """One regular file as a scan saw it; ``size`` in bytes."""
+
+    path: ArtifactPath
+    size: int
+
+
+class Oddity(Enum):
+    """Why a directory entry is not one of the artifact's files."""
+
+    SYMLINK = "symlink"
+    SPECIAL = "special file"
+    NAME = "unportable name"
+    UNREADABLE = "unreadable"
+
+
+@frozen
+class IrregularEntry:
+    """An entry that is reported and never followed, opened or shipped."""
+
+    name: str
+    oddity: Oddity
+    detail: str = ""
+    escapes: bool = False
+
+
+@frozen
+class Scan:
+    """A directory, recursively, sorted by path."""
+
+    files: tuple[FileEntry, ...]
+    irregular: tuple[IrregularEntry, ...] = ()
+
+
+@frozen
+class ManifestEntry:
+    """One file with its size in bytes and every digest that is known of it."""
+
+    path: ArtifactPath
+    size: int
+    digests: tuple[Digest, ...]
+
+    def digest(self, algorithm: str) -> Digest | None:
+        """The digest of that algorithm, if known."""
+        return next((d for d in self.digests if d.algorithm == algorithm), None)
+
+    def same_content(self, other: ManifestEntry) -> bool:
+        """True if sizes agree and a digest of one algorithm is known on both sides and equal."""
+        common = [d for d in self.digests if other.digest(d.algorithm) is not None]
+        return self.size == other.size and bool(common) and all(d in other.digests for d in common)
+
+
+def _by_path(entries: Iterable[ManifestEntry]) -> tuple[ManifestEntry, ...]:
+    return tuple(sorted(entries, key=lambda e: e.path))
+
+
+@frozen
+class Manifest:
+    """Paths, sizes, digests; sorted by path, each path once."""
+
+    entries: tuple[ManifestEntry, ...] = field(converter=_by_path)
+
+    def find(self, path: ArtifactPath) -> ManifestEntry | None:
+        """The entry of that path, if any."""
+        return next((e for e in self.entries if e.path == path), None)
+
+    @property
+    def total_bytes(self) -> int:
+        """Sum of all sizes."""
+        return sum(e.size for e in self.entries)
+
+    def with_digests(self, more: Mapping[ArtifactPath, Digest]) -> Manifest:
+        """The same files, knowing one more digest of some."""
+        return Manifest(
+            evolve(e, digests=(*e.digests, more[e.path])) if e.path in more else e
+            for e in self.entries
+        )
+
+
+@frozen
+class JsonProblem:
+    """Why a JSON file was refused; ``code`` is a rule's."""
+
+    code: str
+    detail: str
+
+
+@frozen
+class Document:
+    """A JSON file: its strictly parsed value, or the problem."""
+
+    path: ArtifactPath
+    value: Any = None
+    problem: JsonProblem | None = None
+
+    @property
+    def object(self) -> Mapping[str, Any]:
+        """The value if it is a JSON object, else an empty one."""
+        return self.value if isinstance(self.value, dict) else {}
+
+
+@frozen
+class TensorFile:
+    """A safetensors file: its header, or every defect of it."""
+
+    path: ArtifactPath
+    size: int
+    header: Header | None
+    defects: tuple[HeaderDefect, ...] = ()
+
+
+@frozen
+class ModelArtifact:
+    """A directory as found: entries, small documents, tensor headers. No weights."""
+
+    location: str
+    scan: Scan
+    documents: tuple[Document, ...] = ()
+    tensor_files: tuple[TensorFile, ...] = ()
+    small_texts: tuple[tuple[ArtifactPath, bytes], ...] = ()
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """All regular files, as text."""
+        return frozenset(e.path.text for e in self.scan.files)
+
+    def document(self, path: str) -> Document | None:
+        """The JSON file of that path, if it is there and was read."""
+        return next((d for d in self.documents if d.path.text == path), None)
+
+    def tensor_file(self, path: str) -> TensorFile | None:
+        """The safetensors file of that path, if it is there."""
+        return next((t for t in self.tensor_files if t.path.text == path), None)
+
+    def size_of(self, path: str) -> int | None:
+        """Size in bytes of that file, if it is there."""
+        return next((e.size for e in self.scan.files if e.path.text == path), None)
+
+
+def sorted_entries(entries: Iterable[FileEntry]) -> tuple[FileEntry, ...]:
+    """The same entries in the one order that every scan has."""
+    return tuple(sorted(entries, key=lambda e: e.path))

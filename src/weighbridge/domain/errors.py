@@ -1,0 +1,272 @@
+"""The error family, sorted by who must act. Fields first; the text is derived from them.
+
+Every error survives pickling: attrs exceptions with keyword-only fields do not by themselves, and
+one that does not breaks a whole process pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, fields
+
+if TYPE_CHECKING:
+    from weighbridge.domain.findings import ValidationReport
+    from weighbridge.domain.proof import Proof, ProofLevel
+
+
+def _rebuild(cls: Callable[..., WeighbridgeError], state: dict[str, Any]) -> WeighbridgeError:
+    return cls(**state)
+
+
+@define(kw_only=True, eq=False, slots=False)
+class WeighbridgeError(Exception):
+    """Base of everything that Weighbridge raises on purpose; anything else is a bug."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {field.name: getattr(self, field.name) for field in fields(type(self))}
+        return _rebuild, (type(self), state)
+
+    def __str__(self) -> str:
+        return self.message()
+
+    def message(self) -> str:
+        """What happened, where, and what to do; several lines are allowed."""
+        return type(self).__name__
+
+
+# --- the author of the artifact must act -------------------------------------------------------
+
+
+class ArtifactError(WeighbridgeError):
+    """Something is wrong with the directory that was given."""
+
+
+@define(kw_only=True, eq=False, slots=False)
+class StructureError(ArtifactError, ValueError):
+    """The directory is not, or not clearly, one of the known kinds of model."""
+
+    location: str
+    problems: tuple[str, ...]
+    found: tuple[str, ...] = ()
+
+    def message(self) -> str:
+        lines = [f"Invalid model structure at {self.location}"]
+        lines += [f"  - {problem}" for problem in self.problems]
+        listed = ", ".join(self.found[:12]) or "nothing"
+        more = f" and {len(self.found) - 12} more" if len(self.found) > 12 else ""
+        return "\n".join([*lines, f"  found: {listed}{more}"])
+
+
+class InvalidModelStructure(StructureError):
+    """No kind is complete; the problems say what each kind needs and what is missing."""
+
+
+@define(kw_only=True, eq=False, slots=False)
+class AmbiguousModelStructure(StructureError):
+    """Several kinds are complete; only the caller may choose."""
+
+    kinds: tuple[str, ...] = ()
+
+
+@define(kw_only=True, eq=False, slots=False)
+class ArtifactUnreadable(ArtifactError):
+    """A file that the kind needs cannot be parsed."""
+
+    location: str
+    problems: tuple[str, ...]
+
+    def message(self) -> str:
+        return "\n".join(
+            [f"Unreadable artifact at {self.location}", *(f"  - {p}" for p in self.problems)]
+        )
+
+
+@define(kw_only=True, eq=False, slots=False)
+class NotConvertible(ArtifactError):
+    """The model is sound, but an exact conversion is not possible."""
+
+    location: str
+    reasons: tuple[str, ...]
+
+    def message(self) -> str:
+        return "\n".join(
+            [f"Cannot convert {self.location} exactly", *(f"  - {r}" for r in self.reasons)]
+        )
+
+
+@define(kw_only=True, eq=False, slots=False)
+class ArtifactChanged(ArtifactError):
+    """A file is not what it was when it was judged."""
+
+    path: str
+    expected: str
+    actual: str
+
+    def message(self) -> str:
+        return (
+            f"{self.path} changed while it was being worked on: expected {self.expected}, "
+            f"found {self.actual}. Run again when nothing writes to the directory."
+        )
+
+
+@define(kw_only=True, eq=False, slots=False)
+class PublicationBlocked(ArtifactError):
+    """The report holds findings that block publication."""
+
+    report: ValidationReport
+
+    def message(self) -> str:
+        lines = [
+            f"  - {f.where}: {f.code} {f.message}\n    fix: {f.remedy}"
+            for f in self.report.findings
+            if f.severity.blocks
+        ]
+        return "\n".join([f"Blocked by findings in {self.report.location}", *lines])
+
+
+@define(kw_only=True, eq=False, slots=False)
+class ProofFailed(ArtifactError):
+    """The converted files are not proved to be the same function."""
+
+    proof: Proof
+    required: ProofLevel | None = None
+
+    def message(self) -> str:
+        lines = [
+            f"  - {step.level.label}: {problem}"
+            for step in self.proof.steps
+            for problem in step.problems
+        ]
+        lines += [f"  - {u.level.label}: not attempted, {u.reason}" for u in self.proof.unattempted]
+        wanted = f" at level {self.required.label!r}" if self.required else ""
+        return "\n".join([f"The conversion is not proved{wanted}", *lines])
+
+
+# --- the operator must act ---------------------------------------------------------------------
+
+
+@define(kw_only=True, eq=False, slots=False)
+class UsageError(WeighbridgeError):
+    """The request itself cannot be carried out as it was worded."""
+
+    problem: str
+
+    def message(self) -> str:
+        return self.problem
+
+
+@define(kw_only=True, eq=False, slots=False)
+class MissingExtra(UsageError):
+    """An optional part of Weighbridge is not installed."""
+
+    extra: str = ""
+
+
+@define(kw_only=True, eq=False, slots=False)
+class StorageError(WeighbridgeError):
+    """The file system did not do what was asked."""
+
+    path: str
+    operation: str
+    reason: str = ""
+
+    def message(self) -> str:
+        return f"{self.operation} failed for {self.path}: {self.reason or type(self).__name__}"
+
+
+class PathMissing(StorageError):
+    """No such file or directory."""
+
+
+class PathConflict(StorageError):
+    """Something of another kind, or something at all, is already there."""
+
+
+class OutputExists(PathConflict):
+    """The output of a conversion is already there."""
+
+    def message(self) -> str:
+        return f"{self.path} already exists; give --force to replace it, or another output"
+
+
+class StorageFull(StorageError):
+    """No space, quota or file size left."""
+
+
+class StorageDenied(StorageError):
+    """The operating system refused."""
+
+
+# --- the remote side, or the operator in its stead, must act -----------------------------------
+
+
+@define(kw_only=True, eq=False, slots=False)
+class RegistryError(WeighbridgeError):
+    """A registry did not do what was asked. ``destination`` never holds a token."""
+
+    destination: str
+    reason: str = ""
+
+    def message(self) -> str:
+        return f"{self.destination}: {self.reason or type(self).__name__}"
+
+
+class AuthenticationFailed(RegistryError):
+    """No token, or one that the registry does not know."""
+
+
+class PermissionDenied(RegistryError):
+    """The token is known but may not do this."""
+
+
+class DestinationMissing(RegistryError):
+    """The repository or revision does not exist, or may not be seen with this token."""
+
+
+class VisibilityMismatch(RegistryError):
+    """The repository is public and nobody said that this may be public."""
+
+
+@define(kw_only=True, eq=False, slots=False)
+class RevisionConflict(RegistryError):
+    """Somebody else published in the meantime."""
+
+    expected: str | None = None
+    actual: str | None = None
+
+    def message(self) -> str:
+        return (
+            f"{self.destination}: planned on revision {self.expected or 'none'}, but the head is "
+            f"now {self.actual or 'another'}. Run again to plan on the new head."
+        )
+
+
+@define(kw_only=True, eq=False, slots=False)
+class RateLimited(RegistryError):
+    """The registry wants a pause; ``retry_after`` is in seconds, None if it did not say."""
+
+    retry_after: float | None = None
+
+
+class RegistryRejected(RegistryError):
+    """The registry understood and said no; ``reason`` holds its words."""
+
+
+@define(kw_only=True, eq=False, slots=False)
+class RegistryUnreachable(RegistryError):
+    """Transport failed. ``applied`` says if the commit landed; None means it is not known."""
+
+    applied: bool | None = None
+
+
+@define(kw_only=True, eq=False, slots=False)
+class ReadBackMismatch(RegistryError):
+    """What the registry holds is not what was sent."""
+
+    differences: tuple[str, ...] = ()
+
+    def message(self) -> str:
+        lines = [f"{self.destination}: the read-back differs from what was sent"]
+        return "\n".join([*lines, *(f"  - {d}" for d in self.differences)])

@@ -1,0 +1,104 @@
+"""The kinds of model and their parts, parsed: a value of these types needs no second check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, TypeAlias
+
+from attrs import frozen
+
+from weighbridge.domain.tensors import TensorSpec
+
+
+class Kind(Enum):
+    """What a directory is; the value is the word of options and reports."""
+
+    LORA = "lora"
+    FUSED = "fused"
+    PEFT = "peft"
+
+
+@frozen
+class LoraTarget:
+    """One module with its pair: ``a`` is (in, rank), ``b`` is (rank, out)."""
+
+    module: str
+    a: TensorSpec
+    b: TensorSpec
+
+    @property
+    def rank(self) -> int:
+        """The inner dimension."""
+        return self.a.shape[1]
+
+    @property
+    def in_features(self) -> int:
+        """Input size of the adapted module."""
+        return self.a.shape[0]
+
+    @property
+    def out_features(self) -> int:
+        """Output size of the adapted module."""
+        return self.b.shape[1]
+
+
+@frozen
+class LoraModel:
+    """What mlx-lm's LoRA training wrote. ``others`` are tensors that are no dense LoRA pair."""
+
+    directory: str
+    weights_path: str
+    config_path: str
+    config: Mapping[str, Any]
+    targets: tuple[LoraTarget, ...]
+    others: tuple[TensorSpec, ...]
+
+    @property
+    def base_model(self) -> str | None:
+        """The base model as the config names it: a Hub id or a path."""
+        for key in ("model", "base_model_name_or_path", "model_name"):
+            if isinstance(value := self.config.get(key), str) and value:
+                return value
+        return None
+
+
+@frozen
+class PeftModel:
+    """A PEFT adapter: ``tensors`` as stored."""
+
+    directory: str
+    weights_path: str
+    config_path: str
+    config: Mapping[str, Any]
+    tensors: tuple[TensorSpec, ...]
+
+    @property
+    def base_model(self) -> str | None:
+        """The base model's name, if given."""
+        value = self.config.get("base_model_name_or_path")
+        return value if isinstance(value, str) and value else None
+
+
+@frozen
+class FusedModel:
+    """A whole model: one file or shards, with its config."""
+
+    directory: str
+    weights_paths: tuple[str, ...]
+    config_path: str
+    config: Mapping[str, Any]
+    tensors: tuple[TensorSpec, ...]
+
+    @property
+    def base_model(self) -> None:
+        """A fused model's directory does not say what it was made from."""
+        return None
+
+    @property
+    def quantised(self) -> bool:
+        """True if MLX packed the weights, whatever the config says."""
+        return any(t.name.endswith(".scales") for t in self.tensors)
+
+
+Model: TypeAlias = LoraModel | FusedModel | PeftModel

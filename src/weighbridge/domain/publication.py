@@ -1,0 +1,178 @@
+"""Where a model may go, what would change there, and what came of it. Pure values and decisions.
+
+The plan is a value: adapters carry it out, ``--dry-run`` prints it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+from attrs import frozen
+
+from weighbridge.domain.artifact import ArtifactPath, Manifest
+from weighbridge.domain.errors import UsageError
+
+_REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})")
+_REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+
+
+@frozen
+class HubRepo:
+    """A model repository on the Hugging Face Hub or a server that speaks its protocol."""
+
+    name: str
+    revision: str = "main"
+
+    def __str__(self) -> str:
+        return f"hf://{self.name}" + ("" if self.revision == "main" else f"@{self.revision}")
+
+
+@frozen
+class LocalRegistry:
+    """A model in a directory registry: ``root`` is a Hugging Face cache directory."""
+
+    root: str
+    name: str
+    revision: str = "main"
+
+    def __str__(self) -> str:
+        return f"{self.root}:{self.name}@{self.revision}"
+
+
+Destination: TypeAlias = HubRepo | LocalRegistry
+
+
+def repository_id(text: str) -> str:
+    """``text`` if it is an ``org/name`` that the Hub accepts. Raises UsageError otherwise."""
+    if not _REPO_ID.fullmatch(text) or "--" in text or ".." in text or text.endswith(".git"):
+        raise UsageError(problem=f"{text!r} is not a repository name; expected org/name")
+    return text
+
+
+def _revision(text: str) -> str:
+    if not _REVISION.fullmatch(text):
+        raise UsageError(problem=f"{text!r} is not a branch name")
+    return text
+
+
+def parse_destination(text: str, name: str | None = None) -> Destination:
+    """``hf://org/name[@revision]``, or a directory together with ``name`` (org/name[@revision]).
+
+    Raises UsageError with the accepted spellings for anything else.
+    """
+    if text.startswith("hf://"):
+        if name is not None:
+            raise UsageError(problem="--name goes with a directory registry, not with hf://")
+        repo, _, revision = text.removeprefix("hf://").partition("@")
+        return HubRepo(repository_id(repo), _revision(revision or "main"))
+    if "://" in text and not text.startswith("file://"):
+        scheme = text.partition("://")[0]
+        raise UsageError(
+            problem=f"unknown registry scheme {scheme}://; use hf://org/name, or a directory "
+            "with --name org/name"
+        )
+    if name is None:
+        raise UsageError(
+            problem=f"the directory registry {text!r} needs --name org/name: the name under which "
+            "the model will be loaded"
+        )
+    repo, _, revision = name.partition("@")
+    return LocalRegistry(
+        text.removeprefix("file://"), repository_id(repo), _revision(revision or "main")
+    )
+
+
+@frozen
+class RemoteHead:
+    """What a destination holds now."""
+
+    revision: str
+    manifest: Manifest
+    private: bool | None = None
+
+
+@frozen
+class Change:
+    """One path of a plan; ``action`` is add, change, keep or remove; ``size`` in bytes."""
+
+    action: str
+    path: ArtifactPath
+    size: int
+
+
+@frozen
+class PublicationPlan:
+    """Exactly what a publication would do. ``parent`` is the revision it was planned on."""
+
+    destination: Destination
+    manifest: Manifest
+    parent: str | None
+    changes: tuple[Change, ...]
+    private: bool = True
+
+    def of(self, action: str) -> tuple[Change, ...]:
+        """The changes of one action."""
+        return tuple(c for c in self.changes if c.action == action)
+
+    @property
+    def is_noop(self) -> bool:
+        """True if the destination already holds exactly this."""
+        return self.parent is not None and all(c.action == "keep" for c in self.changes)
+
+    @property
+    def upload_bytes(self) -> int:
+        """Bytes of added and changed files."""
+        return sum(c.size for c in self.changes if c.action in ("add", "change"))
+
+
+#: What the Hub itself puts into a repository; never removed, never compared.
+SERVER_OWNED = frozenset({".gitattributes"})
+
+
+def plan_publication(
+    destination: Destination, manifest: Manifest, head: RemoteHead | None, *, private: bool = True
+) -> PublicationPlan:
+    """Compare what is to be published with what is there. Files not in the manifest are removed."""
+    remote = {e.path: e for e in head.manifest.entries} if head else {}
+    changes = []
+    for entry in manifest.entries:
+        there = remote.pop(entry.path, None)
+        action = "add" if there is None else "keep" if entry.same_content(there) else "change"
+        changes.append(Change(action, entry.path, entry.size))
+    changes += [
+        Change("remove", e.path, e.size) for e in remote.values() if e.path.text not in SERVER_OWNED
+    ]
+    ordered = tuple(sorted(changes, key=lambda c: c.path))
+    return PublicationPlan(destination, manifest, head.revision if head else None, ordered, private)
+
+
+@frozen
+class Receipt:
+    """What a registry answered. ``created`` is False if nothing had to be done."""
+
+    destination: Destination
+    revision: str
+    created: bool
+    url: str = ""
+
+
+def read_back_differences(sent: Manifest, stored: Manifest) -> tuple[str, ...]:
+    """Every path whose stored size or digest is not what was sent; empty if all is well."""
+    problems = []
+    there = {e.path: e for e in stored.entries}
+    for entry in sent.entries:
+        found = there.pop(entry.path, None)
+        if found is None:
+            problems.append(f"{entry.path}: missing")
+        elif not entry.same_content(found):
+            problems.append(
+                f"{entry.path}: sent {entry.size} bytes {_digests(entry.digests)}, "
+                f"stored {found.size} bytes {_digests(found.digests)}"
+            )
+    problems += [f"{p}: not sent" for p in there if p.text not in SERVER_OWNED]
+    return tuple(problems)
+
+
+def _digests(digests: tuple[object, ...]) -> str:
+    return ", ".join(map(str, digests)) or "without digest"

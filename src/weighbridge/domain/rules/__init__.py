@@ -1,0 +1,22 @@
+"""The CATALOGUE: every rule, family by family, in the order of their codes' families."""
+
+from __future__ import annotations
+
+from weighbridge.domain.findings import Rule
+from weighbridge.domain.rules import config, container, fused, layout, lora, peft, weights
+
+CATALOGUE: tuple[Rule, ...] = (
+    *layout.RULES,
+    *container.RULES,
+    *config.RULES,
+    *lora.RULES,
+    *peft.RULES,
+    *fused.RULES,
+    *weights.RULES,
+)
+
+
+def find_rule(key: str) -> Rule | None:
+    """The rule of that code or name."""
+    wanted = key.strip()
+    return next((r for r in CATALOGUE if wanted.upper() == r.code or wanted == r.name), None)

@@ -1,0 +1,154 @@
+"""ST: the safetensors container; IX: the index of shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from weighbridge.domain.detection import INDEX, SINGLE
+from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
+from weighbridge.domain.models import Kind
+
+
+def _defects(code: str, why: str) -> Callable[[Subject], Iterator[Observation]]:
+    def check(subject: Subject) -> Iterator[Observation]:
+        for file in subject.artifact.tensor_files:
+            for defect in file.defects:
+                if defect.code == code:
+                    yield Observation(
+                        Location(file.path.text, defect.tensor), {"detail": defect.detail}
+                    )
+
+    check.__doc__ = why
+    return check
+
+
+def _rule(code: str, name: str, template: str, remedy: str, why: str) -> Rule:
+    return Rule(code, name, Severity.ERROR, template, remedy, _defects(code, why))
+
+
+_SAVE = "save the weights again with mx.save_safetensors and copy them whole"
+_EDIT = "save again with the trainer; do not edit headers"
+
+
+def _weight_map(subject: Subject) -> dict[str, str]:
+    document = subject.artifact.document(INDEX)
+    weight_map = document.object.get("weight_map") if document else None
+    if not isinstance(weight_map, dict):
+        return {}
+    return {k: v for k, v in weight_map.items() if isinstance(v, str)}
+
+
+def _index_invalid(subject: Subject) -> Iterator[Observation]:
+    """Loaders find shards by weight_map; without a sound one they load nothing or by chance."""
+    document = subject.artifact.document(INDEX)
+    if document is not None and document.problem is None and not _weight_map(subject):
+        yield Observation(Location(INDEX))
+
+
+def _shard_missing(subject: Subject) -> Iterator[Observation]:
+    """The model is not complete."""
+    for shard in sorted(set(_weight_map(subject).values()) - subject.artifact.paths):
+        if "/" not in shard and "\\" not in shard:
+            yield Observation(Location(INDEX), {"shard": shard})
+
+
+def _shard_escapes(subject: Subject) -> Iterator[Observation]:
+    """transformers follows such a path and opens a file outside of the model."""
+    for shard in sorted(set(_weight_map(subject).values())):
+        if "/" in shard or "\\" in shard or ".." in shard:
+            yield Observation(Location(INDEX), {"shard": shard})
+
+
+def _wrong_shard(subject: Subject) -> Iterator[Observation]:
+    """transformers looks a tensor up where the index says; mlx-lm ignores the index. The two load
+    different models."""
+    for tensor, shard in sorted(_weight_map(subject).items()):
+        file = subject.artifact.tensor_file(shard)
+        if file is not None and file.header is not None and tensor not in file.header.specs:
+            yield Observation(Location(INDEX, tensor), {"shard": shard})
+
+
+def _stored(subject: Subject) -> dict[str, list[str]]:
+    shards: dict[str, list[str]] = {}
+    for path in sorted(set(_weight_map(subject).values())):
+        file = subject.artifact.tensor_file(path)
+        for name in file.header.specs if file and file.header else ():
+            shards.setdefault(name, []).append(path)
+    return shards
+
+
+def _unmapped(subject: Subject) -> Iterator[Observation]:
+    """transformers never loads a tensor that the index does not name."""
+    mapped = _weight_map(subject)
+    for tensor, shards in sorted(_stored(subject).items()):
+        if tensor not in mapped:
+            yield Observation(Location(shards[0], tensor))
+
+
+def _twice(subject: Subject) -> Iterator[Observation]:
+    """Which of the two counts depends on the loader."""
+    for tensor, shards in sorted(_stored(subject).items()):
+        if len(shards) > 1:
+            yield Observation(Location(shards[1], tensor), {"other": shards[0]})
+
+
+def _not_in_index(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm loads every model*.safetensors, transformers only what the index names: a left-over
+    shard makes two different models of one directory."""
+    named = set(_weight_map(subject).values())
+    if not named:
+        return
+    for path in sorted(subject.artifact.paths - named):
+        if "/" not in path and path.startswith("model") and path.endswith(".safetensors"):
+            other = Location(path)
+            yield Observation(other, {"alone": "yes" if path == SINGLE else "no"})
+
+
+_FUSED = frozenset({Kind.FUSED})
+_REFUSE = "fuse again into an empty directory"
+
+
+def _index_rule(
+    code: str, name: str, template: str, check: Callable[[Subject], Iterator[Observation]]
+) -> Rule:
+    return Rule(code, name, Severity.ERROR, template, _REFUSE, check, kinds=_FUSED)
+
+
+RULES = (
+    _rule("ST001", "file-too-small", "{detail}", _SAVE, "The file is cut off or empty."),
+    _rule("ST002", "header-length-invalid", "{detail}", _SAVE,
+          "The length points outside of the file, or at a header that exhausts memory."),
+    _rule("ST003", "lfs-pointer", "{detail}", "run git lfs pull",
+          "A clone without git-lfs leaves a text of three lines in place of the weights."),
+    _rule("ST004", "not-safetensors", "{detail}", _SAVE, "Another file bears the name."),
+    _rule("ST010", "header-encoding", "{detail}", _EDIT, "The format demands UTF-8 and '{{'."),
+    _rule("ST011", "header-invalid-json", "{detail}", _EDIT, "Loaders refuse or misread it."),
+    _rule("ST012", "header-bad-padding", "{detail}", _EDIT,
+          "MLX takes NUL padding, the reference reader refuses it."),
+    _rule("ST013", "header-duplicate-key", "{detail}", _EDIT,
+          "Loaders silently keep one of the two tensors."),
+    _rule("ST014", "metadata-not-strings", "{detail}", _EDIT,
+          "The reference reader refuses it; null is what MLX writes and is fine."),
+    _rule("ST015", "tensor-entry-fields", "{detail}", _EDIT, "The reference format has no other."),
+    _rule("ST016", "dtype-unknown", "{detail}", _SAVE, "No loader can read the tensor."),
+    _rule("ST017", "shape-invalid", "{detail}", _SAVE,
+          "MLX takes fractions and wraps large sizes silently."),
+    _rule("ST018", "offsets-invalid", "{detail}", _SAVE, "MLX takes fractions."),
+    _rule("ST019", "size-mismatch", "{detail}", _SAVE,
+          "Older MLX reads out of bounds; others refuse."),
+    _rule("ST020", "no-tensors", "{detail}", "train with keys that match modules of the model",
+          "A run whose keys matched no module saves an empty file, and every loader takes it."),
+    _rule("ST021", "tensor-overlap", "{detail}", _SAVE, "MLX reads it, transformers refuses it."),
+    _rule("ST022", "tensor-hole", "{detail}", _SAVE, "Bytes that belong to no tensor hide things."),
+    _rule("ST023", "truncated", "{detail}", "copy the file again, whole", "Data is missing."),
+    _rule("ST024", "trailing-bytes", "{detail}", _SAVE,
+          "The file is something else as well, such as a zip archive."),
+    _index_rule("IX001", "index-invalid", "has no weight_map of strings", _index_invalid),
+    _index_rule("IX002", "shard-missing", "names {shard}, which is not here", _shard_missing),
+    _index_rule("IX003", "shard-path-escapes", "names {shard!r}, which is no file of this "
+                "directory", _shard_escapes),
+    _index_rule("IX004", "tensor-not-in-named-shard", "is not in {shard}", _wrong_shard),
+    _index_rule("IX005", "tensor-not-mapped", "is not in the index", _unmapped),
+    _index_rule("IX006", "tensor-in-two-shards", "is in {other} as well", _twice),
+    _index_rule("IX007", "shard-not-in-index", "is not named by the index", _not_in_index),
+)  # fmt: skip

@@ -1,0 +1,159 @@
+"""FS: the directory itself. What is there, what must not be, what will not be shipped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from weighbridge.domain.artifact import Oddity
+from weighbridge.domain.detection import CHECKPOINT, SHARD
+from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
+from weighbridge.domain.models import FusedModel, Kind, Model
+
+_PLACEHOLDER = re.compile(
+    rb"(?i)\s*(#|//|<!--)?\s*(mock|dummy|placeholder|fake|todo|tbd|lorem ipsum)\b[^\n]{0,200}\s*"
+)
+_JUNK = re.compile(r"(^|/)(\.DS_Store|\._[^/]*|Thumbs\.db|__pycache__/.*|\.ipynb_checkpoints/.*)$")
+_MIN_WEIGHTS, _MAX_WEIGHTS = 200, 200 * 10**9
+
+
+def _weights(model: Model) -> tuple[str, ...]:
+    return model.weights_paths if isinstance(model, FusedModel) else (model.weights_path,)
+
+
+def _structure(subject: Subject) -> Iterator[Observation]:
+    """A directory that is no clearly known kind of model cannot be judged or published; nothing is
+    guessed by precedence."""
+    error = subject.structure_error
+    for problem in error.problems if error else ():
+        yield Observation(Location(), {"problem": problem})
+
+
+def _escaping_symlink(subject: Subject) -> Iterator[Observation]:
+    """A link that leaves the directory would ship a file that nobody chose to publish; the Hub's
+    own client follows it."""
+    for entry in subject.artifact.scan.irregular:
+        if entry.oddity is Oddity.SYMLINK and entry.escapes:
+            yield Observation(Location(entry.name), {"target": entry.detail})
+
+
+def _inner_symlink(subject: Subject) -> Iterator[Observation]:
+    """Links are reported and never followed, so what they point to does not ship under this
+    name."""
+    for entry in subject.artifact.scan.irregular:
+        if entry.oddity is Oddity.SYMLINK and not entry.escapes:
+            yield Observation(Location(entry.name), {"target": entry.detail})
+
+
+def _special(subject: Subject) -> Iterator[Observation]:
+    """A pipe, socket or device hangs or misleads whatever opens it."""
+    for entry in subject.artifact.scan.irregular:
+        if entry.oddity is Oddity.SPECIAL:
+            yield Observation(Location(entry.name), {"what": entry.detail or "special file"})
+
+
+def _unreadable(subject: Subject) -> Iterator[Observation]:
+    """What cannot be read cannot be judged."""
+    for entry in subject.artifact.scan.irregular:
+        if entry.oddity is Oddity.UNREADABLE:
+            yield Observation(Location(entry.name), {"why": entry.detail})
+
+
+def _bad_name(subject: Subject) -> Iterator[Observation]:
+    """Names with control characters, or that other systems refuse, break clones and terminals."""
+    for entry in subject.artifact.scan.irregular:
+        if entry.oddity is Oddity.NAME:
+            yield Observation(Location(entry.name), {"why": entry.detail})
+
+
+def _collision(subject: Subject) -> Iterator[Observation]:
+    """On macOS and Windows one of the two files replaces the other in a clone."""
+    seen: dict[str, str] = {}
+    for path in sorted(subject.artifact.paths):
+        other = seen.setdefault(path.casefold(), path)
+        if other != path:
+            yield Observation(Location(path), {"other": other})
+
+
+def _placeholder(subject: Subject) -> Iterator[Observation]:
+    """Empty and mock files are left over from scaffolding; loaders fail on them or ignore them."""
+    for entry in subject.artifact.scan.files:
+        name = entry.path.name
+        if entry.size == 0 and not name.startswith(".") and name != "__init__.py":
+            yield Observation(Location(entry.path.text), {"what": "is empty"})
+    for path, data in subject.artifact.small_texts:
+        if data.startswith(b"version https://git-lfs"):
+            yield Observation(Location(path.text), {"what": "is a git-lfs pointer"})
+        elif data and _PLACEHOLDER.fullmatch(data):
+            yield Observation(Location(path.text), {"what": "holds placeholder text"})
+
+
+def _checkpoints(subject: Subject) -> Iterator[Observation]:
+    """Numbered checkpoints are training state: they double the download and confuse loaders that
+    read every safetensors file. They are never shipped."""
+    for path in sorted(subject.artifact.paths):
+        if CHECKPOINT.fullmatch(path.rpartition("/")[2]) or re.match(r"checkpoint-\d+/", path):
+            yield Observation(Location(path))
+
+
+def _junk(subject: Subject) -> Iterator[Observation]:
+    """Files that a desktop or an editor left; they are not shipped."""
+    for path in sorted(subject.artifact.paths):
+        if _JUNK.search(path):
+            yield Observation(Location(path))
+
+
+def _too_small(subject: Subject) -> Iterator[Observation]:
+    """Weights of less than a header and one small pair cannot be a model."""
+    for path in _weights(subject.model) if subject.model else ():
+        size = subject.artifact.size_of(path) or 0
+        if size < _MIN_WEIGHTS:
+            yield Observation(Location(path), {"size": size, "least": _MIN_WEIGHTS})
+
+
+def _too_large(subject: Subject) -> Iterator[Observation]:
+    """The Hub refuses files over 200 GB, after most of the upload."""
+    for entry in subject.artifact.scan.files:
+        if entry.size > _MAX_WEIGHTS:
+            yield Observation(Location(entry.path.text), {"size": entry.size, "most": _MAX_WEIGHTS})
+
+
+def _mixed(subject: Subject) -> Iterator[Observation]:
+    """Weights of another kind lie beside the model; some loaders read every safetensors file."""
+    if subject.kind is None or subject.model is None:
+        return
+    own = set(_weights(subject.model))
+    for path in sorted(subject.artifact.paths - own):
+        name = path.rpartition("/")[2]
+        known = name in ("adapters.safetensors", "adapter_model.safetensors", "model.safetensors")
+        if known or (SHARD.fullmatch(name) and subject.kind is not Kind.FUSED):
+            yield Observation(Location(path), {"kind": subject.kind.value})
+
+
+_E, _W = Severity.ERROR, Severity.WARNING
+RULES = (
+    Rule("FS001", "no-known-structure", _E, "{problem}",
+         "give the directory that training or fusing wrote, complete", _structure),
+    Rule("FS002", "symlink", _W, "is a symlink to {target!r}, which is not followed",
+         "replace the link by the file", _inner_symlink),
+    Rule("FS003", "symlink-escapes", _E, "is a symlink that leaves the directory: {target!r}",
+         "replace the link by the file if it is meant to be published, else delete it",
+         _escaping_symlink),
+    Rule("FS004", "special-file", _E, "is a {what}", "delete it", _special),
+    Rule("FS005", "unreadable", _E, "cannot be read: {why}", "fix its permissions", _unreadable),
+    Rule("FS006", "name-collision", _E, "differs from {other!r} only by case",
+         "rename or delete one of the two", _collision),
+    Rule("FS008", "junk-file", _W, "is left over from a desktop or an editor",
+         "delete it; it will not be shipped", _junk),
+    Rule("FS009", "placeholder-file", _E, "{what}", "write the real file or delete it",
+         _placeholder),
+    Rule("FS010", "stray-checkpoint", _W, "is a training checkpoint and will not be shipped",
+         "delete it, or keep it out of the release directory", _checkpoints),
+    Rule("FS013", "mixed-kinds", _W, "holds weights of another model than the {kind} model judged",
+         "keep each model in a directory of its own", _mixed),
+    Rule("FS014", "size-over-limit", _E, "has {size} bytes; the Hub takes {most} at most",
+         "save the model in smaller shards", _too_large),
+    Rule("FS017", "file-name-invalid", _E, "has a name that {why}", "rename it", _bad_name),
+    Rule("FS018", "size-too-small", _E, "has {size} bytes; no model has less than {least}",
+         "copy the weights that training wrote", _too_small),
+)  # fmt: skip

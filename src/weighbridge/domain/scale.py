@@ -1,0 +1,46 @@
+"""The effective LoRA scale: what mlx-lm multiplied by, decided from the config's signature.
+
+``scale`` changed its meaning on 2024-06-02 (mlx-lm 0.14.2): before, ``scale * alpha / rank`` was
+applied; since, ``scale`` alone, although ``alpha`` was still written until 2025-04.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+
+@frozen
+class Scale:
+    """The multiplier, or the reason why it cannot be known."""
+
+    value: float | None
+    reason: str = ""
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def effective_scale(config: Mapping[str, Any], rank: int) -> Scale:
+    """The multiplier for LoRA tensors of that rank, or why ``--scale`` must say it."""
+    parameters = config.get("lora_parameters")
+    if not isinstance(parameters, dict):
+        return Scale(None, "lora_parameters is missing; give --scale")
+    scale, alpha = _number(parameters.get("scale")), _number(parameters.get("alpha"))
+    if scale is None:
+        return Scale(None, "lora_parameters.scale is missing or no number; give --scale")
+    if "lora_layers" not in config or alpha is None or alpha == rank:
+        return Scale(scale)
+    if "use_dora" not in config:  # 0.6.0 to 0.13.0
+        return Scale(scale * alpha / rank)
+    return Scale(
+        None,
+        f"the config is from mlx-lm 0.13.1 to 0.18.1, where the scale was {scale * alpha / rank:g} "
+        f"or {scale:g} depending on the version; give --scale",
+    )

@@ -1,0 +1,40 @@
+"""What ships: an allow-list by kind. Whatever is not on it never leaves the machine."""
+
+from __future__ import annotations
+
+import re
+
+from weighbridge.domain.artifact import FileEntry, Scan
+from weighbridge.domain.models import FusedModel, LoraModel, Model, PeftModel
+
+CARD = "README.md"
+_LEGAL = re.compile(r"(LICEN[CS]E|NOTICE|USE_POLICY)([._-][\w.-]*)?", re.IGNORECASE)
+_TEXTS = re.compile(
+    r"config\.json|generation_config\.json|tokenizer\.json|tokenizer_config\.json|tokenizer\.model"
+    r"|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|spiece\.model"
+    r"|sentencepiece\.bpe\.model|chat_template\.(jinja|json)|preprocessor_config\.json"
+    r"|processor_config\.json|model\.safetensors\.index\.json"
+)
+
+
+def shipped(model: Model, scan: Scan) -> tuple[FileEntry, ...]:
+    """The files of the source that ship beside converted ones, sorted by path.
+
+    Of a LoRA only the card and legal texts: its weights and config ship converted. PEFT readers
+    take tokenizer files in an adapter for the base's and resize the vocabulary, so they do not.
+    """
+    files = [e for e in scan.files if e.path.parent == model.directory]
+    return tuple(e for e in files if _ships(model, e))
+
+
+def _ships(model: Model, entry: FileEntry) -> bool:
+    name = entry.path.name
+    if name == CARD or _LEGAL.fullmatch(name):
+        return True
+    match model:
+        case LoraModel():
+            return False
+        case PeftModel():
+            return entry.path.text in (model.weights_path, model.config_path)
+        case FusedModel():
+            return entry.path.text in model.weights_paths or bool(_TEXTS.fullmatch(name))

@@ -1,0 +1,108 @@
+"""JSON as a gate must read it. ``json.loads`` keeps the last of duplicate keys, takes NaN and lone
+surrogates, and raises RecursionError or a bare ValueError on hostile input."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+MAX_DEPTH = 100
+#: transformers writes a model_max_length of 31 digits.
+_MAX_INT_DIGITS = 40
+
+
+class StrictJsonError(ValueError):
+    """A document that is refused; ``code`` is the rule's code, ``detail`` says what and where."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{code} {detail}")
+
+
+def parse_strictly(raw: bytes) -> dict[str, Any]:
+    """The JSON object in ``raw``.
+
+    Raises StrictJsonError: JS001 syntax, JS002 duplicate key, JS003 NaN or Infinity, JS004 number
+    too large, JS005 too deep, JS006 not an object, JS007 encoding.
+    """
+    text = _decode(raw)
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+            parse_int=_bounded_int,
+            parse_float=_finite_float,
+        )
+    except RecursionError:
+        raise StrictJsonError("JS005", "nested too deeply to be parsed") from None
+    except json.JSONDecodeError as error:
+        detail = f"{error.msg} at line {error.lineno}, column {error.colno}"
+        raise StrictJsonError("JS001", detail) from None
+    if not isinstance(value, dict):
+        raise StrictJsonError("JS006", f"holds a {type(value).__name__}, not an object")
+    _check_tree(value, surrogates="\\u" in text)
+    return value
+
+
+def _decode(raw: bytes) -> str:
+    if raw.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        raise StrictJsonError("JS007", "begins with a byte order mark")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise StrictJsonError("JS007", f"is not UTF-8 at byte {error.start}") from None
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise StrictJsonError("JS002", f"has the key {twice!r} twice")
+    return table
+
+
+def _no_constant(literal: str) -> NoReturn:
+    raise StrictJsonError("JS003", f"holds {literal}, which is not JSON")
+
+
+def _bounded_int(digits: str) -> int:
+    if len(digits.lstrip("-")) > _MAX_INT_DIGITS:
+        raise StrictJsonError("JS004", f"holds an integer of {len(digits)} digits")
+    return int(digits)
+
+
+def _finite_float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise StrictJsonError("JS004", f"holds {digits[:24]}, which is out of range")
+    return value
+
+
+def _check_tree(value: Any, *, surrogates: bool) -> None:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise StrictJsonError("JS005", f"is nested more than {MAX_DEPTH} deep")
+        below: list[Any] = []
+        for node in level:
+            if isinstance(node, dict):
+                below += node.values()
+                if surrogates:
+                    below += node.keys()
+            elif isinstance(node, list):
+                below += node
+            elif surrogates and isinstance(node, str):
+                _check_encodable(node)
+        level = below
+
+
+def _check_encodable(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise StrictJsonError("JS007", "holds a lone surrogate") from None

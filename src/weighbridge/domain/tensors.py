@@ -1,0 +1,219 @@
+"""The safetensors container: dtypes, tensor specs, and a strict header parser and encoder.
+
+Stricter than the reference reader where a release must be (duplicate keys, padding, no tensors),
+and exact about which tensor is wrong. Format: https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from weighbridge.domain.strict_json import StrictJsonError, parse_strictly
+
+#: Bits per element of every dtype that the format names.
+DTYPE_BITS: Mapping[str, int] = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
+    "I32": 32, "U32": 32, "F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64,
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+}  # fmt: skip
+
+#: As huggingface_hub's own limit; the reference reader's is 100,000,000.
+MAX_HEADER_BYTES = 25_000_000
+_MAX_RANK = 8
+_MAX_DIM = 2**31 - 1
+_LFS_MAGIC = b"version https://git-lfs"
+
+
+@frozen
+class TensorSpec:
+    """Name, dtype and shape of a tensor."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the data in bytes; elements of less than a byte are packed."""
+        return math.prod(self.shape) * DTYPE_BITS[self.dtype] // 8
+
+
+@frozen
+class TensorSlot:
+    """A spec with its place: ``start`` in bytes from the beginning of the file."""
+
+    spec: TensorSpec
+    start: int
+
+
+@frozen
+class Header:
+    """A sound header; slots in order of their place."""
+
+    slots: tuple[TensorSlot, ...]
+    metadata: Mapping[str, str] | None
+    data_start: int
+
+    @property
+    def specs(self) -> Mapping[str, TensorSpec]:
+        """Specs by name."""
+        return {slot.spec.name: slot.spec for slot in self.slots}
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(slot.spec.nbytes for slot in self.slots)
+
+
+@frozen
+class HeaderDefect:
+    """One thing wrong with a safetensors file; ``code`` is the rule's."""
+
+    code: str
+    detail: str
+    tensor: str = ""
+
+
+class HeaderInvalid(ValueError):
+    """All defects of one header."""
+
+    def __init__(self, defects: Iterable[HeaderDefect]) -> None:
+        self.defects = tuple(defects)
+        super().__init__("; ".join(f"{d.code} {d.tensor} {d.detail}" for d in self.defects))
+
+
+def header_length(prefix: bytes, file_size: int) -> int:
+    """Length in bytes of the JSON header, from the first bytes of the file.
+
+    Raises HeaderInvalid if the file cannot be a safetensors file.
+    """
+    if prefix.startswith(_LFS_MAGIC):
+        raise HeaderInvalid([HeaderDefect("ST003", "is a git-lfs pointer, not the weights")])
+    if file_size < 8:
+        raise HeaderInvalid([HeaderDefect("ST001", f"has {file_size} bytes; 8 is the least")])
+    length = int(struct.unpack("<Q", prefix[:8])[0])
+    if prefix[8:9] not in (b"{", b"") and _looks_like_text(prefix):
+        raise HeaderInvalid([HeaderDefect("ST004", "holds text, not safetensors")])
+    if length < 2 or length + 8 > file_size or length > MAX_HEADER_BYTES:
+        detail = f"header length {length} in a file of {file_size} bytes"
+        raise HeaderInvalid([HeaderDefect("ST002", detail)])
+    return length
+
+
+def _looks_like_text(prefix: bytes) -> bool:
+    return all(byte in (9, 10, 13) or 32 <= byte < 127 for byte in prefix[:16])
+
+
+def parse_header(raw: bytes, file_size: int) -> Header:
+    """The header from its JSON bytes (without the 8 of the length).
+
+    Raises HeaderInvalid with every defect: fields, dtypes, shapes, sizes, overlap, holes,
+    truncation, trailing bytes.
+    """
+    table = _parse_table(raw)
+    defects: list[HeaderDefect] = []
+    metadata = _parse_metadata(table.pop("__metadata__", None), defects)
+    spans = [s for name, entry in table.items() if (s := _parse_entry(name, entry, defects))]
+    if not table:
+        defects.append(HeaderDefect("ST020", "names no tensors"))
+    data_bytes = file_size - 8 - len(raw)
+    if not defects:
+        defects += _layout_defects(sorted(spans, key=lambda s: (s[1], s[2])), data_bytes)
+    if defects:
+        raise HeaderInvalid(defects)
+    start = 8 + len(raw)
+    ordered = sorted(spans, key=lambda s: (s[1], s[2]))
+    return Header(tuple(TensorSlot(s, start + b) for s, b, _ in ordered), metadata, start)
+
+
+def _parse_table(raw: bytes) -> dict[str, Any]:
+    if raw[:1] != b"{":
+        raise HeaderInvalid([HeaderDefect("ST010", "does not begin with '{'")])
+    if raw[raw.rfind(b"}") + 1 :].strip(b" "):
+        raise HeaderInvalid([HeaderDefect("ST012", "is padded with other bytes than spaces")])
+    try:
+        table = parse_strictly(raw)
+    except StrictJsonError as error:
+        code = {"JS002": "ST013", "JS007": "ST010"}.get(error.code, "ST011")
+        raise HeaderInvalid([HeaderDefect(code, error.detail)]) from error
+    return dict(table)
+
+
+def _parse_metadata(value: Any, defects: list[HeaderDefect]) -> Mapping[str, str] | None:
+    if value is None:  # mlx writes null, and the reference reader takes it
+        return None
+    if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
+        return dict(value)
+    defects.append(HeaderDefect("ST014", "__metadata__ is not a map of strings"))
+    return None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _parse_entry(
+    name: str, entry: Any, defects: list[HeaderDefect]
+) -> tuple[TensorSpec, int, int] | None:
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        defects.append(HeaderDefect("ST015", "needs exactly dtype, shape, data_offsets", name))
+        return None
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    before = len(defects)
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+        defects.append(HeaderDefect("ST016", f"unknown dtype {dtype!r}", name))
+    if not isinstance(shape, list) or not all(_is_count(d) and d <= _MAX_DIM for d in shape):
+        defects.append(HeaderDefect("ST017", f"shape {shape!r} is not a list of sizes", name))
+    elif len(shape) > _MAX_RANK:
+        defects.append(HeaderDefect("ST017", f"has {len(shape)} dimensions", name))
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_count, offsets)):
+        defects.append(HeaderDefect("ST018", f"data_offsets {offsets!r}", name))
+    if len(defects) > before:
+        return None
+    spec = TensorSpec(name, dtype, tuple(shape))
+    bits, span = math.prod(shape) * DTYPE_BITS[dtype], offsets[1] - offsets[0]
+    if bits != span * 8:
+        detail = f"{dtype} {list(shape)} needs {bits / 8:g} bytes, data_offsets give {span}"
+        defects.append(HeaderDefect("ST019", detail, name))
+        return None
+    return spec, offsets[0], offsets[1]
+
+
+def _layout_defects(
+    spans: list[tuple[TensorSpec, int, int]], data_bytes: int
+) -> Iterator[HeaderDefect]:
+    at = 0
+    for spec, begin, end in spans:
+        if begin < at:
+            yield HeaderDefect("ST021", f"overlaps the tensor before it by {at - begin}", spec.name)
+        elif begin > at:
+            yield HeaderDefect("ST022", f"{begin - at} bytes before it belong to none", spec.name)
+        at = max(at, end)
+    if at > data_bytes:
+        yield HeaderDefect("ST023", f"{at} bytes of tensors, but only {data_bytes} are there")
+    elif at < data_bytes:
+        yield HeaderDefect("ST024", f"{data_bytes - at} bytes follow the last tensor")
+
+
+def encode_header(specs: Iterable[TensorSpec], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Length and header, padded with spaces to 8 bytes, for tensors stored in the given order."""
+    table: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
+    at = 0
+    for spec in specs:
+        end = at + spec.nbytes
+        table[spec.name] = {
+            "dtype": spec.dtype,
+            "shape": list(spec.shape),
+            "data_offsets": [at, end],
+        }
+        at = end
+    raw = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+    raw += b" " * (-len(raw) % 8)
+    return struct.pack("<Q", len(raw)) + raw

@@ -1,0 +1,216 @@
+"""The Python API: typed, synchronous, no global state. A bad artifact gives a report or a typed
+error; ``publish`` refuses before the first byte is sent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from weighbridge.application.convert import Converted, ConvertRequest
+from weighbridge.application.inspect import Inspection
+from weighbridge.application.ports import Progress, no_progress
+from weighbridge.application.publish import PublishOutcome, PublishRequest
+from weighbridge.application.validate import ValidateRequest
+from weighbridge.application.verify import VerifyRequest
+from weighbridge.domain.errors import InvalidModelStructure, UsageError, WeighbridgeError
+from weighbridge.domain.findings import ValidationReport
+from weighbridge.domain.models import Kind
+from weighbridge.domain.proof import Proof, ProofLevel
+from weighbridge.domain.publication import Destination, parse_destination
+from weighbridge.entrypoints.settings import Settings
+
+if TYPE_CHECKING:
+    from weighbridge.entrypoints.container import Container
+
+PathLike: TypeAlias = "str | os.PathLike[str]"
+
+
+def _container(settings: Settings | None) -> Container:
+    from weighbridge.entrypoints.container import build  # dependency-injector takes 60 ms
+
+    return build(settings)
+
+
+def _kind(name: str | Kind | None) -> Kind | None:
+    try:
+        return Kind(name) if isinstance(name, str) else name
+    except ValueError:
+        known = ", ".join(k.value for k in Kind)
+        raise UsageError(problem=f"{name!r} is no kind of model; known are {known}") from None
+
+
+def _level(name: str | ProofLevel | None) -> ProofLevel | None:
+    try:
+        return ProofLevel.parse(name) if isinstance(name, str) else name
+    except KeyError:
+        known = ", ".join(level.label for level in ProofLevel)
+        raise UsageError(problem=f"{name!r} is no proof level; known are {known}") from None
+
+
+def _path(path: PathLike | None) -> str | None:
+    return None if path is None else os.fspath(path)
+
+
+def inspect(
+    path: PathLike, *, kind: str | Kind | None = None, settings: Settings | None = None
+) -> Inspection:
+    """What the directory is. Raises InvalidModelStructure (a ValueError) if it is no model."""
+    return _container(settings).inspect()(os.fspath(path), _kind(kind))
+
+
+def validate(
+    path: PathLike,
+    *,
+    kind: str | Kind | None = None,
+    base: PathLike | None = None,
+    base_model: str | None = None,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> ValidationReport:
+    """Every finding of the directory; never raises for a bad one.
+
+    ``base`` is a directory with the base model's config.json, ``base_model`` its Hub id.
+    """
+    request = ValidateRequest(os.fspath(path), _kind(kind), _path(base), base_model)
+    return _container(settings).validate()(request, progress)
+
+
+def convert(
+    path: PathLike,
+    output: PathLike,
+    *,
+    base_model: str | None = None,
+    scale: float | None = None,
+    base: PathLike | None = None,
+    kind: str | Kind | None = None,
+    force: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> Converted:
+    """Write the PEFT form of an MLX LoRA to ``output``, all or nothing, its algebra proved.
+
+    Raises NotConvertible, ProofFailed, PathConflict if ``output`` exists and not ``force``.
+    """
+    request = ConvertRequest(
+        os.fspath(path), os.fspath(output), base_model, scale, _path(base), _kind(kind), force
+    )
+    return _container(settings).convert()(request, progress)
+
+
+def verify(
+    path: PathLike,
+    converted: PathLike,
+    *,
+    base: PathLike | None = None,
+    scale: float | None = None,
+    require: str | ProofLevel | None = None,
+    kind: str | Kind | None = None,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> Proof:
+    """The proof that ``converted`` is ``path``, at every level that is possible here.
+
+    ``passed`` of the proof is the verdict; raises ProofFailed only if ``require`` is not reached.
+    """
+    request = VerifyRequest(
+        os.fspath(path), os.fspath(converted), _path(base), scale, _kind(kind), _level(require)
+    )
+    return _container(settings).verify()(request, progress)
+
+
+def publish(
+    path: PathLike,
+    to: str | os.PathLike[str] | Destination,
+    *,
+    name: str | None = None,
+    base_model: str | None = None,
+    base: PathLike | None = None,
+    scale: float | None = None,
+    kind: str | Kind | None = None,
+    public: bool = False,
+    dry_run: bool = False,
+    require_proof: str | ProofLevel | None = None,
+    licence: str | None = None,
+    message: str = "Publish with Weighbridge",
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> PublishOutcome:
+    """Validate, convert, prove, publish as one revision, and read it back.
+
+    ``to`` is ``hf://org/name[@revision]``, or a directory together with ``name``. The proof uses
+    ``base``, else the base model's snapshot in the Hugging Face cache if it is there.
+    """
+    if isinstance(to, str | os.PathLike):
+        to = parse_destination(os.fspath(to), name)
+    settings = settings or Settings.from_environment()
+    request = PublishRequest(
+        location=os.fspath(path),
+        destination=to,
+        base_model=base_model,
+        base=_path(base) or _cached_base(path, base_model, kind, settings),
+        scale=scale,
+        kind=_kind(kind),
+        public=public,
+        dry_run=dry_run,
+        require=_level(require_proof),
+        licence=licence,
+        message=message,
+    )
+    return _container(settings).publish()(request, progress)
+
+
+def _cached_base(
+    path: PathLike, base_model: str | None, kind: str | Kind | None, settings: Settings
+) -> str | None:
+    if base_model is None:
+        try:
+            base_model = inspect(path, kind=kind, settings=settings).base_model
+        except WeighbridgeError:
+            return None  # the publication itself says what is wrong
+    return settings.cached_base(base_model)
+
+
+# --- drop-in functions of the pipeline that this project was born in ----------------------------
+
+
+def detect_model_type(path: PathLike) -> str:
+    """``"lora"`` or ``"fused"``. Raises ValueError for anything else."""
+    found = inspect(path)
+    if found.kind is Kind.PEFT:
+        raise InvalidModelStructure(
+            location=os.fspath(path),
+            problems=("it is a PEFT adapter already, neither an MLX LoRA nor a fused model",),
+            found=tuple(name for name, _ in found.files),
+        )
+    return str(found.kind.value)
+
+
+def convert_mlx_to_peft(path: PathLike, *, base_model: str | None = None) -> Path:
+    """Write ``<parent>/<name>_peft_converted/`` for a LoRA and return it; for a fused model return
+    ``path`` and write nothing. An earlier conversion there is replaced, anything else is not."""
+    source = Path(path)
+    if detect_model_type(source) == "fused":
+        return source
+    resolved = source.resolve()
+    output = resolved.parent / f"{resolved.name}_peft_converted"
+    convert(source, output, base_model=base_model, force=_is_peft(output))
+    return source.parent / output.name if source.name else output
+
+
+def _is_peft(path: Path) -> bool:
+    try:
+        return inspect(path).kind is Kind.PEFT
+    except WeighbridgeError:
+        return False
+
+
+def validate_model_artifacts(path: PathLike) -> Mapping[str, Any]:
+    """The old contract: a dictionary with ``overall_valid``, ``checks``, ``errors``, ``warnings``.
+
+    Never raises for a bad or missing directory.
+    """
+    from weighbridge.entrypoints.render.legacy import legacy_report
+
+    return legacy_report(os.fspath(path), lambda: validate(path))

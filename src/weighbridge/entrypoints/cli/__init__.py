@@ -1,0 +1,60 @@
+"""The command line: ``main`` is the console script. Commands are imported when they are run."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from weighbridge.entrypoints.cli.group import LazyGroup
+from weighbridge.entrypoints.cli.output import common_options
+
+_COMMANDS = {
+    "inspect": "Say what a directory is.",
+    "validate": "Judge a directory: findings with reason and remedy.",
+    "convert": "Convert an MLX LoRA to PEFT, exactly.",
+    "verify": "Prove a conversion, at the strongest level possible.",
+    "publish": "Validate, convert, prove, publish, read back.",
+    "rules": "List all rules.",
+    "explain": "Explain one rule.",
+    "completion": "Print a shell's completion script.",
+}
+
+
+def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"weighbridge {version('weighbridge')}")
+        context.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    commands_help=_COMMANDS,
+    package="weighbridge.entrypoints.cli",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
+              help="Show the version and exit.")  # fmt: skip
+@common_options
+def cli() -> None:
+    """The release gate for models fine-tuned with Apple MLX.
+
+    RUN is a directory that mlx-lm wrote: the run directory or the adapters directory itself.
+    """
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + signal.SIGTERM)  # unwinds, so that stages are removed
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and exit; see ``entrypoints.exit_codes``."""
+    signal.signal(signal.SIGTERM, _terminate)
+    arguments = sys.argv[1:] if argv is None else argv
+    from weighbridge.entrypoints.cli.failures import run
+
+    sys.exit(run(cli, arguments))

@@ -1,0 +1,25 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+import click
+
+KINDS = ("lora", "fused", "peft")
+LEVELS = ("algebra", "binding", "logits")
+
+run_argument = click.argument("run", type=click.Path())
+as_option = click.option(
+    "--as", "kind", type=click.Choice(KINDS), help="Which model is meant, if several are complete."
+)
+base_option = click.option(
+    "--base", type=click.Path(), help="Directory of the base model, for checks and proof."
+)
+base_model_option = click.option(
+    "--base-model", metavar="ORG/NAME", help="Hub id of the base model; overrides the config."
+)
+scale_option = click.option(
+    "--scale", type=float, help="The LoRA scale that MLX applied; overrides the config."
+)
+require_option = click.option(
+    "--require-proof", "require", type=click.Choice(LEVELS), help="Insist on this level of proof."
+)

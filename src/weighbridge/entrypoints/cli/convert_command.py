@@ -1,0 +1,47 @@
+"""``weighbridge convert``."""
+
+from __future__ import annotations
+
+import click
+
+from weighbridge.entrypoints.cli.arguments import (
+    as_option,
+    base_model_option,
+    base_option,
+    run_argument,
+    scale_option,
+)
+from weighbridge.entrypoints.cli.output import common_options, emit, hint, progress
+
+
+@click.command("convert")
+@run_argument
+@click.option("-o", "--output", required=True, type=click.Path(), help="Directory to write.")
+@base_model_option
+@base_option
+@scale_option
+@as_option
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@common_options
+def command(
+    run: str,
+    output: str,
+    base_model: str | None,
+    base: str | None,
+    scale: float | None,
+    kind: str | None,
+    force: bool,
+) -> None:
+    """Convert the MLX LoRA in RUN to PEFT, exactly, all or nothing.
+
+    What was written is read again and its algebra proved before it appears at the output.
+    """
+    from weighbridge.entrypoints import api
+    from weighbridge.entrypoints.render import json, text
+
+    done = api.convert(
+        run, output, base_model=base_model, base=base, scale=scale, kind=kind, force=force,
+        progress=progress(),
+    )  # fmt: skip
+    emit(lambda: text.converted(done), lambda: json.converted(done))
+    hint(f"next: weighbridge verify {run} {output} --base DIR")

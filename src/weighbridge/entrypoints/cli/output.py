@@ -1,0 +1,99 @@
+"""What all commands share: the global options, where output goes, and progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import Progress
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_KEY = "weighbridge.output"
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value not in (None, 0, False):
+        context.find_root().meta[f"{_KEY}.{parameter.name}"] = value
+
+
+def common_options(function: _F) -> _F:
+    """``--format``, ``-q`` and ``-v``, accepted before and after the command's name."""
+    for option in (
+        click.option("-v", "--verbose", count=True, expose_value=False, callback=_remember,
+                     help="Say more on stderr."),
+        click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_remember,
+                     help="No text, hints or progress; the exit code tells."),
+        click.option("--format", type=click.Choice(["text", "json"]), expose_value=False,
+                     callback=_remember, help="Output on stdout: text for people, or JSON."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def setting(name: str, default: Any = None) -> Any:
+    """A global option's value, wherever it was given."""
+    context = click.get_current_context(silent=True)
+    return default if context is None else context.find_root().meta.get(f"{_KEY}.{name}", default)
+
+
+def wants_json() -> bool:
+    """True under ``--format json``."""
+    return bool(setting("format") == "json")
+
+
+def emit(text: Callable[[], str], document: Callable[[], dict[str, Any]]) -> None:
+    """Print a result on stdout in the format that was asked for."""
+    if wants_json():
+        from weighbridge.entrypoints.render.json import dumps
+
+        click.echo(dumps(document()))
+    elif not setting("quiet"):
+        click.echo(text(), color=False if os.environ.get("NO_COLOR") else None)
+
+
+def hint(text: str) -> None:
+    """A hint for people, on stderr."""
+    if not setting("quiet"):
+        click.echo(text, err=True)
+
+
+def progress() -> Progress:
+    """A progress callback: a bar on stderr for what takes over a second, none when piped."""
+    from weighbridge.application.ports import no_progress
+
+    if setting("quiet") or not sys.stderr.isatty():
+        return no_progress
+    return _Bar()
+
+
+class _Bar:
+    """One tqdm bar at a time; a new stage closes the one before."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage:
+            self._open(stage, total)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self._bar.close()
+            self._stage = ""
+
+    def _open(self, stage: str, total: int) -> None:
+        from tqdm import tqdm
+
+        if self._bar is not None:
+            self._bar.close()
+        self._stage = stage
+        scale = total > 1000
+        self._bar = tqdm(
+            total=total, desc=stage, unit="B" if scale else "", unit_scale=scale,
+            unit_divisor=1024, delay=1.0, leave=False, file=sys.stderr,
+        )  # fmt: skip

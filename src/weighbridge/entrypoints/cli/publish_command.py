@@ -1,0 +1,44 @@
+"""``weighbridge publish``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from weighbridge.entrypoints.cli.arguments import (
+    as_option,
+    base_model_option,
+    base_option,
+    require_option,
+    run_argument,
+    scale_option,
+)
+from weighbridge.entrypoints.cli.output import common_options, emit, progress
+
+
+@click.command("publish")
+@run_argument
+@click.argument("dest")
+@click.option("--name", metavar="ORG/NAME[@REV]", help="Name in a directory registry.")
+@click.option("--dry-run", is_flag=True, help="Do everything but send; print the plan.")
+@click.option("--public", is_flag=True, help="Allow that everybody may see it.")
+@base_model_option
+@base_option
+@scale_option
+@require_option
+@as_option
+@click.option("--license", "licence", metavar="ID", help="Licence for a card written here.")
+@click.option("-m", "--message", default="Publish with Weighbridge", help="Commit message.")
+@common_options
+def command(run: str, dest: str, require: str | None, **options: Any) -> None:
+    """Validate RUN, convert it, prove it, publish it to DEST and read it back.
+
+    DEST is hf://org/name[@revision], or a directory with --name org/name. The directory is in
+    the Hugging Face cache layout: HF_HUB_CACHE=DEST HF_HUB_OFFLINE=1 loads from it by name.
+    """
+    from weighbridge.entrypoints import api
+    from weighbridge.entrypoints.render import json, text
+
+    done = api.publish(run, dest, require_proof=require, progress=progress(), **options)
+    emit(lambda: text.outcome(done), lambda: json.outcome(done))

@@ -1,0 +1,34 @@
+"""``weighbridge validate``."""
+
+from __future__ import annotations
+
+import click
+
+from weighbridge.entrypoints.cli.arguments import (
+    as_option,
+    base_model_option,
+    base_option,
+    run_argument,
+)
+from weighbridge.entrypoints.cli.output import common_options, emit, progress
+
+
+@click.command("validate")
+@run_argument
+@as_option
+@base_option
+@base_model_option
+@common_options
+def command(run: str, kind: str | None, base: str | None, base_model: str | None) -> int:
+    """Judge RUN: findings with code, place, reason and remedy.
+
+    Exit code 1 if anything blocks publication, 3 if RUN is no model at all.
+    """
+    from weighbridge.entrypoints import api, exit_codes
+    from weighbridge.entrypoints.render import json, text
+
+    judged = api.validate(run, kind=kind, base=base, base_model=base_model, progress=progress())
+    emit(lambda: text.report(judged), lambda: json.report(judged))
+    if judged.kind is None:
+        return exit_codes.UNREADABLE
+    return exit_codes.GOOD if judged.overall_valid else exit_codes.BLOCKED

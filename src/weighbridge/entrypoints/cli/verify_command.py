@@ -1,0 +1,44 @@
+"""``weighbridge verify``."""
+
+from __future__ import annotations
+
+import click
+
+from weighbridge.entrypoints.cli.arguments import (
+    as_option,
+    base_option,
+    require_option,
+    run_argument,
+    scale_option,
+)
+from weighbridge.entrypoints.cli.output import common_options, emit, progress
+
+
+@click.command("verify")
+@run_argument
+@click.argument("out", type=click.Path())
+@base_option
+@scale_option
+@require_option
+@as_option
+@common_options
+def command(
+    run: str,
+    out: str,
+    base: str | None,
+    scale: float | None,
+    require: str | None,
+    kind: str | None,
+) -> int:
+    """Prove that the PEFT adapter in OUT is the MLX LoRA in RUN.
+
+    Algebra always; binding with the base's config.json; logits with its weights.
+    """
+    from weighbridge.entrypoints import api, exit_codes
+    from weighbridge.entrypoints.render import json, text
+
+    proved = api.verify(
+        run, out, base=base, scale=scale, require=require, kind=kind, progress=progress()
+    )
+    emit(lambda: text.proof(proved), lambda: json.proof(proved))
+    return exit_codes.GOOD if proved.passed else exit_codes.BLOCKED

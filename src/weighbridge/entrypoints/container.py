@@ -1,0 +1,79 @@
+"""The composition root: the only module that names adapters.
+
+Override a provider to put your own port behind the services; see docs/how-to/add-a-registry.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from dependency_injector import containers, providers
+
+from weighbridge.adapters.algebra_prover import AlgebraProver
+from weighbridge.adapters.binding_prover import BindingProver
+from weighbridge.adapters.directory_registry import DirectoryRegistry
+from weighbridge.adapters.hub import HubRegistry
+from weighbridge.adapters.local_files import LocalFiles
+from weighbridge.adapters.logits_prover import LogitsProver
+from weighbridge.adapters.numpy_converter import NumpyConverter
+from weighbridge.adapters.numpy_survey import NumpySurveyor
+from weighbridge.application.convert import Convert
+from weighbridge.application.inspect import Inspect
+from weighbridge.application.ports import Prover, Registry
+from weighbridge.application.publish import Publish
+from weighbridge.application.validate import Validate
+from weighbridge.application.verify import Verify
+from weighbridge.domain.errors import UsageError
+from weighbridge.domain.publication import HubRepo, LocalRegistry
+from weighbridge.entrypoints.settings import Settings
+
+
+def _hub(settings: Settings) -> HubRegistry:
+    if settings.transfer not in ("auto", "xet", "lfs"):
+        raise UsageError(problem=f"transfer {settings.transfer!r} is not auto, xet or lfs")
+    return HubRegistry(
+        endpoint=settings.endpoint, token=settings.token, transfer=cast(Any, settings.transfer)
+    )
+
+
+def _registries(directory: Registry, hub: Registry) -> Mapping[type, Registry]:
+    return {LocalRegistry: directory, HubRepo: hub}
+
+
+def _provers() -> tuple[Prover, ...]:
+    return AlgebraProver(), BindingProver(), LogitsProver()
+
+
+class Container(containers.DeclarativeContainer):
+    """Services by name. Use an instance; overriding the class leaks into later instances."""
+
+    settings = providers.Dependency(instance_of=Settings)
+
+    files = providers.Singleton(LocalFiles)
+    converter = providers.Singleton(NumpyConverter)
+    surveyor = providers.Singleton(NumpySurveyor)
+    provers = providers.Singleton(_provers)
+    directory_registry = providers.Singleton(DirectoryRegistry)
+    hub_registry = providers.Singleton(_hub, settings)
+    registries = providers.Singleton(_registries, directory_registry, hub_registry)
+
+    inspect = providers.Factory(Inspect, files=files)
+    validate = providers.Factory(Validate, files=files, surveyor=surveyor)
+    convert = providers.Factory(
+        Convert, files=files, converter=converter, algebra=provers.provided[0]
+    )
+    verify = providers.Factory(Verify, files=files, provers=provers)
+    publish = providers.Factory(
+        Publish,
+        files=files,
+        converter=converter,
+        surveyor=surveyor,
+        provers=provers,
+        registries=registries,
+    )
+
+
+def build(settings: Settings | None = None) -> Container:
+    """A container with the standard adapters."""
+    return Container(settings=settings or Settings.from_environment())

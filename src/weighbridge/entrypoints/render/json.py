@@ -1,0 +1,194 @@
+"""Results as JSON. Each document names its schema; the schemas are in ``schemas/``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import fields
+
+from weighbridge.application.convert import Converted
+from weighbridge.application.inspect import Inspection
+from weighbridge.application.publish import PublishOutcome
+from weighbridge.domain.artifact import ManifestEntry
+from weighbridge.domain.errors import WeighbridgeError
+from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
+from weighbridge.domain.proof import Proof
+from weighbridge.domain.publication import PublicationPlan
+
+
+def dumps(document: dict[str, Any]) -> str:
+    """``document`` as text, in ASCII, so that any terminal and encoding takes it."""
+    return json.dumps(document, indent=2, allow_nan=False)
+
+
+def _document(name: str, body: dict[str, Any]) -> dict[str, Any]:
+    return {"schema": f"weighbridge/{name}/1", **body}
+
+
+def inspection(found: Inspection) -> dict[str, Any]:
+    """The answer of ``inspect``."""
+    body = {f.name: getattr(found, f.name) for f in fields(Inspection)}
+    body |= {
+        "kind": found.kind.value,
+        "rank": list(found.rank),
+        "layers": list(found.layers),
+        "files": [{"path": path, "size": size} for path, size in found.files],
+    }
+    return _document("inspection", body)
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "name": finding.name,
+        "severity": finding.severity.value,
+        "path": finding.location.path,
+        "inside": finding.location.inside,
+        "message": finding.message,
+        "why": finding.why,
+        "remedy": finding.remedy,
+        "facts": dict(finding.facts),
+    }
+
+
+def _report(judged: ValidationReport) -> dict[str, Any]:
+    return {
+        "location": judged.location,
+        "kind": judged.kind.value if judged.kind else None,
+        "overall_valid": judged.overall_valid,
+        "counts": {s.value: judged.counts[s] for s in Severity},
+        "rules_run": judged.rules_run,
+        "findings": [_finding(f) for f in judged.findings],
+        "skipped": [{"code": s.code, "reason": s.reason} for s in judged.skipped],
+        "crashed": [{"code": c.code, "error": c.error} for c in judged.crashed],
+    }
+
+
+def report(judged: ValidationReport) -> dict[str, Any]:
+    """The answer of ``validate``."""
+    return _document("report", _report(judged))
+
+
+def _proof(proved: Proof) -> dict[str, Any]:
+    return {
+        "passed": proved.passed,
+        "level": proved.level.label if proved.level else None,
+        "steps": [
+            {
+                "level": step.level.label,
+                "passed": step.passed,
+                "figures": {name: _json_number(value) for name, value in step.figures},
+                "problems": list(step.problems),
+            }
+            for step in proved.steps
+        ],
+        "unattempted": [
+            {"level": missed.level.label, "reason": missed.reason} for missed in proved.unattempted
+        ],
+    }
+
+
+def _json_number(value: Any) -> Any:
+    finite = not isinstance(value, float) or value - value == 0
+    return value if finite else str(value)
+
+
+def proof(proved: Proof) -> dict[str, Any]:
+    """The answer of ``verify``."""
+    return _document("proof", _proof(proved))
+
+
+def _entry(entry: ManifestEntry) -> dict[str, Any]:
+    digests = {d.algorithm: d.value for d in entry.digests}
+    return {"path": entry.path.text, "size": entry.size, "digests": digests}
+
+
+def converted(done: Converted) -> dict[str, Any]:
+    """The answer of ``convert``."""
+    return _document(
+        "conversion",
+        {
+            "output": done.output,
+            "scale": done.plan.scale,
+            "tensors": len(done.plan.tensors),
+            "config": dict(done.plan.config),
+            "files": [_entry(e) for e in done.entries],
+            "proof": _proof(done.proof),
+        },
+    )
+
+
+def _plan(planned: PublicationPlan) -> dict[str, Any]:
+    return {
+        "destination": str(planned.destination),
+        "parent": planned.parent,
+        "private": planned.private,
+        "noop": planned.is_noop,
+        "upload_bytes": planned.upload_bytes,
+        "changes": [
+            {"action": c.action, "path": c.path.text, "size": c.size} for c in planned.changes
+        ],
+        "files": [_entry(e) for e in planned.manifest.entries],
+    }
+
+
+def outcome(done: PublishOutcome) -> dict[str, Any]:
+    """The answer of ``publish``."""
+    receipt = done.receipt and {
+        "destination": str(done.receipt.destination),
+        "revision": done.receipt.revision,
+        "created": done.receipt.created,
+        "url": done.receipt.url,
+    }
+    return _document(
+        "publication",
+        {
+            "report": _report(done.report),
+            "proof": _proof(done.proof) if done.proof else None,
+            "plan": _plan(done.plan),
+            "receipt": receipt,
+        },
+    )
+
+
+def rule(described: Rule) -> dict[str, Any]:
+    """One rule, as in the answers of ``rules`` and ``explain``."""
+    return {
+        "code": described.code,
+        "name": described.name,
+        "severity": described.severity.value,
+        "kinds": sorted(k.value for k in described.kinds),
+        "needs": described.need.value,
+        "message": described.template,
+        "why": described.why,
+        "remedy": described.remedy,
+    }
+
+
+def catalogue(rules: tuple[Rule, ...]) -> dict[str, Any]:
+    """The answer of ``rules`` and of ``explain``."""
+    return _document("rules", {"rules": [rule(r) for r in rules]})
+
+
+def error(problem: Exception, code: int) -> dict[str, Any]:
+    """Any command that failed."""
+    report_of = getattr(problem, "report", None)
+    proof_of = getattr(problem, "proof", None)
+    message = str(problem) if isinstance(problem, WeighbridgeError) else problem_text(problem)
+    return _document(
+        "error",
+        {
+            "error": type(problem).__name__,
+            "message": message,
+            "exit_code": code,
+            "report": _report(report_of) if isinstance(report_of, ValidationReport) else None,
+            "proof": _proof(proof_of) if isinstance(proof_of, Proof) else None,
+        },
+    )
+
+
+def problem_text(problem: Exception) -> str:
+    """The words of an error that is not ours (click's own)."""
+    formatted = getattr(problem, "format_message", None)
+    return str(formatted()) if callable(formatted) else str(problem)

@@ -1,0 +1,171 @@
+"""Results as text for people: aligned, escaped, coloured by click (which strips it for pipes)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import click
+
+from weighbridge.application.convert import Converted
+from weighbridge.application.inspect import Inspection
+from weighbridge.application.publish import PublishOutcome
+from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
+from weighbridge.domain.proof import Figure, Proof
+from weighbridge.domain.publication import PublicationPlan
+from weighbridge.entrypoints.render.escape import human_bytes, visible
+
+_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
+_SIGNS = {
+    "add": ("+", "green"),
+    "change": ("~", "yellow"),
+    "keep": (" ", None),
+    "remove": ("-", "red"),
+}
+
+
+def _table(rows: Iterable[Sequence[str]], indent: str = "  ") -> Iterator[str]:
+    listed = [tuple(map(visible, row)) for row in rows]
+    width = max((len(row[0]) for row in listed), default=0)
+    for row in listed:
+        yield f"{indent}{row[0]:<{width}}  {'  '.join(row[1:])}".rstrip()
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
+
+
+def inspection(found: Inspection) -> str:
+    """The answer of ``inspect``."""
+    rows = [("kind", found.kind.value + (" (quantised by MLX)" if found.quantised else ""))]
+    if found.model_type is not None:
+        rows.append(("model type", found.model_type))
+    if found.kind.value != "fused":
+        rows.append(("base model", found.base_model or "not named"))
+        rows.append(("rank", ", ".join(map(str, found.rank)) or "unknown"))
+        rows.append(("scale", "unknown" if found.scale is None else f"{found.scale:g}"))
+    rows += [
+        ("layers", f"{len(found.layers)} ({_ranges(found.layers)})" if found.layers else "none"),
+        ("modules", ", ".join(f"{name} x{count}" for name, count in found.modules.items())),
+        ("tensors", f"{found.tensors}, {found.parameters:,} parameters"),
+        ("dtypes", ", ".join(f"{d} {human_bytes(n)}" for d, n in found.dtypes.items())),
+        ("weights", human_bytes(found.weight_bytes)),
+    ]
+    files = _table(((name, human_bytes(size)) for name, size in found.files), "    ")
+    return "\n".join([visible(found.location), *_table(rows), "  files", *files])
+
+
+def _finding(finding: Finding) -> list[str]:
+    colour = _COLOURS[finding.severity]
+    head = click.style(f"{finding.severity.value} {finding.code}", fg=colour, bold=True)
+    return [
+        f"{head} {visible(finding.where)}: {visible(finding.message)}",
+        f"  why: {visible(finding.why)}",
+        f"  fix: {visible(finding.remedy)}",
+    ]
+
+
+def report(judged: ValidationReport) -> str:
+    """The answer of ``validate``."""
+    lines = [line for finding in judged.findings for line in _finding(finding)]
+    for crash in judged.crashed:
+        lines.append(click.style(f"error {crash.code} crashed: ", fg="red") + visible(crash.error))
+    counts = ", ".join(f"{n} {s.value}(s)" for s, n in judged.counts.items() if n)
+    verdict = (
+        click.style("good", fg="green", bold=True)
+        if judged.overall_valid
+        else click.style("blocked", fg="red", bold=True)
+    )
+    kind = judged.kind.value if judged.kind else "no known model"
+    lines.append(
+        f"{verdict}: {visible(judged.location)} ({kind}), {judged.rules_run} rules run, "
+        f"{len(judged.skipped)} skipped" + (f", {counts}" if counts else "")
+    )
+    return "\n".join(lines)
+
+
+def _figure(value: Figure) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def proof(proved: Proof) -> str:
+    """The proof with its figures."""
+    lines = []
+    for step in proved.steps:
+        sign = click.style("proved", fg="green") if step.passed else click.style("FAILED", fg="red")
+        lines.append(f"{sign} {step.level.label}")
+        lines += _table(((name, _figure(value)) for name, value in step.figures), "    ")
+        lines += [f"    problem: {visible(problem)}" for problem in step.problems]
+    for missed in proved.unattempted:
+        lines.append(f"not attempted {missed.level.label}: {visible(missed.reason)}")
+    return "\n".join(lines)
+
+
+def converted(done: Converted) -> str:
+    """The answer of ``convert``."""
+    rows = [(str(e.path), human_bytes(e.size)) for e in done.entries]
+    config = done.plan.config
+    settings = f"r {config['r']}, lora_alpha {config['lora_alpha']} (MLX scale {done.plan.scale:g})"
+    head = f"converted to {visible(done.output)}: {len(done.plan.tensors)} tensors, {settings}"
+    return "\n".join([head, *_table(rows), proof(done.proof)])
+
+
+def plan(planned: PublicationPlan) -> str:
+    """What a publication would change."""
+    rows = []
+    for change in planned.changes:
+        sign, colour = _SIGNS[change.action]
+        text = f"  {sign} {visible(str(change.path))}  {human_bytes(change.size)}"
+        rows.append(click.style(text, fg=colour) if colour else text)
+    on = f"on revision {planned.parent[:12]}" if planned.parent else "as the first revision"
+    seen = "private" if planned.private else "public"
+    counts = ", ".join(
+        f"{len(planned.of(a))} {a}" for a in ("add", "change", "keep", "remove") if planned.of(a)
+    )
+    head = f"{visible(str(planned.destination))} ({seen}), {on}"
+    return "\n".join([head, *rows, f"{counts}; {human_bytes(planned.upload_bytes)} to send"])
+
+
+def outcome(done: PublishOutcome) -> str:
+    """The answer of ``publish``."""
+    lines = [report(done.report)]
+    if done.proof is not None:
+        lines.append(proof(done.proof))
+    lines.append(plan(done.plan))
+    if done.receipt is None:
+        lines.append(click.style("dry run: nothing was sent", fg="yellow"))
+    else:
+        word = "published" if done.receipt.created else "up to date"
+        lines.append(
+            click.style(word, fg="green", bold=True)
+            + f" {visible(str(done.receipt.destination))} at {done.receipt.revision}"
+            + ", read back and equal"
+        )
+        if done.receipt.url:
+            lines.append(f"  {visible(done.receipt.url)}")
+    return "\n".join(lines)
+
+
+def catalogue(rules: Iterable[Rule]) -> str:
+    """All rules, a line each."""
+    rows = [(r.code, f"{r.severity.value:<7}", r.name) for r in rules]
+    return "\n".join(_table(rows, ""))
+
+
+def explanation(rule: Rule) -> str:
+    """One rule: what, why, how to fix it."""
+    kinds = ", ".join(sorted(k.value for k in rule.kinds))
+    rows = (
+        ("severity", rule.severity.value),
+        ("applies to", kinds),
+        ("needs", rule.need.value),
+        ("message", rule.template),
+        ("why", rule.why),
+        ("fix", rule.remedy),
+    )
+    return "\n".join([f"{rule.code} {rule.name}", *_table(rows)])

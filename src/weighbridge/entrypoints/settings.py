@@ -1,0 +1,50 @@
+"""Settings: what the surroundings decide, as one typed value. Read once, by the caller."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import field, frozen
+
+
+@frozen
+class Settings:
+    """``endpoint`` and ``token`` are of the Hub; None means the client's own defaults.
+
+    ``hub_cache`` is the Hugging Face cache where base models are looked up by name.
+    ``transfer`` is auto, xet or lfs.
+    """
+
+    endpoint: str | None = None
+    token: str | None = field(default=None, repr=False)
+    hub_cache: str | None = None
+    transfer: str = "auto"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """From HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE, HF_HOME and WEIGHBRIDGE_TRANSFER."""
+        env = os.environ if environ is None else environ
+        home = env.get("HF_HOME") or os.path.join(
+            env.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"), "huggingface"
+        )
+        return cls(
+            endpoint=env.get("HF_ENDPOINT") or None,
+            token=env.get("HF_TOKEN") or None,
+            hub_cache=env.get("HF_HUB_CACHE") or os.path.join(home, "hub"),
+            transfer=env.get("WEIGHBRIDGE_TRANSFER") or "auto",
+        )
+
+    def cached_base(self, name: str | None) -> str | None:
+        """The snapshot directory of the base model ``name`` in the cache, if it is complete enough
+        to hold a config.json; None otherwise."""
+        if not name or self.hub_cache is None or name.startswith(("/", ".", "~")):
+            return None
+        folder = Path(self.hub_cache, "models--" + name.replace("/", "--"))
+        try:
+            revision = (folder / "refs" / "main").read_text().strip()
+        except OSError:
+            return None
+        snapshot = folder / "snapshots" / revision
+        return str(snapshot) if (snapshot / "config.json").is_file() else None

@@ -1,0 +1,305 @@
+"""What every Registry must do. A subclass gives the ``subject``; it overrides no test."""
+
+from __future__ import annotations
+
+import io
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from attrs import evolve, field, frozen
+
+from tests.fakes.memory_registry import entry_of
+from weighbridge.application.ports import Blob, Registry
+from weighbridge.domain.artifact import ArtifactPath, Manifest
+from weighbridge.domain.errors import (
+    ArtifactChanged,
+    DestinationMissing,
+    RevisionConflict,
+    WeighbridgeError,
+)
+from weighbridge.domain.publication import (
+    SERVER_OWNED,
+    Destination,
+    PublicationPlan,
+    Receipt,
+    plan_publication,
+    read_back_differences,
+)
+
+Files = Mapping[str, bytes]
+WEIGHTS = bytes(range(256)) * 1200
+LARGE = b"large" * 300_000
+FIRST: Files = {
+    "config.json": b'{"a": 1}\n',
+    "README.md": b"---\nlicense: mit\n---\n# m\n",
+    "model.safetensors": WEIGHTS,
+    "weights/more/part.safetensors": LARGE,
+    "weights/notes.txt": b"hello\n",
+    "empty.txt": b"",
+}
+SECOND: Files = {
+    "config.json": b'{"a": 2}\n',
+    "README.md": FIRST["README.md"],
+    "model.safetensors": WEIGHTS[::-1],
+    "weights/more/part.safetensors": LARGE,
+    "new/added.json": b"[]",
+}
+
+
+@frozen
+class Subject:
+    """A registry, a destination where nothing is yet, and the secret it was given."""
+
+    registry: Registry
+    destination: Destination
+    secret: str = field(default="none-was-given", repr=False)
+
+    def plan(self, files: Files) -> PublicationPlan:
+        """The plan to publish those files on the present head."""
+        head = self.registry.head(self.destination)
+        return plan_publication(self.destination, manifest_of(files), head)
+
+    def push(self, plan: PublicationPlan, blobs: Mapping[ArtifactPath, Blob]) -> Receipt:
+        """Carry out a plan with these blobs."""
+        return self.registry.push(plan, blobs, message="publish", progress=lambda *_: None)
+
+    def publish(self, files: Files) -> Receipt:
+        """Plan and push."""
+        plan = self.plan(files)
+        return self.push(plan, blobs_of(plan, files))
+
+    def holds(self, files: Files) -> bool:
+        """Whether the head is exactly those files, for head() and for the read-back."""
+        head = self.registry.head(self.destination)
+        assert head is not None
+        read = self.registry.manifest(self.destination, head.revision)
+        assert read.revision == head.revision
+        found = [read_back_differences(manifest_of(files), h.manifest) for h in (head, read)]
+        return found == [(), ()]
+
+
+def manifest_of(files: Files) -> Manifest:
+    """The manifest of those files with both digests, as the application makes it."""
+    return Manifest(entry_of(ArtifactPath(path), content) for path, content in files.items())
+
+
+def blobs_of(plan: PublicationPlan, files: Files) -> dict[ArtifactPath, Blob]:
+    """A blob for every added or changed path."""
+    wanted = {c.path for c in plan.changes if c.action in ("add", "change")}
+    return {
+        e.path: blob_of(e.path, files[e.path.text])
+        for e in plan.manifest.entries
+        if e.path in wanted
+    }
+
+
+def blob_of(path: ArtifactPath, content: bytes) -> Blob:
+    """A blob with that content."""
+    return Blob(entry_of(path, content), lambda: io.BytesIO(content))
+
+
+class Unreadable(io.BytesIO):
+    """A stream whose disk dies when it is read to the end."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The first bytes, then an error."""
+        if self.tell() >= 512 or size is None or size < 0:
+            raise OSError(5, "Input/output error", "/the/weights")
+        return super().read(min(size, 512))
+
+
+class ReadError(WeighbridgeError):
+    """What a file system port could raise on opening."""
+
+
+def _not_to_open() -> io.BytesIO:
+    raise ReadError
+
+
+Sabotage = Callable[[Blob], Blob]
+SABOTAGES: dict[str, tuple[Sabotage, type[BaseException]]] = {
+    "cannot be opened": (lambda b: evolve(b, open=_not_to_open), ReadError),
+    "dies while read": (
+        lambda b: evolve(b, open=lambda: Unreadable(bytes(b.entry.size))),
+        WeighbridgeError,
+    ),
+    "changed": (
+        lambda b: evolve(b, open=lambda: io.BytesIO(bytes(b.entry.size))),
+        ArtifactChanged,
+    ),
+    "grown": (
+        lambda b: evolve(b, open=lambda: io.BytesIO(bytes(b.entry.size + 1))),
+        ArtifactChanged,
+    ),
+    "cut": (
+        lambda b: evolve(b, open=lambda: io.BytesIO(bytes(b.entry.size - 1))),
+        ArtifactChanged,
+    ),
+}
+
+
+class RegistryContract:
+    """Subclass it, with a fixture ``subject``."""
+
+    def test_nothing_is_there_at_first(self, subject: Subject) -> None:
+        assert subject.registry.head(subject.destination) is None
+
+    def test_an_unknown_revision_is_missing(self, subject: Subject) -> None:
+        subject.publish(FIRST)
+        with pytest.raises(DestinationMissing):
+            subject.registry.manifest(subject.destination, "0" * 40)
+
+    def test_what_is_pushed_is_there(self, subject: Subject) -> None:
+        receipt = subject.publish(FIRST)
+        assert receipt.created
+        assert receipt.url
+        assert receipt.destination == subject.destination
+        head = subject.registry.head(subject.destination)
+        assert head is not None
+        assert head.revision == receipt.revision
+        assert subject.holds(FIRST)
+
+    def test_changes_removals_and_kept_files(self, subject: Subject) -> None:
+        first = subject.publish(FIRST)
+        plan = subject.plan(SECOND)
+        actions = {c.path.text: c.action for c in plan.changes}
+        assert actions == {
+            "README.md": "keep",
+            "config.json": "change",
+            "empty.txt": "remove",
+            "model.safetensors": "change",
+            "new/added.json": "add",
+            "weights/more/part.safetensors": "keep",
+            "weights/notes.txt": "remove",
+        }
+        second = subject.push(plan, blobs_of(plan, SECOND))
+        assert second.created
+        assert second.revision != first.revision
+        assert subject.holds(SECOND)
+
+    def test_an_old_revision_stays_as_it_was(self, subject: Subject) -> None:
+        first = subject.publish(FIRST)
+        subject.publish(SECOND)
+        old = subject.registry.manifest(subject.destination, first.revision)
+        assert not read_back_differences(manifest_of(FIRST), old.manifest)
+
+    def test_a_file_may_become_a_directory(self, subject: Subject) -> None:
+        subject.publish({"a": b"1"})
+        subject.publish({"a/b": b"2"})
+        assert subject.holds({"a/b": b"2"})
+
+    def test_planning_again_is_a_no_op(self, subject: Subject) -> None:
+        first = subject.publish(FIRST)
+        plan = subject.plan(FIRST)
+        assert plan.is_noop
+        again = subject.push(plan, {})
+        assert (again.created, again.revision) == (False, first.revision)
+        assert subject.holds(FIRST)
+
+    def test_the_same_plan_again_is_a_no_op(self, subject: Subject) -> None:
+        plan = subject.plan(FIRST)
+        only_sha256 = evolve(
+            plan,
+            manifest=Manifest(evolve(e, digests=e.digests[:1]) for e in plan.manifest.entries),
+        )
+        first = subject.push(only_sha256, blobs_of(plan, FIRST))
+        again = subject.push(only_sha256, blobs_of(plan, FIRST))
+        assert (first.created, again.created) == (True, False)
+        assert again.revision == first.revision
+
+    def test_a_stale_parent_is_a_conflict(self, subject: Subject) -> None:
+        subject.publish(FIRST)
+        stale = subject.plan(SECOND)
+        now = subject.publish({"config.json": b"{}"})
+        with pytest.raises(RevisionConflict) as conflict:
+            subject.push(stale, blobs_of(stale, SECOND))
+        assert (conflict.value.expected, conflict.value.actual) == (stale.parent, now.revision)
+        assert subject.holds({"config.json": b"{}"})
+
+    def test_a_plan_on_nothing_is_stale_once_there_is_something(self, subject: Subject) -> None:
+        stale = subject.plan(FIRST)
+        now = subject.publish(SECOND)
+        with pytest.raises(RevisionConflict) as conflict:
+            subject.push(stale, blobs_of(stale, FIRST))
+        assert conflict.value.actual == now.revision
+        assert subject.holds(SECOND)
+
+    def test_a_plan_on_something_is_stale_where_there_is_nothing(self, subject: Subject) -> None:
+        plan = evolve(subject.plan(FIRST), parent="a" * 40)
+        with pytest.raises(RevisionConflict):
+            subject.push(plan, blobs_of(plan, FIRST))
+        assert subject.registry.head(subject.destination) is None
+
+    @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "new/big.safetensors"])
+    @pytest.mark.parametrize("how", SABOTAGES)
+    def test_a_failure_leaves_the_previous_revision(
+        self, subject: Subject, name: str, how: str
+    ) -> None:
+        first = subject.publish(FIRST)
+        files = {**SECOND, "new/big.safetensors": LARGE[::-1]}
+        plan = subject.plan(files)
+        blobs = blobs_of(plan, files)
+        sabotage, expected = SABOTAGES[how]
+        path = ArtifactPath(name)
+        with pytest.raises((expected, OSError)):
+            subject.push(plan, {**blobs, path: sabotage(blobs[path])})
+        head = subject.registry.head(subject.destination)
+        assert head is not None
+        assert head.revision == first.revision
+        assert subject.holds(FIRST)
+        assert subject.push(plan, blobs).created
+        assert subject.holds(files)
+
+    def test_a_failure_of_the_first_push_shows_nothing(self, subject: Subject) -> None:
+        plan = subject.plan(FIRST)
+        blobs = blobs_of(plan, FIRST)
+        path = ArtifactPath("model.safetensors")
+        with pytest.raises(ArtifactChanged):
+            subject.push(plan, {**blobs, path: SABOTAGES["changed"][0](blobs[path])})
+        head = subject.registry.head(subject.destination)
+        shown = {e.path.text for e in head.manifest.entries} if head else set()
+        assert shown <= SERVER_OWNED
+        assert subject.push(plan, blobs).created
+        assert subject.holds(FIRST)
+
+    def test_two_writers_and_one_of_them_wins(self, subject: Subject) -> None:
+        subject.publish(FIRST)
+        variants = [{"config.json": b"%d" % n, "w.safetensors": WEIGHTS} for n in range(4)]
+        plans = [subject.plan(files) for files in variants]
+
+        def attempt(number: int) -> str:
+            try:
+                subject.push(plans[number], blobs_of(plans[number], variants[number]))
+            except RevisionConflict:
+                return "conflict"
+            return "won"
+
+        with ThreadPoolExecutor(4) as pool:
+            outcomes = list(pool.map(attempt, range(4)))
+        assert sorted(outcomes) == ["conflict"] * 3 + ["won"]
+        assert subject.holds(variants[outcomes.index("won")])
+
+    def test_progress_ends_where_it_said(self, subject: Subject) -> None:
+        plan = subject.plan(FIRST)
+        seen: list[tuple[str, int, int]] = []
+        subject.registry.push(
+            plan,
+            blobs_of(plan, FIRST),
+            message="publish",
+            progress=lambda stage, done, total: seen.append((stage, done, total)),
+        )
+        assert seen
+        assert {stage for stage, _, _ in seen} == {"upload"}
+        assert seen[-1][1:] == (plan.upload_bytes, plan.upload_bytes)
+        assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+
+    def test_no_secret_is_shown(self, subject: Subject) -> None:
+        subject.publish(FIRST)
+        stale = evolve(subject.plan(SECOND), parent="a" * 40)
+        with pytest.raises(RevisionConflict) as conflict:
+            subject.push(stale, blobs_of(stale, SECOND))
+        shown = "".join(traceback.format_exception(conflict.value))
+        shown += repr(conflict.value) + repr(subject.registry)
+        assert subject.secret not in shown
