@@ -98,14 +98,13 @@ def plan_conversion(
 ) -> ConversionPlan:
     """The plan, with what the base's config.json tells if it is at hand."""
     config = read_base_config(files, base) or {}
-    model_type, layers = config.get("model_type"), config.get("num_hidden_layers")
+    model_type = config.get("model_type")
     return plan_peft(
         lora_of(loaded),
         location=loaded.artifact.location,
         base_model=base_model,
         scale=scale,
         model_type=model_type if isinstance(model_type, str) else None,
-        base_layers=layers if isinstance(layers, int) else None,
     )
 
 

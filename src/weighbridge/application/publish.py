@@ -138,7 +138,7 @@ class Publish:
         proof_request = ProofRequest(source, stage.root, request.base, plan.scale)
         proof = Prove(self.provers)(proof_request, limit=request.limit, progress=progress)
         demand(proof, request.require)
-        card = self._card(request, loaded, plan, proof)
+        card = self._card(request, loaded, plan)
         return proof, (*entries, *self._written_card(loaded, stage, card))
 
     def _written_card(self, loaded: Loaded, stage: Stage, card: bytes) -> tuple[ManifestEntry, ...]:
@@ -152,12 +152,11 @@ class Publish:
         request: PublishRequest,
         loaded: Loaded,
         plan: ConversionPlan | None,
-        proof: Proof | None,
     ) -> bytes:
         licence = request.licence
         if licence is None and request.base is not None:
             licence = licence_of(read_optional(self.files, request.base, CARD) or b"")
-        facts = _card_facts(request, loaded, plan, proof, licence)
+        facts = _card_facts(request, loaded, plan, licence)
         return render_card(facts)
 
     def _blobs(
@@ -170,7 +169,7 @@ class Publish:
     ) -> dict[ArtifactPath, Blob]:
         blobs = {e.path: self._blob(stage.root, e.path, e) for e in made}
         if isinstance(loaded.model, FusedModel | PeftModel):
-            card = self._written_card(loaded, stage, self._card(request, loaded, None, None))
+            card = self._written_card(loaded, stage, self._card(request, loaded, None))
             blobs |= {e.path: self._blob(stage.root, e.path, e) for e in card}
         ships = shipped(loaded.model, loaded.artifact.scan)
         total, done = sum(e.size for e in ships), 0
@@ -259,7 +258,6 @@ def _card_facts(
     request: PublishRequest,
     loaded: Loaded,
     plan: ConversionPlan | None,
-    proof: Proof | None,
     licence: str | None,
 ) -> CardFacts:
     name = request.destination.name
@@ -273,7 +271,5 @@ def _card_facts(
         return CardFacts(name, "peft", base, "adapter", licence, ("lora", "transformers"))
     base = str(plan.config["base_model_name_or_path"])
     figures = [("rank", str(plan.config["r"])), ("scale", f"{plan.scale:g}")]
-    if proof is not None and proof.level is not None:
-        figures.append(("proof of the conversion", proof.level.label))
     tags = ("lora", "transformers", f"base_model:adapter:{base}")
     return CardFacts(name, "peft", base, "adapter", licence, tags, tuple(figures))

@@ -20,6 +20,7 @@ from weighbridge.domain.models import LoraModel, LoraTarget
 from weighbridge.domain.scale import effective_scale
 from weighbridge.domain.tensors import TensorSpec
 
+_MOST_NAMED = 10
 KEY_PREFIX = "base_model.model."
 CONVERTIBLE_DTYPES = frozenset({"F32", "F16", "BF16"})
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
@@ -100,7 +101,9 @@ def _other_reason(spec: TensorSpec) -> str:
 
 
 def _refusals(model: LoraModel, model_type: str | None) -> list[str]:
-    reasons = [_other_reason(spec) for spec in model.others]
+    reasons = [_other_reason(spec) for spec in model.others[:_MOST_NAMED]]
+    if len(model.others) > _MOST_NAMED:
+        reasons.append(f"and {len(model.others) - _MOST_NAMED} more tensors like these")
     if not model.targets and not model.others:
         reasons.append(f"{model.weights_path}: holds no LoRA tensors")
     if model_type is not None and model_type not in SUPPORTED_TYPES:
@@ -129,12 +132,11 @@ def plan_peft(
     base_model: str | None = None,
     scale: float | None = None,
     model_type: str | None = None,
-    base_layers: int | None = None,
 ) -> ConversionPlan:
     """The exact PEFT form of a dense LoRA.
 
-    ``base_model`` and ``scale`` override the config; ``model_type`` and ``base_layers`` come from
-    the base's config.json when it is at hand. Raises NotConvertible with every reason at once.
+    ``base_model`` and ``scale`` override the config; ``model_type`` comes from the
+    base's config.json when it is at hand. Raises NotConvertible with every reason at once.
     """
     reasons = _refusals(model, model_type)
     name = _base_name(model, base_model, reasons)
@@ -144,7 +146,7 @@ def plan_peft(
     if reasons:
         raise NotConvertible(location=location, reasons=tuple(reasons))
     tensors = tuple(p for target in model.targets for p in _planned(target))
-    return ConversionPlan(tensors, _peft_config(model, name, factor, base_layers), factor)
+    return ConversionPlan(tensors, _peft_config(model, name, factor), factor)
 
 
 def _planned(target: LoraTarget) -> tuple[PlannedTensor, PlannedTensor]:
@@ -162,7 +164,7 @@ def _layer_of(module: str) -> int | None:
 
 
 def target_selection(
-    modules: tuple[str, ...], base_layers: int | None
+    modules: tuple[str, ...],
 ) -> tuple[list[str], list[int] | None]:
     """``target_modules`` and ``layers_to_transform`` that select exactly ``modules``.
 
@@ -175,15 +177,13 @@ def target_selection(
     product = len(layered) == len(modules) == len(layers) * len(suffixes)
     if not product:
         return sorted(modules), None
-    return suffixes, None if base_layers == len(layers) else layers
+    return suffixes, layers
 
 
-def _peft_config(
-    model: LoraModel, base_model: str, scale: float, base_layers: int | None
-) -> dict[str, Any]:
+def _peft_config(model: LoraModel, base_model: str, scale: float) -> dict[str, Any]:
     rank = model.targets[0].rank
     alpha = scale * rank
-    modules, layers = target_selection(tuple(t.module for t in model.targets), base_layers)
+    modules, layers = target_selection(tuple(t.module for t in model.targets))
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

@@ -16,11 +16,12 @@ from weighbridge.adapters.directory_registry import DirectoryRegistry
 from weighbridge.adapters.hub import HubRegistry
 from weighbridge.adapters.local_files import LocalFiles
 from weighbridge.adapters.logits_prover import LogitsProver
+from weighbridge.adapters.mlx_converter import MlxConverter
 from weighbridge.adapters.numpy_converter import NumpyConverter
 from weighbridge.adapters.numpy_survey import NumpySurveyor
 from weighbridge.application.convert import Convert
 from weighbridge.application.inspect import Inspect
-from weighbridge.application.ports import Prover, Registry
+from weighbridge.application.ports import Converter, Prover, Registry
 from weighbridge.application.publish import Publish
 from weighbridge.application.validate import Validate
 from weighbridge.application.verify import Verify
@@ -37,6 +38,17 @@ def _hub(settings: Settings) -> HubRegistry:
     )
 
 
+def _converter(settings: Settings) -> Converter:
+    """numpy is on every machine; MLX is chosen by WEIGHBRIDGE_CONVERTER=mlx."""
+    match settings.converter:
+        case "numpy":
+            return NumpyConverter()
+        case "mlx":
+            return MlxConverter()
+        case other:
+            raise UsageError(problem=f"converter {other!r} is not numpy or mlx")
+
+
 def _registries(directory: Registry, hub: Registry) -> Mapping[type, Registry]:
     return {LocalRegistry: directory, HubRepo: hub}
 
@@ -51,7 +63,7 @@ class Container(containers.DeclarativeContainer):
     settings = providers.Dependency(instance_of=Settings)
 
     files = providers.Singleton(LocalFiles)
-    converter = providers.Singleton(NumpyConverter)
+    converter = providers.Singleton(_converter, settings)
     surveyor = providers.Singleton(NumpySurveyor)
     provers = providers.Singleton(_provers)
     directory_registry = providers.Singleton(DirectoryRegistry)

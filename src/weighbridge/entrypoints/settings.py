@@ -14,17 +14,19 @@ class Settings:
     """``endpoint`` and ``token`` are of the Hub; None means the client's own defaults.
 
     ``hub_cache`` is the Hugging Face cache where base models are looked up by name.
-    ``transfer`` is auto, xet or lfs.
+    ``transfer`` is auto, xet or lfs; ``converter`` is numpy or mlx.
     """
 
     endpoint: str | None = None
     token: str | None = field(default=None, repr=False)
     hub_cache: str | None = None
     transfer: str = "auto"
+    converter: str = "numpy"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """From HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE, HF_HOME and WEIGHBRIDGE_TRANSFER."""
+        """From HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE, HF_HOME, and
+        WEIGHBRIDGE_TRANSFER, WEIGHBRIDGE_CONVERTER."""
         env = os.environ if environ is None else environ
         home = env.get("HF_HOME") or os.path.join(
             env.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"), "huggingface"
@@ -34,6 +36,7 @@ class Settings:
             token=env.get("HF_TOKEN") or None,
             hub_cache=env.get("HF_HUB_CACHE") or os.path.join(home, "hub"),
             transfer=env.get("WEIGHBRIDGE_TRANSFER") or "auto",
+            converter=env.get("WEIGHBRIDGE_CONVERTER") or "numpy",
         )
 
     def cached_base(self, name: str | None) -> str | None:

@@ -141,7 +141,7 @@ class Push:
             with self.remote.errors.calls():
                 info = self.remote.api.create_commit(
                     self.repo.name,
-                    [*(each.operation for each in ready), *self._removals(head)],
+                    [*self._removals(head), *(each.operation for each in ready)],
                     commit_message=self.message,
                     revision=self.repo.revision,
                     parent_commit=head.revision,

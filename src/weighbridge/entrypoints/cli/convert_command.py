@@ -11,7 +11,7 @@ from weighbridge.entrypoints.cli.arguments import (
     run_argument,
     scale_option,
 )
-from weighbridge.entrypoints.cli.output import common_options, emit, hint, progress
+from weighbridge.entrypoints.cli.output import common_options, emit, hint, progress, setting
 
 
 @click.command("convert")
@@ -43,5 +43,7 @@ def command(
         run, output, base_model=base_model, base=base, scale=scale, kind=kind, force=force,
         progress=progress(),
     )  # fmt: skip
-    emit(lambda: text.converted(done), lambda: json.converted(done))
+    emit(
+        lambda: text.converted(done, figures=bool(setting("verbose"))), lambda: json.converted(done)
+    )
     hint(f"next: weighbridge verify {run} {output} --base DIR")

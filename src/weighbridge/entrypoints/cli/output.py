@@ -25,7 +25,7 @@ def common_options(function: _F) -> _F:
     """``--format``, ``-q`` and ``-v``, accepted before and after the command's name."""
     for option in (
         click.option("-v", "--verbose", count=True, expose_value=False, callback=_remember,
-                     help="Say more on stderr."),
+                     help="Show every figure of a proof."),
         click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_remember,
                      help="No text, hints or progress; the exit code tells."),
         click.option("--format", type=click.Choice(["text", "json"]), expose_value=False,

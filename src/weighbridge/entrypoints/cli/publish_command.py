@@ -14,7 +14,7 @@ from weighbridge.entrypoints.cli.arguments import (
     run_argument,
     scale_option,
 )
-from weighbridge.entrypoints.cli.output import common_options, emit, progress
+from weighbridge.entrypoints.cli.output import common_options, emit, progress, setting
 
 
 @click.command("publish")
@@ -41,4 +41,4 @@ def command(run: str, dest: str, require: str | None, **options: Any) -> None:
     from weighbridge.entrypoints.render import json, text
 
     done = api.publish(run, dest, require_proof=require, progress=progress(), **options)
-    emit(lambda: text.outcome(done), lambda: json.outcome(done))
+    emit(lambda: text.outcome(done, figures=bool(setting("verbose"))), lambda: json.outcome(done))

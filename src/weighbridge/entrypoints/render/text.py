@@ -11,7 +11,7 @@ from weighbridge.application.inspect import Inspection
 from weighbridge.application.publish import PublishOutcome
 from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
 from weighbridge.domain.proof import Figure, Proof
-from weighbridge.domain.publication import PublicationPlan
+from weighbridge.domain.publication import HubRepo, PublicationPlan
 from weighbridge.entrypoints.render.escape import human_bytes, visible
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
@@ -93,26 +93,27 @@ def _figure(value: Figure) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def proof(proved: Proof) -> str:
-    """The proof with its figures."""
+def proof(proved: Proof, *, figures: bool = True) -> str:
+    """The proof; with ``figures``, all of them, else only those of a failed level."""
     lines = []
     for step in proved.steps:
         sign = click.style("proved", fg="green") if step.passed else click.style("FAILED", fg="red")
         lines.append(f"{sign} {step.level.label}")
-        lines += _table(((name, _figure(value)) for name, value in step.figures), "    ")
+        if figures or not step.passed:
+            lines += _table(((name, _figure(value)) for name, value in step.figures), "    ")
         lines += [f"    problem: {visible(problem)}" for problem in step.problems]
     for missed in proved.unattempted:
         lines.append(f"not attempted {missed.level.label}: {visible(missed.reason)}")
     return "\n".join(lines)
 
 
-def converted(done: Converted) -> str:
+def converted(done: Converted, *, figures: bool = False) -> str:
     """The answer of ``convert``."""
     rows = [(str(e.path), human_bytes(e.size)) for e in done.entries]
     config = done.plan.config
     settings = f"r {config['r']}, lora_alpha {config['lora_alpha']} (MLX scale {done.plan.scale:g})"
     head = f"converted to {visible(done.output)}: {len(done.plan.tensors)} tensors, {settings}"
-    return "\n".join([head, *_table(rows), proof(done.proof)])
+    return "\n".join([head, *_table(rows), proof(done.proof, figures=figures)])
 
 
 def plan(planned: PublicationPlan) -> str:
@@ -123,19 +124,21 @@ def plan(planned: PublicationPlan) -> str:
         text = f"  {sign} {visible(str(change.path))}  {human_bytes(change.size)}"
         rows.append(click.style(text, fg=colour) if colour else text)
     on = f"on revision {planned.parent[:12]}" if planned.parent else "as the first revision"
-    seen = "private" if planned.private else "public"
+    seen = ""
+    if isinstance(planned.destination, HubRepo):
+        seen = " (private)" if planned.private else " (may be public)"
     counts = ", ".join(
         f"{len(planned.of(a))} {a}" for a in ("add", "change", "keep", "remove") if planned.of(a)
     )
-    head = f"{visible(str(planned.destination))} ({seen}), {on}"
+    head = f"{visible(str(planned.destination))}{seen}, {on}"
     return "\n".join([head, *rows, f"{counts}; {human_bytes(planned.upload_bytes)} to send"])
 
 
-def outcome(done: PublishOutcome) -> str:
+def outcome(done: PublishOutcome, *, figures: bool = False) -> str:
     """The answer of ``publish``."""
     lines = [report(done.report)]
     if done.proof is not None:
-        lines.append(proof(done.proof))
+        lines.append(proof(done.proof, figures=figures))
     lines.append(plan(done.plan))
     if done.receipt is None:
         lines.append(click.style("dry run: nothing was sent", fg="yellow"))
