@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.filesystem import FileSystemContract, Subject
+from tests.contracts.filesystem import ReadingContract, Subject
+from tests.contracts.filesystem_stages import StagingContract
 from tests.fakes.memory_files import MemoryFiles
 from weighbridge.adapters.local_files import LocalFiles
 
@@ -21,13 +22,13 @@ def seed_disk(root: str, files: Mapping[str, bytes]) -> None:
         path.write_bytes(content)
 
 
-class TestLocalFiles(FileSystemContract):
+class TestLocalFiles(ReadingContract, StagingContract):
     @pytest.fixture
     def subject(self, tmp_path: Path) -> Subject:
         return Subject(LocalFiles(), str(tmp_path / "place"), seed_disk)
 
 
-class TestMemoryFiles(FileSystemContract):
+class TestMemoryFiles(ReadingContract, StagingContract):
     @pytest.fixture
     def subject(self) -> Subject:
         memory = MemoryFiles()

@@ -56,8 +56,9 @@ class _Tree:
 
     def remove_empty(self, made: list[str]) -> None:
         for each in reversed(made):
-            if not self.below(each):
-                self.directories.discard(each)
+            if each not in self.directories or self.below(each):
+                return
+            self.directories.remove(each)
 
     def remove(self, location: str) -> None:
         for each in [*self.below(location), location]:
@@ -241,3 +242,5 @@ class _MemoryStage:
         if self.committed:
             reason = "the stage is committed"
             raise StorageError(path=path, operation=operation, reason=reason)
+        if self.room not in self.tree.directories:
+            raise PathMissing(path=path, operation=operation, reason="a parent was replaced")

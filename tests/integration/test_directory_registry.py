@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download
 from huggingface_hub.errors import CacheNotFound
@@ -101,9 +100,8 @@ def test_the_command_line_lists_and_deletes(tmp_path: Path, place: Subject) -> N
     hf = Path(sys.executable).parent / "hf"
 
     def call(*args: str) -> str:
-        command = [hf, "cache", *args, "--cache-dir", tmp_path]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        return done.stdout
+        command = [str(hf), "cache", *args, "--cache-dir", str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     assert "acme/m" in call("ls")
     call("prune", "--yes")
@@ -231,8 +229,12 @@ FAILURES: list[tuple[int, type[StorageError]]] = [
 ]
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace", "rename", "mkdir", "symlink"])
-@pytest.mark.parametrize(("number", "kind"), FAILURES)
+CALLED = ("fsync", "replace", "rename", "mkdir", "symlink")
+#: A refused symlink with EPERM means that there are none, and is no error.
+REFUSALS = [(c, n, k) for c in CALLED for n, k in FAILURES if (c, n) != ("symlink", errno.EPERM)]
+
+
+@pytest.mark.parametrize(("call", "number", "kind"), REFUSALS)
 def test_what_the_system_refuses_is_typed(
     place: Subject, monkeypatch: pytest.MonkeyPatch, call: str, number: int, kind: type[Exception]
 ) -> None:
@@ -242,8 +244,6 @@ def test_what_the_system_refuses_is_typed(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), "/some/where")
 
-    if (call, number) == ("symlink", errno.EPERM):
-        pytest.skip("means that there are no symlinks, which is not an error")
     with monkeypatch.context() as patch:
         patch.setattr(os, call, refuse)
         with pytest.raises(StorageError) as failed:
@@ -411,7 +411,3 @@ def test_two_processes_and_every_revision_has_one_winner(tmp_path: Path) -> None
     assert len(snapshots) == won >= 20
     assert clean(tmp_path)
     assert not leftovers(tmp_path)
-
-
-def test_the_client_is_the_one_that_was_tested() -> None:
-    assert int(huggingface_hub.__version__.partition(".")[0]) in (1, 2)

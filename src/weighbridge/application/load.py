@@ -28,12 +28,13 @@ from weighbridge.domain.detection import (
 )
 from weighbridge.domain.errors import InvalidModelStructure, PathConflict, PathMissing, StorageError
 from weighbridge.domain.models import Kind, Model
-from weighbridge.domain.strict_json import StrictJsonError, parse_strictly
+from weighbridge.domain.strict_json import StrictJsonError, parse_object, parse_strictly
 from weighbridge.domain.tensors import HeaderInvalid, header_length, parse_header
 
 _MAX_JSON = 10_000_000
 _MAX_TOKENIZER = 128_000_000
 _SMALL_TEXT = 4096
+_OBJECT_SUFFIXES = ("config.json", "index.json", "tokenizer.json", "special_tokens_map.json")
 _MODEL_DOCUMENTS = frozenset({ADAPTER_CONFIG, CONFIG, INDEX})
 _TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja", ".safetensors", ".model")
 
@@ -62,8 +63,10 @@ def read_document(files: FileSystem, location: str, entry: FileEntry) -> Documen
     if entry.size > limit:
         detail = f"has {entry.size} bytes; {limit} is the most"
         return Document(entry.path, problem=JsonProblem("JS005", detail))
+    # Only what loaders take for a configuration must be an object: other tools write lists.
+    parse = parse_object if entry.path.name.endswith(_OBJECT_SUFFIXES) else parse_strictly
     try:
-        return Document(entry.path, parse_strictly(files.read(location, entry.path)))
+        return Document(entry.path, parse(files.read(location, entry.path)))
     except StrictJsonError as error:
         return Document(entry.path, problem=JsonProblem(error.code, error.detail))
 
@@ -142,7 +145,7 @@ def read_base_config(files: FileSystem, base: str | None) -> dict[str, object] |
     if raw is None:
         raise PathMissing(path=f"{base}/{CONFIG}", operation="reading the base model's config")
     try:
-        return parse_strictly(raw)
+        return parse_object(raw)
     except StrictJsonError as error:
         raise StorageError(
             path=f"{base}/{CONFIG}", operation="reading the base model's config", reason=str(error)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from weighbridge.domain.artifact import ArtifactPath, Manifest
-from weighbridge.domain.errors import UsageError
+from weighbridge.domain.errors import UsageError, VisibilityMismatch
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})")
 _REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
@@ -133,7 +133,16 @@ SERVER_OWNED = frozenset({".gitattributes"})
 def plan_publication(
     destination: Destination, manifest: Manifest, head: RemoteHead | None, *, private: bool = True
 ) -> PublicationPlan:
-    """Compare what is to be published with what is there. Files not in the manifest are removed."""
+    """Compare what is to be published with what is there. Files not in the manifest are removed.
+
+    Raises VisibilityMismatch if the destination is public and that was not allowed.
+    """
+    if private and head is not None and head.private is False:
+        raise VisibilityMismatch(
+            destination=str(destination),
+            reason="the repository is public. Nothing was uploaded; make it private, or allow that "
+            "with --public",
+        )
     remote = {e.path: e for e in head.manifest.entries} if head else {}
     changes = []
     for entry in manifest.entries:

@@ -21,11 +21,19 @@ class StrictJsonError(ValueError):
         super().__init__(f"{code} {detail}")
 
 
-def parse_strictly(raw: bytes) -> dict[str, Any]:
-    """The JSON object in ``raw``.
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """The JSON object in ``raw``. Raises as ``parse_strictly``, and JS006 for any other value."""
+    value = parse_strictly(raw)
+    if not isinstance(value, dict):
+        raise StrictJsonError("JS006", f"holds a {type(value).__name__}, not an object")
+    return value
+
+
+def parse_strictly(raw: bytes) -> Any:
+    """The JSON value in ``raw``.
 
     Raises StrictJsonError: JS001 syntax, JS002 duplicate key, JS003 NaN or Infinity, JS004 number
-    too large, JS005 too deep, JS006 not an object, JS007 encoding.
+    too large, JS005 too deep, JS007 encoding.
     """
     text = _decode(raw)
     try:
@@ -41,8 +49,6 @@ def parse_strictly(raw: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         detail = f"{error.msg} at line {error.lineno}, column {error.colno}"
         raise StrictJsonError("JS001", detail) from None
-    if not isinstance(value, dict):
-        raise StrictJsonError("JS006", f"holds a {type(value).__name__}, not an object")
     _check_tree(value, surrogates="\\u" in text)
     return value
 

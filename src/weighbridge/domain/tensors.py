@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import frozen
 
-from weighbridge.domain.strict_json import StrictJsonError, parse_strictly
+from weighbridge.domain.strict_json import StrictJsonError, parse_object
 
 #: Bits per element of every dtype that the format names.
 DTYPE_BITS: Mapping[str, int] = {
@@ -139,7 +139,7 @@ def _parse_table(raw: bytes) -> dict[str, Any]:
     if raw[raw.rfind(b"}") + 1 :].strip(b" "):
         raise HeaderInvalid([HeaderDefect("ST012", "is padded with other bytes than spaces")])
     try:
-        table = parse_strictly(raw)
+        table = parse_object(raw)
     except StrictJsonError as error:
         code = {"JS002": "ST013", "JS007": "ST010"}.get(error.code, "ST011")
         raise HeaderInvalid([HeaderDefect(code, error.detail)]) from error

@@ -73,7 +73,9 @@ def validate(
 
     ``base`` is a directory with the base model's config.json, ``base_model`` its Hub id.
     """
-    request = ValidateRequest(os.fspath(path), _kind(kind), _path(base), base_model)
+    settings = settings or Settings.from_environment()
+    at_hand = _base_directory(path, base, base_model, kind, settings)
+    request = ValidateRequest(os.fspath(path), _kind(kind), at_hand, base_model)
     return _container(settings).validate()(request, progress)
 
 
@@ -93,8 +95,10 @@ def convert(
 
     Raises NotConvertible, ProofFailed, PathConflict if ``output`` exists and not ``force``.
     """
+    settings = settings or Settings.from_environment()
+    at_hand = _base_directory(path, base, base_model, kind, settings)
     request = ConvertRequest(
-        os.fspath(path), os.fspath(output), base_model, scale, _path(base), _kind(kind), force
+        os.fspath(path), os.fspath(output), base_model, scale, at_hand, _kind(kind), force
     )
     return _container(settings).convert()(request, progress)
 
@@ -114,8 +118,10 @@ def verify(
 
     ``passed`` of the proof is the verdict; raises ProofFailed only if ``require`` is not reached.
     """
+    settings = settings or Settings.from_environment()
+    at_hand = _base_directory(converted, base, None, None, settings)
     request = VerifyRequest(
-        os.fspath(path), os.fspath(converted), _path(base), scale, _kind(kind), _level(require)
+        os.fspath(path), os.fspath(converted), at_hand, scale, _kind(kind), _level(require)
     )
     return _container(settings).verify()(request, progress)
 
@@ -149,7 +155,7 @@ def publish(
         location=os.fspath(path),
         destination=to,
         base_model=base_model,
-        base=_path(base) or _cached_base(path, base_model, kind, settings),
+        base=_base_directory(path, base, base_model, kind, settings),
         scale=scale,
         kind=_kind(kind),
         public=public,
@@ -161,14 +167,21 @@ def publish(
     return _container(settings).publish()(request, progress)
 
 
-def _cached_base(
-    path: PathLike, base_model: str | None, kind: str | Kind | None, settings: Settings
+def _base_directory(
+    path: PathLike,
+    base: PathLike | None,
+    base_model: str | None,
+    kind: str | Kind | None,
+    settings: Settings,
 ) -> str | None:
+    """The directory of the base model: as given, else its snapshot in the Hugging Face cache."""
+    if base is not None:
+        return _path(base)
     if base_model is None:
         try:
             base_model = inspect(path, kind=kind, settings=settings).base_model
         except WeighbridgeError:
-            return None  # the publication itself says what is wrong
+            return None  # what follows says what is wrong
     return settings.cached_base(base_model)
 
 

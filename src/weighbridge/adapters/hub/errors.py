@@ -65,10 +65,9 @@ class Translator:
         except WeighbridgeError:
             raise
         except Exception as error:
-            translated = self.translate(error)
-            # The vendor's text stays out of the traceback if it is not fit to be shown.
-            shown = self.clean(str(error)) == " ".join(str(error).split())[:_MAX_WORDS]
-            raise translated from (error if shown else None)
+            # The vendor's texts stay out of the traceback if they are not fit to be shown.
+            fit = all(self._without_secrets(str(e)) == str(e) for e in _chain(error))
+            raise self.translate(error) from (error if fit else None)
 
     def translate(self, error: BaseException) -> WeighbridgeError:
         """The error that tells the operator what to do."""
@@ -93,10 +92,13 @@ class Translator:
 
     def clean(self, text: str) -> str:
         """One short line without tokens and signatures."""
-        for secret in filter(None, (self.token, (self.token or "").strip())):
+        return " ".join(self._without_secrets(text).split())[:_MAX_WORDS]
+
+    def _without_secrets(self, text: str) -> str:
+        token = self.token or ""
+        for secret in filter(None, (token, token.strip(), repr(token)[1:-1])):
             text = text.replace(secret, "[token]")
-        text = _SIGNED.sub(r"\1?[...]", _TOKENS.sub("[token]", text))
-        return " ".join(text.split())[:_MAX_WORDS]
+        return _SIGNED.sub(r"\1?[...]", _TOKENS.sub("[token]", text))
 
     def _answered(self, error: BaseException, response: Any) -> RegistryError:
         """By what the server said; the classes of the client only refine the status."""
@@ -129,6 +131,15 @@ class Translator:
         response = getattr(error, "response", None)
         label = type(error).__name__ if response is None else f"HTTP {response.status_code}"
         return self.clean(f"{label}: {said}" if said else label)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that a traceback of it would show."""
+    shown: BaseException | None = error
+    while shown is not None:
+        yield shown
+        hidden = shown.__suppress_context__
+        shown = shown.__cause__ or (None if hidden else shown.__context__)
 
 
 def is_transport(error: BaseException) -> bool:

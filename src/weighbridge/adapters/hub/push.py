@@ -19,7 +19,9 @@ from weighbridge.adapters.hub.transfer import Transfer, chosen_transfer
 from weighbridge.application.ports import Blob, Progress
 from weighbridge.domain.artifact import ArtifactPath
 from weighbridge.domain.errors import (
+    DestinationMissing,
     RegistryError,
+    RegistryRejected,
     RegistryUnreachable,
     RevisionConflict,
     VisibilityMismatch,
@@ -167,12 +169,21 @@ class Push:
         ]
 
     def _check_parent(self, commit: str, expected: str) -> None:
-        """Not every server honours the parent that a commit demands."""
+        """Not every server honours the parent that a commit demands.
+
+        Not every server tells its history either; the read-back still checks the content there.
+        """
         try:
             actual = self.remote.parent_of(commit)
-        except RegistryUnreachable as error:
-            error.applied = True
-            raise
+        except (RegistryRejected, DestinationMissing):
+            return
+        except RegistryError as error:
+            raise RegistryUnreachable(
+                destination=str(self.repo),
+                reason=f"published as {commit}, but what it was based on cannot be read: "
+                f"{error.reason}",
+                applied=True,
+            ) from error
         if actual != expected:
             raise ParentNotEnforced(destination=str(self.repo), expected=expected, actual=actual)
 

@@ -162,6 +162,9 @@ class LocalStage:
         if self.committed:
             reason = "the stage is committed"
             raise StorageError(path=printable(path), operation=operation, reason=reason)
+        # Gone if a parent was replaced. A write would make it again, with no lock and no commit.
+        with translated(operation, path):
+            os.stat(self._room.path)
 
 
 def _fill(

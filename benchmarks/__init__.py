@@ -1,0 +1,1 @@
+"""What weighbridge costs, as ratios against a peer or a physical limit of the same run."""

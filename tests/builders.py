@@ -1,0 +1,99 @@
+"""Small models as bytes, for tests that need a directory and not a trainer."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from weighbridge.domain.tensors import TensorSpec, encode_header
+
+LORA_CONFIG: dict[str, Any] = {
+    "fine_tune_type": "lora",
+    "model": "acme/base",
+    "num_layers": 1,
+    "lora_parameters": {"rank": 4, "scale": 20.0, "dropout": 0.0},
+}
+PEFT_CONFIG: dict[str, Any] = {
+    "peft_type": "LORA",
+    "base_model_name_or_path": "acme/base",
+    "r": 4,
+    "lora_alpha": 80,
+    "target_modules": ["q_proj"],
+}
+FUSED_CONFIG: dict[str, Any] = {"model_type": "llama", "hidden_size": 16}
+Q = "model.layers.0.self_attn.q_proj"
+LORA_SPECS = (
+    TensorSpec(f"{Q}.lora_a", "F32", (16, 4)),
+    TensorSpec(f"{Q}.lora_b", "F32", (4, 16)),
+)
+PEFT_SPECS = (
+    TensorSpec(f"base_model.model.{Q}.lora_A.weight", "F32", (4, 16)),
+    TensorSpec(f"base_model.model.{Q}.lora_B.weight", "F32", (16, 4)),
+)
+FUSED_SPECS = (
+    TensorSpec("model.embed_tokens.weight", "F32", (8, 16)),
+    TensorSpec("model.norm.weight", "F32", (16,)),
+)
+
+
+def encode(table: Mapping[str, Any]) -> bytes:
+    return json.dumps(table).encode()
+
+
+def tensors(specs: Iterable[TensorSpec]) -> bytes:
+    """A safetensors file whose elements are all 0.01 (as far as they are F32)."""
+    listed = tuple(specs)
+    data = b"".join(struct.pack("<f", 0.01) * (s.nbytes // 4) for s in listed)
+    return encode_header(listed) + data
+
+
+def raw_tensors(header: bytes, data: bytes = b"") -> bytes:
+    """A file with exactly this header text."""
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def lora_files(directory: str = "", **config: Any) -> dict[str, bytes]:
+    prefix = f"{directory}/" if directory else ""
+    return {
+        f"{prefix}adapters.safetensors": tensors(LORA_SPECS),
+        f"{prefix}adapter_config.json": encode(LORA_CONFIG | config),
+    }
+
+
+def peft_files(**config: Any) -> dict[str, bytes]:
+    return {
+        "adapter_model.safetensors": tensors(PEFT_SPECS),
+        "adapter_config.json": encode(PEFT_CONFIG | config),
+    }
+
+
+def fused_files(**config: Any) -> dict[str, bytes]:
+    return {
+        "model.safetensors": tensors(FUSED_SPECS),
+        "config.json": encode(FUSED_CONFIG | config),
+    }
+
+
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
+def sharded_files() -> dict[str, bytes]:
+    weight_map = {spec.name: shard for spec, shard in zip(FUSED_SPECS, SHARDS, strict=True)}
+    return {
+        "config.json": encode(FUSED_CONFIG),
+        "model.safetensors.index.json": encode({"metadata": {}, "weight_map": weight_map}),
+        **{s: tensors([spec]) for spec, s in zip(FUSED_SPECS, SHARDS, strict=True)},
+    }
+
+
+def write(root: Path, files: Mapping[str, bytes]) -> Path:
+    """``files`` below ``root``, on disk."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root

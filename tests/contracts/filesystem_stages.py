@@ -1,0 +1,177 @@
+"""What every FileSystem must do with stages. See ``filesystem`` for the other half."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contracts.filesystem import Interrupted, Subject, entries, write
+from weighbridge.domain.artifact import ArtifactPath, Digest
+from weighbridge.domain.errors import PathConflict, PathMissing, StorageError
+
+
+class StagingContract:
+    """Writes, commits and leaving. Subclass it, with a fixture ``subject``."""
+
+    def test_a_stage_appears_with_its_commit(self, subject: Subject) -> None:
+        target = subject.at("new/deep/out")
+        with subject.files.stage(target) as stage:
+            entry = stage.write(ArtifactPath("d/f"), [b"ab", b"", memoryview(b"cd")], digest=True)
+            assert entry.path == ArtifactPath("d/f") and entry.size == 4
+            assert entry.digests == (Digest("sha256", hashlib.sha256(b"abcd").hexdigest()),)
+            assert stage.write(ArtifactPath("g"), []).digests == ()
+            assert entries(subject, stage.root) == {"d/f": 4, "g": 0}
+            assert subject.files.read(stage.root, ArtifactPath("d/f")) == b"abcd"
+            with pytest.raises(PathMissing):
+                subject.files.scan(target)
+            stage.commit()
+            assert entries(subject, stage.root) == {"d/f": 4, "g": 0}
+        assert entries(subject, subject.at("new")) == {"deep/out/d/f": 4, "deep/out/g": 0}
+
+    @pytest.mark.parametrize("digest", [False, True])
+    def test_chunks_are_used_before_the_next_is_asked_for(
+        self, subject: Subject, digest: bool
+    ) -> None:
+        buffer, size = bytearray(200_000), 200_000
+
+        def chunks() -> Iterator[memoryview]:
+            for value in range(5):
+                buffer[:] = bytes([value]) * size
+                yield memoryview(buffer)
+            buffer[:] = b"\xff" * size
+
+        expected = b"".join(bytes([value]) * size for value in range(5))
+        with subject.files.stage(None) as stage:
+            entry = stage.write(ArtifactPath("f"), chunks(), digest=digest)
+            assert subject.files.read(stage.root, ArtifactPath("f")) == expected
+        wanted = (Digest("sha256", hashlib.sha256(expected).hexdigest()),) if digest else ()
+        assert entry.digests == wanted
+
+    @pytest.mark.parametrize("error", [ValueError, OSError, Interrupted])
+    def test_an_error_of_the_chunks_passes(
+        self, subject: Subject, error: type[BaseException]
+    ) -> None:
+        def chunks() -> Iterator[bytes]:
+            yield b"begun"
+            raise error("mine")
+
+        with subject.files.stage(subject.at("out")) as stage:
+            for digest in (False, True):
+                with pytest.raises(error, match="mine"):
+                    stage.write(ArtifactPath("d/f"), chunks(), digest=digest)
+            assert entries(subject, stage.root) == {}
+            stage.write(ArtifactPath("d"), [b"neither the file nor its directory was left"])
+
+    def test_conflicts_within_a_stage(self, subject: Subject) -> None:
+        with subject.files.stage(subject.at("out")) as stage:
+            stage.write(ArtifactPath("d/f"), [b"1"])
+            for path in ("d/f", "d/f/x", "d/f/x/y", "d"):
+                with pytest.raises(PathConflict):
+                    stage.write(ArtifactPath(path), [b"2"])
+            assert entries(subject, stage.root) == {"d/f": 1}
+            assert subject.files.read(stage.root, ArtifactPath("d/f")) == b"1"
+
+    @pytest.mark.parametrize("error", [None, ValueError, Interrupted])
+    def test_leaving_without_a_commit_leaves_nothing(
+        self, subject: Subject, error: type[BaseException] | None
+    ) -> None:
+        subject.seed(subject.place, {"other": b"1"})
+
+        def leave() -> None:
+            with subject.files.stage(subject.at("new/deep/out")) as stage:
+                stage.write(ArtifactPath("d/f"), [b"1"])
+                if error:
+                    raise error
+
+        if error:
+            with pytest.raises(error):
+                leave()
+        else:
+            leave()
+        assert entries(subject, subject.place) == {"other": 1}
+        with pytest.raises(PathMissing):
+            subject.files.scan(subject.at("new"))
+
+    def test_an_error_after_the_commit_leaves_it(self, subject: Subject) -> None:
+        def commit_and_raise() -> None:
+            with subject.files.stage(subject.at("new/out")) as stage:
+                stage.write(ArtifactPath("f"), [b"1"])
+                stage.commit()
+                raise Interrupted
+
+        with pytest.raises(Interrupted):
+            commit_and_raise()
+        assert entries(subject, subject.place) == {"new/out/f": 1}
+
+    @pytest.mark.parametrize("there", [{}, {"old": b"1"}])
+    def test_commit_on_a_directory(self, subject: Subject, there: dict[str, bytes]) -> None:
+        target = subject.at("out")
+        subject.seed(target, there)
+        with subject.files.stage(target) as stage:
+            stage.write(ArtifactPath("f"), [b"22"])
+            with pytest.raises(PathConflict):
+                stage.commit()
+            assert entries(subject, target) == {name: 1 for name in there}
+            assert entries(subject, stage.root) == {"f": 2}
+            stage.commit(replace=True)
+        assert entries(subject, subject.place) == {"out/f": 2}
+
+    def test_commit_on_a_file(self, subject: Subject) -> None:
+        subject.seed(subject.place, {"out": b"1"})
+        with pytest.raises(PathConflict):
+            write(subject, subject.at("out"), {"f": b"22"}, replace=False)
+        assert entries(subject, subject.place) == {"out": 1}
+        write(subject, subject.at("out"), {"f": b"22"}, replace=True)
+        assert entries(subject, subject.place) == {"out/f": 2}
+
+    def test_replace_of_nothing(self, subject: Subject) -> None:
+        write(subject, subject.at("out"), {"f": b"1"}, replace=True)
+        assert entries(subject, subject.place) == {"out/f": 1}
+
+    def test_a_target_below_a_file(self, subject: Subject) -> None:
+        subject.seed(subject.place, {"f": b"1"})
+        for below in ("f/out", "f/deep/out"):
+            with pytest.raises(PathConflict), subject.files.stage(subject.at(below)):
+                pass
+
+    def test_a_committed_stage_takes_no_more(self, subject: Subject) -> None:
+        with subject.files.stage(subject.at("out")) as stage:
+            stage.commit()
+            with pytest.raises(StorageError):
+                stage.write(ArtifactPath("f"), [b"1"])
+            with pytest.raises(StorageError):
+                stage.commit(replace=True)
+        assert entries(subject, subject.at("out")) == {}
+
+    def test_scratch_room_is_gone_and_never_committed(self, subject: Subject) -> None:
+        with subject.files.stage(None) as stage:
+            stage.write(ArtifactPath("d/f"), [b"1"])
+            with pytest.raises(StorageError):
+                stage.commit()
+            root = stage.root
+            assert entries(subject, root) == {"d/f": 1}
+        with pytest.raises(PathMissing):
+            subject.files.scan(root)
+
+    def test_two_stages_for_one_target(self, subject: Subject) -> None:
+        target = subject.at("out")
+        with subject.files.stage(target) as first, subject.files.stage(target) as second:
+            first.write(ArtifactPath("f"), [b"1"])
+            second.write(ArtifactPath("f"), [b"22"])
+            second.commit()
+            with pytest.raises(PathConflict):
+                first.commit()
+            first.commit(replace=True)
+        assert entries(subject, subject.place) == {"out/f": 1}
+
+    def test_a_stage_whose_parent_was_replaced(self, subject: Subject) -> None:
+        subject.seed(subject.at("a"), {"old": b"1"})
+        with subject.files.stage(subject.at("a/out")) as stage:
+            write(subject, subject.at("a"), {"new": b"1"}, replace=True)
+            with pytest.raises(PathMissing):
+                stage.write(ArtifactPath("d/f"), [b"1"])
+            with pytest.raises(PathMissing):
+                stage.commit()
+        assert entries(subject, subject.place) == {"a/new": 1}
