@@ -33,8 +33,8 @@ def run(settings: Settings) -> bool:
                 ("scan", "scan"),
             )
         )
-        aims = (Aim("scan", "readinto, one buffer for all", 1 / 0.7),)
-        aims += (Aim("scan", "readinto, a small buffer reused", 1 / 0.7),)
+        peers = ("readinto, one buffer for all", "readinto, a small buffer reused")
+        aims = tuple(Aim("scan", peer, 1 / 0.7) for peer in peers)
         title = f"the scan alone, in process, {size}"
         return report(title, inner, aims, settings.runs, {"scan": _MOST_BYTES}) and met
 

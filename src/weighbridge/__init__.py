@@ -5,9 +5,10 @@ The public names are loaded when first used, so that ``import weighbridge`` stay
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as in typing, whose import would double the time of this one
 if TYPE_CHECKING:
+    from typing import Any
+
     from weighbridge.entrypoints.api import (
         convert as convert,
         convert_mlx_to_peft as convert_mlx_to_peft,

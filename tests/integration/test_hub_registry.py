@@ -8,8 +8,8 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from attrs import evolve
@@ -504,13 +504,18 @@ def test_other_bytes_than_were_sent_show_in_the_read_back(
     assert difference.startswith(f"{name}:")
 
 
+def opener(file: Path) -> Callable[[], BinaryIO]:
+    """What opens that file anew each time."""
+    return lambda: file.open("rb")
+
+
 def file_blobs(plan: PublicationPlan, files: Files, folder: Path) -> dict[ArtifactPath, Blob]:
     """Blobs that are real files."""
     blobs = {}
     for number, (path, blob) in enumerate(blobs_of(plan, files).items()):
         file = folder / str(number)
         file.write_bytes(files[path.text])
-        blobs[path] = Blob(blob.entry, partial(file.open, "rb"))
+        blobs[path] = Blob(blob.entry, opener(file))
     return blobs
 
 

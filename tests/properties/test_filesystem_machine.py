@@ -110,7 +110,7 @@ class FileSystemMachine(RuleBasedStateMachine):
 
         pair = self.open_stages[number % len(self.open_stages)]
         self.both(lambda _s, _p, index: pair[index].stage.write(path, source(), digest=digest))
-        self.both(lambda system, _p, index: system.scan(pair[index].stage.root))
+        self.both(lambda system, _p, index: _found(system, pair[index].stage.root))
 
     @precondition(lambda self: self.open_stages)
     @rule(number=st.integers(0, 1), replace=st.booleans())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from weighbridge.domain.strict_json import MAX_DEPTH, StrictJsonError, parse_strictly
+from weighbridge.domain.strict_json import MAX_DEPTH, StrictJsonError, parse_object, parse_strictly
 
 REFUSED = [
     ("JS001", b""),
@@ -35,7 +35,7 @@ REFUSED = [
 @pytest.mark.parametrize(("code", "raw"), REFUSED)
 def test_refuses(code: str, raw: bytes) -> None:
     with pytest.raises(StrictJsonError) as caught:
-        parse_strictly(raw)
+        parse_object(raw)
     assert caught.value.code == code
     assert caught.value.detail and code in str(caught.value)
 
@@ -53,17 +53,22 @@ def test_refuses(code: str, raw: bytes) -> None:
     ],
 )  # fmt: skip
 def test_accepts(raw: bytes, value: object) -> None:
-    assert parse_strictly(raw) == value
+    assert parse_object(raw) == value
 
 
 def test_depth_is_counted_exactly() -> None:
     lists = MAX_DEPTH - 2  # the object is one level, the scalar another
-    assert parse_strictly(b'{"a":' + b"[" * lists + b"1" + b"]" * lists + b"}")
+    assert parse_object(b'{"a":' + b"[" * lists + b"1" + b"]" * lists + b"}")
     lists += 1
     with pytest.raises(StrictJsonError, match="JS005"):
-        parse_strictly(b'{"a":' + b"[" * lists + b"1" + b"]" * lists + b"}")
+        parse_object(b'{"a":' + b"[" * lists + b"1" + b"]" * lists + b"}")
 
 
 def test_minus_zero_is_no_size() -> None:
     """As in serde_json: otherwise an offset of -0 passes here and nowhere else."""
-    assert isinstance(parse_strictly(b'{"a": -0}')["a"], float)
+    assert isinstance(parse_object(b'{"a": -0}')["a"], float)
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"null", b'"text"', b"1"])
+def test_strict_without_being_an_object(raw: bytes) -> None:
+    parse_strictly(raw)

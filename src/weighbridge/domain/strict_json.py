@@ -75,10 +75,10 @@ def _no_constant(literal: str) -> NoReturn:
     raise StrictJsonError("JS003", f"holds {literal}, which is not JSON")
 
 
-def _bounded_int(digits: str) -> int:
+def _bounded_int(digits: str) -> int | float:
     if len(digits.lstrip("-")) > _MAX_INT_DIGITS:
         raise StrictJsonError("JS004", f"holds an integer of {len(digits)} digits")
-    return int(digits)
+    return int(digits) if digits != "-0" else -0.0  # as every other reader has it
 
 
 def _finite_float(digits: str) -> float:

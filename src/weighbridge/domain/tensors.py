@@ -173,6 +173,8 @@ def _parse_entry(
         defects.append(HeaderDefect("ST017", f"shape {shape!r} is not a list of sizes", name))
     elif len(shape) > _MAX_RANK:
         defects.append(HeaderDefect("ST017", f"has {len(shape)} dimensions", name))
+    elif math.prod(d or 1 for d in shape) >= 2**56:  # readers multiply before they meet the 0
+        defects.append(HeaderDefect("ST017", f"shape {shape} overflows", name))
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_count, offsets)):
         defects.append(HeaderDefect("ST018", f"data_offsets {offsets!r}", name))
     if len(defects) > before:

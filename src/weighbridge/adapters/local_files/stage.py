@@ -15,7 +15,7 @@ from weighbridge.adapters.local_files import renames, rooms
 from weighbridge.adapters.local_files.failures import printable, translated
 from weighbridge.application.ports import Buffer
 from weighbridge.domain.artifact import ArtifactPath, Digest, ManifestEntry
-from weighbridge.domain.errors import PathConflict, StorageError
+from weighbridge.domain.errors import PathConflict, PathMissing, StorageError
 
 _LONGEST_LABEL = 200
 # Below this the hand-over to the thread costs more than the hash.
@@ -163,8 +163,9 @@ class LocalStage:
             reason = "the stage is committed"
             raise StorageError(path=printable(path), operation=operation, reason=reason)
         # Gone if a parent was replaced. A write would make it again, with no lock and no commit.
-        with translated(operation, path):
-            os.stat(self._room.path)
+        if not os.path.isdir(self._room.path):
+            reason = "the stage is gone; a parent was replaced"
+            raise PathMissing(path=printable(path), operation=operation, reason=reason)
 
 
 def _fill(

@@ -121,7 +121,7 @@ RULES = (
     _rule("ST003", "lfs-pointer", "{detail}", "run git lfs pull",
           "A clone without git-lfs leaves a text of three lines in place of the weights."),
     _rule("ST004", "not-safetensors", "{detail}", _SAVE, "Another file bears the name."),
-    _rule("ST010", "header-encoding", "{detail}", _EDIT, "The format demands UTF-8 and '{{'."),
+    _rule("ST010", "header-encoding", "{detail}", _EDIT, "The format demands UTF-8 and '{'."),
     _rule("ST011", "header-invalid-json", "{detail}", _EDIT, "Loaders refuse or misread it."),
     _rule("ST012", "header-bad-padding", "{detail}", _EDIT,
           "MLX takes NUL padding, the reference reader refuses it."),

@@ -105,10 +105,10 @@ def _junk(subject: Subject) -> Iterator[Observation]:
 
 def _too_small(subject: Subject) -> Iterator[Observation]:
     """Weights of less than a header and one small pair cannot be a model."""
-    for path in _weights(subject.model) if subject.model else ():
-        size = subject.artifact.size_of(path) or 0
-        if size < _MIN_WEIGHTS:
-            yield Observation(Location(path), {"size": size, "least": _MIN_WEIGHTS})
+    paths = _weights(subject.model) if subject.model else ()
+    size = sum(subject.artifact.size_of(path) or 0 for path in paths)
+    if paths and size < _MIN_WEIGHTS:
+        yield Observation(Location(paths[0]), {"size": size, "least": _MIN_WEIGHTS})
 
 
 def _too_large(subject: Subject) -> Iterator[Observation]:

@@ -1,0 +1,291 @@
+"""Every rule of the catalogue: one example on which it fires, one on which it is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from tests.builders import (
+    FUSED_SPECS,
+    LORA_SPECS,
+    PEFT_SPECS,
+    SHARDS,
+    Q,
+    encode,
+    fused_files,
+    lora_files,
+    peft_files,
+    sharded_files,
+    tensors,
+)
+from tests.fakes.memory_files import MemoryFiles
+from weighbridge.application.load import classify, read_artifact
+from weighbridge.domain.artifact import (
+    ArtifactPath,
+    Document,
+    FileEntry,
+    IrregularEntry,
+    JsonProblem,
+    Oddity,
+    TensorFile,
+)
+from weighbridge.domain.detection import parse_model
+from weighbridge.domain.errors import InvalidModelStructure
+from weighbridge.domain.findings import Finding, Need, Severity, Subject, judge
+from weighbridge.domain.rules import CATALOGUE, find_rule
+from weighbridge.domain.survey import TensorStats, WeightSurvey
+from weighbridge.domain.tensors import HeaderDefect, TensorSpec
+
+Build = Callable[[], Subject]
+BY_CODE = {rule.code: rule for rule in CATALOGUE}
+BASE: dict[str, object] = {
+    "hidden_size": 16, "num_attention_heads": 4, "num_hidden_layers": 1, "intermediate_size": 32,
+}  # fmt: skip
+
+
+def of(files: Mapping[str, bytes], *odd: IrregularEntry, **more: Any) -> Build:
+    """A subject as the use case makes it."""
+
+    def build() -> Subject:
+        memory = MemoryFiles()
+        memory.seed("run", files, odd)
+        artifact = read_artifact(memory, "run", everything=True)
+        detected = classify(artifact)
+        model = parse_model(artifact, detected)
+        return Subject(artifact, kind=detected.kind, model=model, **more)
+
+    return build
+
+
+def lora(**files: bytes) -> Build:
+    return of(lora_files() | {"adapters.safetensors": tensors(LORA_SPECS)} | files)
+
+
+def lora_of(*specs: TensorSpec, **config: Any) -> Build:
+    return of(lora_files(**config) | {"adapters.safetensors": tensors(specs)})
+
+
+def peft_of(*specs: TensorSpec, **config: Any) -> Build:
+    return of(peft_files(**config) | {"adapter_model.safetensors": tensors(specs)})
+
+
+def fused_of(*specs: TensorSpec, **config: Any) -> Build:
+    return of(fused_files(**config) | {"model.safetensors": tensors(specs)})
+
+
+def shards_of(weight_map: Any, **more: bytes) -> Build:
+    """A fused model that is complete by its single file, so that any index can be judged."""
+    index = {"model.safetensors.index.json": encode({"weight_map": weight_map})}
+    return of(sharded_files() | fused_files() | index | more)
+
+
+def irregular(oddity: Oddity, *, escapes: bool = False) -> Build:
+    return of(lora_files(), IrregularEntry("odd", oddity, "detail", escapes))
+
+
+def with_size(size: int) -> Build:
+    def build() -> Subject:
+        subject = of(lora_files())()
+        scan = subject.artifact.scan
+        grown = evolve(scan, files=tuple(evolve(e, size=size) for e in scan.files))
+        return evolve(subject, artifact=evolve(subject.artifact, scan=grown))
+
+    return build
+
+
+def json_problem(code: str) -> Build:
+    def build() -> Subject:
+        subject = of(lora_files())()
+        document = Document(ArtifactPath("x.json"), problem=JsonProblem(code, "the detail"))
+        return evolve(subject, artifact=evolve(subject.artifact, documents=(document,)))
+
+    return build
+
+
+def header_defect(code: str) -> Build:
+    def build() -> Subject:
+        subject = of(lora_files())()
+        defect = HeaderDefect(code, "the detail", "t")
+        file = TensorFile(ArtifactPath("x.safetensors"), 9, None, (defect,))
+        return evolve(subject, artifact=evolve(subject.artifact, tensor_files=(file,)))
+
+    return build
+
+
+def surveyed(*stats: TensorStats) -> Build:
+    def build() -> Subject:
+        names = {f"m{i}.lora_b": s for i, s in enumerate(stats)}
+        return evolve(of(lora_files())(), survey=WeightSurvey({"adapters.safetensors": names}))
+
+    return build
+
+
+def no_structure() -> Subject:
+    error = InvalidModelStructure(location="run", problems=("it is nothing",))
+    return evolve(of(lora_files())(), kind=None, model=None, structure_error=error)
+
+
+def colliding() -> Subject:
+    subject = of(lora_files())()
+    scan = subject.artifact.scan
+    more = tuple(FileEntry(ArtifactPath(name), 1) for name in ("Readme.md", "README.md"))
+    return evolve(
+        subject, artifact=evolve(subject.artifact, scan=evolve(scan, files=scan.files + more))
+    )
+
+
+GOOD_LORA, GOOD_PEFT, GOOD_FUSED = of(lora_files()), of(peft_files()), of(fused_files())
+GOOD_SHARDS = of(sharded_files())
+SOUND = TensorStats(finite=True, zero=False, absmax=0.5)
+ZERO = TensorStats(finite=True, zero=True, absmax=0.0)
+NAN = TensorStats(finite=False, zero=False, absmax=float("nan"))
+HUGE = TensorStats(finite=True, zero=False, absmax=1e6)
+A, B = LORA_SPECS
+PA, PB = PEFT_SPECS
+OTHER = (
+    TensorSpec("model.layers.0.self_attn.v_proj.lora_a", "F32", (16, 8)),
+    TensorSpec("model.layers.0.self_attn.v_proj.lora_b", "F32", (8, 16)),
+)
+FAR = tuple(evolve(s, name=s.name.replace("layers.0", "layers.7")) for s in LORA_SPECS)
+SCALES = TensorSpec("model.layers.0.mlp.up_proj.scales", "F32", (8, 16))
+BOTH = {s.name: shard for s, shard in zip(FUSED_SPECS, SHARDS, strict=True)}
+EMBED, NORM = (s.name for s in FUSED_SPECS)
+QUANT = {"group_size": 64, "bits": 4}
+
+
+def scaled(**parameters: Any) -> Build:
+    return of(lora_files(lora_parameters={"rank": 4, **parameters}))
+
+
+#: code -> (fires, silent)
+EXAMPLES: dict[str, tuple[Build, Build]] = {
+    "FS001": (no_structure, GOOD_LORA),
+    "FS002": (irregular(Oddity.SYMLINK), irregular(Oddity.SYMLINK, escapes=True)),
+    "FS003": (irregular(Oddity.SYMLINK, escapes=True), irregular(Oddity.SYMLINK)),
+    "FS004": (irregular(Oddity.SPECIAL), irregular(Oddity.NAME)),
+    "FS005": (irregular(Oddity.UNREADABLE), irregular(Oddity.SPECIAL)),
+    "FS006": (colliding, GOOD_LORA),
+    "FS008": (of(lora_files() | {".DS_Store": b"x"}), of(lora_files() | {".gitignore": b"x"})),
+    "FS009": (
+        of(lora_files() | {"README.md": b"# TODO\n"}),
+        of(lora_files() | {"README.md": b"# A model\n\nTODO lists are its domain.\n"}),
+    ),
+    "FS010": (of(lora_files() | {"0000100_adapters.safetensors": tensors(LORA_SPECS)}), GOOD_LORA),
+    "FS013": (of(lora_files() | {"model.safetensors": tensors(FUSED_SPECS)}), GOOD_SHARDS),
+    "FS014": (with_size(200 * 10**9 + 1), with_size(200 * 10**9)),
+    "FS017": (irregular(Oddity.NAME), irregular(Oddity.SYMLINK)),
+    "FS018": (with_size(199), with_size(200)),
+    **{
+        rule.code: (header_defect(rule.code), header_defect("ST999"))
+        for rule in CATALOGUE
+        if rule.code.startswith("ST")
+    },
+    "IX001": (shards_of([]), GOOD_SHARDS),
+    "IX002": (shards_of(BOTH | {"x": "model-00003-of-00003.safetensors"}), GOOD_SHARDS),
+    "IX003": (shards_of(BOTH | {"x": "../other.safetensors"}), GOOD_SHARDS),
+    "IX004": (shards_of(BOTH | {EMBED: SHARDS[1]}), GOOD_SHARDS),
+    "IX005": (
+        of(sharded_files() | {SHARDS[0]: tensors([FUSED_SPECS[0], SCALES])}),
+        GOOD_SHARDS,
+    ),
+    "IX006": (of(sharded_files() | {SHARDS[1]: tensors(FUSED_SPECS)}), GOOD_SHARDS),
+    "IX007": (shards_of(BOTH), GOOD_SHARDS),
+    **{
+        f"JS00{n}": (json_problem(f"JS00{n}"), json_problem("JS999")) for n in range(1, 8)
+    },
+    "CF002": (of(fused_files(model_type=7)), GOOD_FUSED),
+    "AD003": (of(lora_files(lora_parameters={"rank": 8, "scale": 1.0})), GOOD_LORA),
+    "AD004": (lora_of(A, B, OTHER[0]), lora_of(A, B, *OTHER)),
+    "AD005": (lora_of(A, evolve(B, shape=(8, 16))), GOOD_LORA),
+    "AD006": (scaled(scale=1000.0), scaled(scale=2.0)),
+    "AD009": (of(lora_files(model=None)), of(lora_files(model=None), base_model="acme/base")),
+    "AD010": (of(lora_files(model="/Users/ada/base")), GOOD_LORA),
+    "AD011": (
+        of(lora_files(model="mlx-community/Llama-3.2-1B-4bit")),
+        of(lora_files(model="mlx-community/Llama-3.2-1B-4bit"), base_model="acme/base"),
+    ),
+    "AD016": (lora_of(A, B, *OTHER), GOOD_LORA),
+    "AD017": (
+        of(lora_files(), base_config=BASE | {"hidden_size": 32}),
+        of(lora_files(), base_config=BASE),
+    ),
+    "AD018": (
+        of(lora_files() | {"adapters.safetensors": tensors(FAR)}, base_config=BASE),
+        of(lora_files(), base_config=BASE),
+    ),
+    "PE001": (of(peft_files(peft_type="lora")), GOOD_PEFT),
+    "PE002": (peft_of(evolve(PA, name=f"{Q}.lora_A.weight"), PB), GOOD_PEFT),
+    "PE003": (peft_of(PA), GOOD_PEFT),
+    "PE004": (of(peft_files(r=8)), of(peft_files(r=8, rank_pattern={"q_proj": 4}))),
+    "QT001": (of(fused_files(quantization=QUANT)), fused_of(SCALES, quantization=QUANT)),
+    "QT002": (fused_of(SCALES), fused_of(SCALES, quantization=QUANT)),
+    "WT001": (surveyed(SOUND, NAN), surveyed(SOUND)),
+    "WT002": (surveyed(ZERO, ZERO), surveyed(ZERO, SOUND)),
+    "WT005": (surveyed(HUGE), surveyed(SOUND, NAN)),
+    "WT008": (surveyed(ZERO, SOUND), surveyed(ZERO, ZERO)),
+}
+
+
+def findings(code: str, build: Build) -> tuple[Finding, ...]:
+    report = judge(build(), [BY_CODE[code]])
+    assert report.crashed == () and report.rules_run + len(report.skipped) <= 1
+    return report.findings
+
+
+def test_every_rule_has_an_example() -> None:
+    assert set(EXAMPLES) == set(BY_CODE)
+
+
+@pytest.mark.parametrize("code", sorted(EXAMPLES))
+def test_fires(code: str) -> None:
+    if code not in BY_CODE:
+        pytest.fail(f"{code} is no rule")
+    found = findings(code, EXAMPLES[code][0])
+    assert found and {f.code for f in found} == {code}
+    assert all(f.message and "{" not in f.message for f in found)
+
+
+@pytest.mark.parametrize("code", sorted(EXAMPLES))
+def test_is_silent(code: str) -> None:
+    assert findings(code, EXAMPLES[code][1]) == ()
+
+
+@pytest.mark.parametrize("build", [GOOD_LORA, GOOD_PEFT, GOOD_FUSED, GOOD_SHARDS, lora()])
+def test_a_good_model_has_no_findings(build: Build) -> None:
+    subject = evolve(build(), survey=WeightSurvey({}), base_config=BASE)
+    report = judge(subject, CATALOGUE)
+    assert report.findings == () and report.skipped == () and report.overall_valid
+
+
+@pytest.mark.parametrize("rule", [r for r in CATALOGUE if r.need is not Need.SCAN])
+def test_a_rule_without_what_it_needs_is_skipped_with_the_reason(rule: Any) -> None:
+    subject = evolve(no_structure(), base_config=None)
+    report = judge(subject, [rule])
+    assert [s.code for s in report.skipped] == [rule.code]
+    assert rule.need.value in report.skipped[0].reason
+
+
+def test_a_crash_is_reported_blocks_and_hides_nothing() -> None:
+    def crash(_subject: Subject) -> Any:
+        raise RuntimeError("boom")
+
+    broken = evolve(BY_CODE["FS002"], code="ZZ001", check=crash)
+    report = judge(irregular(Oddity.SYMLINK)(), [broken, BY_CODE["FS002"]])
+    assert [c.code for c in report.crashed] == ["ZZ001"] and "boom" in report.crashed[0].error
+    assert len(report.findings) == 1 and not report.overall_valid
+
+
+def test_findings_are_sorted_worst_first() -> None:
+    build = of(lora_files(model="/x") | {".DS_Store": b"x"}, IrregularEntry("z", Oddity.SPECIAL))
+    severities = [f.severity for f in judge(build(), CATALOGUE).findings]
+    assert severities == sorted(severities, key=lambda s: s.rank)
+    assert {Severity.ERROR, Severity.WARNING} <= set(severities)
+
+
+def test_find_rule_by_code_and_name() -> None:
+    for rule in CATALOGUE:
+        assert find_rule(rule.code.lower()) is rule and find_rule(rule.name) is rule
+    assert find_rule("nothing") is None
