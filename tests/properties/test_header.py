@@ -41,8 +41,11 @@ def _read(content: bytes) -> Header | None:
         length = header_length(content[:64], len(content))
         return parse_header(content[8 : 8 + length], len(content))
     except HeaderInvalid as error:
-        assert error.defects and all(d.code.startswith("ST") for d in error.defects)
-        return None
+        return _checked(error)
+
+
+def _checked(error: HeaderInvalid) -> None:
+    assert error.defects and all(d.code.startswith("ST") for d in error.defects)
 
 
 def _whole(specs: list[TensorSpec], metadata: dict[str, str] | None = None) -> bytes:

@@ -81,7 +81,7 @@ def test_neither_lists_everything(content: dict[str, bytes]) -> None:
 def test_no_directory_at_all(location: str) -> None:
     files = MemoryFiles()
     files.seed("run", lora_files())
-    with pytest.raises(InvalidModelStructure, match="^Invalid model structure at"):
+    with pytest.raises(InvalidModelStructure, match=r"^Invalid model structure at"):
         load(files, location)
 
 

@@ -193,9 +193,7 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     ),
     "IX006": (of(sharded_files() | {SHARDS[1]: tensors(FUSED_SPECS)}), GOOD_SHARDS),
     "IX007": (shards_of(BOTH), GOOD_SHARDS),
-    **{
-        f"JS00{n}": (json_problem(f"JS00{n}"), json_problem("JS999")) for n in range(1, 8)
-    },
+    **{f"JS00{n}": (json_problem(f"JS00{n}"), json_problem("JS999")) for n in range(1, 8)},
     "CF002": (of(fused_files(model_type=7)), GOOD_FUSED),
     "AD003": (of(lora_files(lora_parameters={"rank": 8, "scale": 1.0})), GOOD_LORA),
     "AD004": (lora_of(A, B, OTHER[0]), lora_of(A, B, *OTHER)),

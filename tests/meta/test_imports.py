@@ -1,0 +1,67 @@
+"""What is imported when: the light commands stay light."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.builders import lora_files, write
+
+HEAVY = {"mlx", "mlx_lm", "torch", "transformers", "peft", "huggingface_hub"}
+RUN_CLI = """
+from weighbridge.entrypoints.cli import main
+try:
+    main({arguments!r})
+except SystemExit as stop:
+    assert stop.code in (0, None), stop.code
+"""
+REPORT = """
+import json, sys
+sys.stderr.write("MODULES" + json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules after ``code`` in a new interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", code + REPORT], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.rpartition("MODULES")[2]))
+
+
+def test_the_package_alone() -> None:
+    assert not loaded_by("import weighbridge") & (
+        HEAVY | {"numpy", "click", "attrs", "attr", "dependency_injector", "safetensors"}
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["inspect", "--help"]])
+def test_help(arguments: list[str]) -> None:
+    found = loaded_by(RUN_CLI.format(arguments=arguments))
+    assert not found & (HEAVY | {"numpy", "dependency_injector", "attr", "safetensors", "tqdm"})
+
+
+@pytest.mark.parametrize("command", ["rules", "explain"])
+def test_the_catalogue(command: str) -> None:
+    arguments = [command, *(["ST001"] if command == "explain" else [])]
+    found = loaded_by(RUN_CLI.format(arguments=arguments))
+    assert not found & (HEAVY | {"numpy", "dependency_injector"})
+
+
+@pytest.mark.parametrize("command", ["inspect", "validate"])
+def test_reading_commands(command: str, tmp_path: Path) -> None:
+    write(tmp_path, lora_files())
+    found = loaded_by(RUN_CLI.format(arguments=[command, str(tmp_path)]))
+    assert not found & HEAVY
+
+
+@pytest.mark.parametrize("command", ["inspect", "validate"])
+def test_the_python_api(command: str, tmp_path: Path) -> None:
+    write(tmp_path, lora_files())
+    found = loaded_by(f"import weighbridge; weighbridge.{command}({str(tmp_path)!r})")
+    assert not found & HEAVY

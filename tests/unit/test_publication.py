@@ -1,0 +1,122 @@
+"""Destinations as people spell them, plans as values, and the comparison of the read-back."""
+
+from __future__ import annotations
+
+import pytest
+
+from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
+from weighbridge.domain.errors import UsageError
+from weighbridge.domain.publication import (
+    HubRepo,
+    LocalRegistry,
+    RemoteHead,
+    parse_destination,
+    plan_publication,
+    read_back_differences,
+)
+
+HUB = HubRepo("acme/bot")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "wanted"),
+    [
+        ("hf://acme/bot", None, HUB),
+        ("hf://acme/bot@v1.0", None, HubRepo("acme/bot", "v1.0")),
+        ("hf://acme/bot@feature/x", None, HubRepo("acme/bot", "feature/x")),
+        ("./registry", "acme/bot", LocalRegistry("./registry", "acme/bot")),
+        ("/srv/models", "acme/bot@dev", LocalRegistry("/srv/models", "acme/bot", "dev")),
+        ("file:///srv/models", "acme/bot", LocalRegistry("/srv/models", "acme/bot")),
+    ],
+)
+def test_spellings(text: str, name: str | None, wanted: object) -> None:
+    assert parse_destination(text, name) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("hf://acme", None),
+        ("hf://acme/bot/more", None),
+        ("hf://acme/bot", "acme/bot"),
+        ("hf:///bot", None),
+        ("hf://acme/-bot", None),
+        ("hf://acme/a--b", None),
+        ("hf://acme/a..b", None),
+        ("hf://acme/bot.git", None),
+        ("hf://acme/bot@../up", None),
+        ("hf://acme/bot@-x", None),
+        ("hf://acme/bot\n", None),
+        ("s3://bucket/x", "acme/bot"),
+        ("./registry", None),
+        ("./registry", "bot"),
+        ("./registry", "../../x"),
+        ("./registry", "acme/bot@a b"),
+    ],
+)
+def test_refusals(text: str, name: str | None) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_destination(text, name)
+    assert caught.value.problem
+
+
+def test_destinations_as_text() -> None:
+    assert str(HUB) == "hf://acme/bot"
+    assert str(HubRepo("acme/bot", "dev")) == "hf://acme/bot@dev"
+    assert "acme/bot@main" in str(LocalRegistry("/srv", "acme/bot"))
+
+
+def entry(name: str, value: str = "0", size: int = 1, algorithm: str = "sha256") -> ManifestEntry:
+    return ManifestEntry(ArtifactPath(name), size, (Digest(algorithm, value),))
+
+
+def head(*entries: ManifestEntry) -> RemoteHead:
+    return RemoteHead("r1", Manifest(entries))
+
+
+def test_a_first_publication_adds_everything() -> None:
+    plan = plan_publication(HUB, Manifest([entry("b", size=3), entry("a", size=4)]), None)
+    assert [(c.action, c.path.text) for c in plan.changes] == [("add", "a"), ("add", "b")]
+    assert plan.parent is None and not plan.is_noop and plan.upload_bytes == 7 and plan.private
+
+
+def test_add_change_keep_remove() -> None:
+    there = head(entry("keep"), entry("change"), entry("gone", size=9), entry(".gitattributes"))
+    plan = plan_publication(
+        HUB, Manifest([entry("add", size=5), entry("keep"), entry("change", "1", 2)]), there
+    )
+    actions = {c.path.text: c.action for c in plan.changes}
+    assert actions == {"add": "add", "keep": "keep", "change": "change", "gone": "remove"}
+    assert plan.upload_bytes == 7 and plan.parent == "r1" and not plan.is_noop
+    assert [c.size for c in plan.of("remove")] == [9]
+
+
+def test_the_same_again_is_a_noop() -> None:
+    plan = plan_publication(HUB, Manifest([entry("a")]), head(entry("a"), entry(".gitattributes")))
+    assert plan.is_noop and plan.upload_bytes == 0
+
+
+def test_without_a_common_digest_nothing_is_kept() -> None:
+    plan = plan_publication(HUB, Manifest([entry("a")]), head(entry("a", algorithm="git-sha1")))
+    assert [c.action for c in plan.changes] == ["change"]
+
+
+def test_read_back_of_what_was_sent() -> None:
+    sent = Manifest([entry("a"), entry("b")])
+    assert read_back_differences(sent, Manifest([*sent.entries, entry(".gitattributes")])) == ()
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ([], "a: missing"),
+        ([entry("a", "1")], "sha256:1"),
+        ([entry("a", size=2)], "stored 2 bytes"),
+        ([entry("a", algorithm="git-sha1")], "git-sha1:0"),
+        ([ManifestEntry(ArtifactPath("a"), 1, ())], "without digest"),
+        ([entry("a"), entry("x")], "x: not sent"),
+    ],
+)
+def test_read_back_differences(stored: list[ManifestEntry], words: str) -> None:
+    problems = read_back_differences(Manifest([entry("a")]), Manifest(stored))
+    assert len(problems) == 1 and words in problems[0]

@@ -1,0 +1,206 @@
+"""The numpy surveyor against numpy's own arithmetic, on every kind of bit pattern."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from attrs import field, frozen
+
+from weighbridge.adapters.numpy_survey import NumpySurveyor
+from weighbridge.domain.survey import TensorStats
+from weighbridge.domain.tensors import (
+    DTYPE_BITS,
+    TensorSpec,
+    encode_header,
+    header_length,
+    parse_header,
+)
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@frozen
+class MemoryReader:
+    content: bytes
+    reads: list[int] = field(factory=list)
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        assert offset + len(buffer) <= len(self.content)
+        self.reads.append(len(buffer))
+        buffer[:] = self.content[offset : offset + len(buffer)]
+
+
+def survey(
+    tensors: dict[str, tuple[str, tuple[int, ...], bytes]], buffer_bytes: int = 512 << 10
+) -> tuple[dict[str, TensorStats], MemoryReader]:
+    """Statistics of a file made of those; the progress must sum up to the data."""
+    specs = [TensorSpec(name, dtype, shape) for name, (dtype, shape, _) in tensors.items()]
+    reader = MemoryReader(encode_header(specs) + b"".join(d for _, _, d in tensors.values()))
+    length = header_length(reader.content[:16], reader.size)
+    header = parse_header(reader.content[8 : 8 + length], reader.size)
+    told: list[int] = []
+    surveyor = NumpySurveyor(buffer_bytes=buffer_bytes)
+    found = surveyor.survey(reader, header, advance=told.append)
+    assert sum(told) == header.data_bytes
+    assert list(found) == [slot.spec.name for slot in header.slots]
+    return dict(found), reader
+
+
+def one(dtype: str, data: bytes, buffer_bytes: int = 512 << 10) -> TensorStats:
+    count = len(data) * 8 // DTYPE_BITS[dtype]
+    return survey({"t": (dtype, (count,), data)}, buffer_bytes)[0]["t"]
+
+
+def _bf16(data: bytes) -> Array:
+    return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+
+
+def _e5m2(data: bytes) -> Array:
+    return (np.frombuffer(data, "u1").astype("<u2") << 8).view("<f2")
+
+
+def _e4m3(data: bytes) -> Array:
+    def value(byte: int) -> float:
+        sign, exponent, mantissa = byte >> 7, byte >> 3 & 15, byte & 7
+        if exponent == 15 and mantissa == 7:
+            return math.nan
+        size = mantissa / 8 * 2**-6 if exponent == 0 else (1 + mantissa / 8) * 2.0 ** (exponent - 7)
+        return -size if sign else size
+
+    return np.array([value(byte) for byte in data])
+
+
+def _e8m0(data: bytes) -> Array:
+    return np.array([math.nan if byte == 255 else 2.0 ** (byte - 127) for byte in data])
+
+
+def _plain(code: str) -> Callable[[bytes], Array]:
+    return lambda data: np.frombuffer(data, code)
+
+
+DECODERS: dict[str, Callable[[bytes], Array]] = {
+    "F64": _plain("<f8"), "F32": _plain("<f4"), "F16": _plain("<f2"), "C64": _plain("<f4"),
+    "BF16": _bf16, "F8_E5M2": _e5m2, "F8_E4M3": _e4m3, "F8_E8M0": _e8m0,
+}  # fmt: skip
+
+
+def truth(dtype: str, data: bytes) -> TensorStats:
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        values = DECODERS[dtype](data).astype(np.float64)
+    finite = bool(np.isfinite(values).all())
+    zero = not (values != 0).any()
+    absmax = float(np.abs(values).max(initial=0.0)) if finite else math.nan
+    return TensorStats(finite, zero and finite, absmax)
+
+
+def same(found: TensorStats, expected: TensorStats) -> bool:
+    if not expected.finite:
+        return found.examined and not found.finite and not found.zero and math.isnan(found.absmax)
+    return found == expected
+
+
+@pytest.mark.parametrize("dtype", sorted(DECODERS))
+@pytest.mark.parametrize("buffer_bytes", [1, 8, 24, 4096])
+def test_random_bits_of_any_length(dtype: str, buffer_bytes: int) -> None:
+    random = np.random.default_rng(sum(map(ord, dtype)))
+    width = DTYPE_BITS[dtype] // 8
+    for count in (1, 2, 3, 5, 7, 8, 9, 31, 257):
+        for _ in range(20):
+            data = random.bytes(count * width)
+            found = one(dtype, data, buffer_bytes)
+            expected = truth(dtype, data)
+            assert same(found, expected)
+            assert expected.finite == math.isfinite(found.absmax)
+
+
+@pytest.mark.parametrize(
+    "dtype", [d for d, bits in DTYPE_BITS.items() if d in DECODERS and bits < 32]
+)
+def test_every_pattern_alone_and_beside_a_small_negative(dtype: str) -> None:
+    width = DTYPE_BITS[dtype] // 8
+    for pattern in range(1 << 8 * width):
+        if width == 2 and pattern % 7 and pattern & 0x7FFF not in (0, 1, 0x7BFF, 0x7C00, 0x7F80):
+            continue
+        data = pattern.to_bytes(width, "little")
+        small = (1 << (8 * width - 1) | 1).to_bytes(width, "little")
+        for content in (data, data + small, small + data):
+            assert same(one(dtype, content), truth(dtype, content)), hex(pattern)
+
+
+EDGES = {
+    "F32": [0, 1 << 31, 1, 0x80000001, 0x7FFFFF, 0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000, 0xFF800000,
+            0x7F800001, 0xFFC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x3F800000],
+    "F64": [0, 1 << 63, 1, (1 << 63) + 1, 0x7FEFFFFFFFFFFFFF, 0xFFEFFFFFFFFFFFFF,
+            0x7FF0000000000000, 0xFFF0000000000000, 0x7FF0000000000001, 0xFFFFFFFFFFFFFFFF],
+    "C64": [0, 1 << 63, 1 << 31, 0x7F800000, 0xFF800000 << 32, 0x3F800000BF800000],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", sorted(EDGES))
+def test_edges_alone_and_in_pairs(dtype: str) -> None:
+    words = [p.to_bytes(DTYPE_BITS[dtype] // 8, "little") for p in EDGES[dtype]]
+    for data in [*words, *(a + b for a in words for b in words)]:
+        assert same(one(dtype, data), truth(dtype, data))
+
+
+def test_minus_zero_is_zero_and_a_denormal_is_not() -> None:
+    assert one("F32", np.array([-0.0, 0.0], "<f4").tobytes()).zero
+    assert not one("F16", (1).to_bytes(2, "little")).zero
+
+
+@pytest.mark.parametrize("dtype", sorted(DECODERS))
+def test_one_bad_element_is_found_wherever_it_is(dtype: str) -> None:
+    width = DTYPE_BITS[dtype] // 8
+    bad = {"F8_E4M3": 0xFF, "F8_E8M0": 0xFF}.get(dtype, (1 << 8 * width) - 1)
+    for at in range(40):
+        data = bytearray(40 * width)
+        data[at * width : (at + 1) * width] = bad.to_bytes(width, "little")
+        assert not one(dtype, bytes(data), 24).finite
+
+
+def test_tensors_do_not_touch_each_other_even_at_odd_places() -> None:
+    random = np.random.default_rng(7)
+    names = [d for d in sorted(DECODERS) for _ in range(3)]
+    random.shuffle(names)
+    tensors = {}
+    for index, dtype in enumerate(names):
+        count = int(random.integers(0, 40))
+        content = random.bytes(count * DTYPE_BITS[dtype] // 8)
+        tensors[f"{index:02}"] = (dtype, (count,), content)
+    tensors["odd"] = ("U8", (3,), b"\xff\xff\xff")
+    tensors["after"] = ("F64", (2,), np.array([1.5, -2.5]).tobytes())
+    for buffer_bytes in (8, 17, 64, 1 << 20):
+        found, _ = survey(tensors, buffer_bytes)
+        for name, (dtype, _, data) in tensors.items():
+            assert (
+                not found[name].examined if name == "odd" else same(found[name], truth(dtype, data))
+            )
+
+
+@pytest.mark.parametrize("dtype", [d for d in DTYPE_BITS if d not in DECODERS])
+def test_what_has_no_such_values_is_not_examined_nor_read(dtype: str) -> None:
+    data = b"\xff" * (8 * DTYPE_BITS[dtype] // 8)
+    found, reader = survey({"t": (dtype, (8,), data)})
+    assert not found["t"].examined and found["t"].finite and not found["t"].zero
+    assert reader.reads == []
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 2, 5)])
+def test_an_empty_tensor_is_finite_and_zero(shape: tuple[int, ...]) -> None:
+    found, _ = survey({"a": ("F32", shape, b""), "b": ("F32", (), b"\0\0\x80?")})
+    assert found["a"] == TensorStats(finite=True, zero=True, absmax=0.0)
+    assert found["b"] == TensorStats(finite=True, zero=False, absmax=1.0)
+
+
+def test_small_tensors_share_a_read() -> None:
+    found, reader = survey({f"{i:04}": ("BF16", (4,), bytes(8)) for i in range(1000)})
+    assert len(found) == 1000 and all(stats.zero for stats in found.values())
+    assert reader.reads == [8000]
