@@ -79,7 +79,7 @@ class Verify:
     def __call__(self, request: VerifyRequest, progress: Progress = no_progress) -> Proof:
         """The proof, passed or not. Raises if one of the directories cannot be read as its kind,
         or ProofFailed if it does not reach ``require``."""
-        source = load(self.files, request.location, request.kind or Kind.LORA)
+        source = load(self.files, request.location, request.kind)
         model = lora_of(source)
         target = load(self.files, request.converted, Kind.PEFT)
         assert isinstance(target.model, PeftModel)
