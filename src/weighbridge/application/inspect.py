@@ -49,9 +49,12 @@ class Inspect:
         return describe(load(self.files, location, kind))
 
 
+_LEAF = re.compile(r"\.(lora_[abAB](\.weight)?|m|weight|bias|scales|biases)$")
+
+
 def _module(name: str) -> str:
-    stem = re.sub(r"\.(lora_[abAB](\.weight)?|m|weight|bias|scales|biases)$", "", name)
-    return stem.rpartition(".")[2]
+    """The path of the module that a tensor belongs to."""
+    return _LEAF.sub("", name)
 
 
 def _layers(names: Iterable[str]) -> tuple[int, ...]:
@@ -84,8 +87,8 @@ def describe(loaded: Loaded) -> Inspection:
     rank, scale = _rank_and_scale(loaded)
     fused = isinstance(model, FusedModel)
     paths = set(model.weights_paths) if isinstance(model, FusedModel) else {model.weights_path}
-    adapted = {(_module(s.name), re.sub(r"\.lora_.*$", "", s.name)) for s in specs}
-    counted = Counter(name for name, _ in adapted)
+    paths_of_modules = {_module(s.name) for s in specs}
+    counted = Counter(path.rpartition(".")[2] for path in paths_of_modules)
     dtypes: Counter[str] = Counter()
     for spec in specs:
         dtypes[spec.dtype] += spec.nbytes
