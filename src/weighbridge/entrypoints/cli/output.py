@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _KEY = "weighbridge.output"
+_FEW = 100
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -72,7 +73,10 @@ def progress() -> Progress:
 
 
 class _Bar:
-    """One tqdm bar at a time; a new stage closes the one before."""
+    """One tqdm bar at a time; a new stage closes the one before.
+
+    A stage of a few items has no rate to show: its name stands there while it lasts.
+    """
 
     def __init__(self) -> None:
         self._stage = ""
@@ -92,8 +96,9 @@ class _Bar:
         if self._bar is not None:
             self._bar.close()
         self._stage = stage
-        scale = total > 1000
+        few = total <= _FEW
         self._bar = tqdm(
-            total=total, desc=stage, unit="B" if scale else "", unit_scale=scale,
-            unit_divisor=1024, delay=1.0, leave=False, file=sys.stderr,
+            total=total, desc=stage, unit="" if few else "B", unit_scale=not few,
+            unit_divisor=1024, delay=0.0 if few else 1.0, leave=False, file=sys.stderr,
+            bar_format="{desc} ..." if few else None,
         )  # fmt: skip

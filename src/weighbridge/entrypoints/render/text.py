@@ -70,11 +70,19 @@ def _finding(finding: Finding) -> list[str]:
     ]
 
 
+def _skipped(judged: ValidationReport) -> Iterator[str]:
+    reasons = dict.fromkeys(s.reason for s in judged.skipped)
+    for reason in reasons:
+        codes = ", ".join(s.code for s in judged.skipped if s.reason == reason)
+        yield f"skipped {codes}: {reason}"
+
+
 def report(judged: ValidationReport) -> str:
     """The answer of ``validate``."""
     lines = [line for finding in judged.findings for line in _finding(finding)]
     for crash in judged.crashed:
         lines.append(click.style(f"error {crash.code} crashed: ", fg="red") + visible(crash.error))
+    lines += _skipped(judged)
     counts = ", ".join(f"{n} {s.value}(s)" for s, n in judged.counts.items() if n)
     verdict = (
         click.style("good", fg="green", bold=True)
