@@ -73,10 +73,10 @@ def test_has_a_docstring_and_is_distinct(cls: type[WeighbridgeError]) -> None:
 
 CODES = {
     1: ["PublicationBlocked", "ProofFailed", "NotConvertible", "ArtifactChanged"],
-    2: ["UsageError", "MissingExtra", "PathConflict", "OutputExists"],
+    2: ["UsageError", "MissingExtra", "OutputExists"],
     3: ["ArtifactError", "StructureError", "InvalidModelStructure", "AmbiguousModelStructure",
         "ArtifactUnreadable"],
-    4: ["WeighbridgeError", "StorageError", "PathMissing", "StorageFull", "StorageDenied",
+    4: ["WeighbridgeError", "StorageError", "PathConflict", "PathMissing", "StorageFull", "StorageDenied",
         "RegistryError", "AuthenticationFailed", "PermissionDenied", "DestinationMissing",
         "VisibilityMismatch", "RevisionConflict", "RateLimited", "RegistryRejected",
         "RegistryUnreachable", "ReadBackMismatch"],

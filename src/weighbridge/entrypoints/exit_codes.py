@@ -5,7 +5,7 @@ from __future__ import annotations
 from weighbridge.domain.errors import (
     ArtifactChanged,
     NotConvertible,
-    PathConflict,
+    OutputExists,
     ProofFailed,
     PublicationBlocked,
     UsageError,
@@ -22,7 +22,7 @@ def exit_code(error: WeighbridgeError) -> int:
     match error:
         case PublicationBlocked() | ProofFailed() | NotConvertible() | ArtifactChanged():
             return BLOCKED
-        case UsageError() | PathConflict():
+        case UsageError() | OutputExists():
             return USAGE
         case ArtifactError():
             return UNREADABLE
