@@ -24,7 +24,16 @@ from tests.builders import (
 
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "v1"
 SCRIPT = Path(sys.prefix, "bin", "weighbridge")
-NAMES = ["conversion", "error", "inspection", "proof", "publication", "report", "rules"]
+NAMES = [
+    "completion",
+    "conversion",
+    "error",
+    "inspection",
+    "proof",
+    "publication",
+    "report",
+    "rules",
+]
 
 
 def schema(name: str) -> dict[str, Any]:
