@@ -1,30 +1,42 @@
-"""How MLX module paths map to the Hugging Face checkpoint, by architecture.
+"""How MLX module paths map to the Hugging Face checkpoint: one entry for each model type.
 
-So far the Llama family of module trees, whose paths are the same on both sides. Evidence for each:
-logits of MLX and of transformers with PEFT compared on models of that type.
+Evidence for each: values of MLX's weights matched to transformers' parameters, and for those that
+the tests cover, logits of MLX and of transformers with PEFT compared.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 
-#: ``model_type`` of a base's config.json whose module paths are identical in mlx-lm and
-#: transformers.
-SUPPORTED_TYPES = frozenset(
-    {"llama", "mistral", "qwen2", "qwen3", "olmo2", "gemma", "gemma2", "gemma3_text"}
+from weighbridge.domain.placement import Architecture, Plain, Rule, Standing
+
+_SAME = r"\g<0>"
+
+
+def _same(pattern: str) -> Rule:
+    return Rule(pattern, Plain(_SAME, _SAME))
+
+
+_LLAMA_TREE = (
+    _same(r"model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"),
+    _same(r"lm_head|model\.embed_tokens"),
 )
 
-_LLAMA_TREE = re.compile(
-    r"model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)|lm_head"
-)
+#: For a base of unknown type: a module path that could only be of the Llama family's tree.
+UNKNOWN = Architecture("unknown", Standing.NEEDS_BASE, rules=_LLAMA_TREE)
 
 
-def unsupported_module(module: str) -> str | None:
-    """Why that MLX module path cannot be mapped exactly; None if it can."""
-    if _LLAMA_TREE.fullmatch(module):
-        return None
-    if module.endswith(("embed_tokens", "wte", "embeddings")):
-        return "a LoRA on an embedding has no PEFT form that is right both merged and unmerged"
-    if ".switch_mlp." in module or ".experts." in module:
-        return "is a mixture-of-experts module"
-    return "is not a module of the Llama family tree (self_attn.*_proj, mlp.*_proj, lm_head)"
+def _table() -> Iterator[Architecture]:
+    for name in ("llama", "mistral", "qwen2", "qwen3", "olmo2", "gemma", "gemma2", "gemma3_text"):
+        yield Architecture(name, Standing.CONVERTIBLE, rules=_LLAMA_TREE)
+
+
+ARCHITECTURES = {entry.model_type: entry for entry in _table()}
+
+
+def architecture_of(model_type: str | None) -> Architecture:
+    """The entry of a base's ``model_type``; None is a base that is not at hand."""
+    if model_type is None:
+        return UNKNOWN
+    missing = Architecture(model_type, Standing.REFUSED, "Weighbridge does not know")
+    return ARCHITECTURES.get(model_type, missing)

@@ -1,0 +1,142 @@
+"""Where a module of MLX's tree lives in the checkpoint that transformers loads.
+
+The vocabulary of ``architectures``: four answers to that question, and an architecture's rules
+that give them. Decides nothing about tensors; what a LoRA becomes there is ``conversion``'s.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+
+class Standing(Enum):
+    """What can be said of a LoRA on an architecture before its tensors are seen."""
+
+    CONVERTIBLE = "convertible"
+    NEEDS_BASE = "convertible after the base's headers are known"
+    REFUSED = "refused"
+
+
+class Part(Enum):
+    """Which expert matrix; gate and up are the halves of transformers' ``gate_up_proj``."""
+
+    GATE = "gate"
+    UP = "up"
+    DOWN = "down"
+
+
+@frozen
+class Plain:
+    """One module, one module. ``path`` is what transformers 5 calls it (without ``.weight``);
+    ``checkpoint`` is its name in published checkpoints and in transformers 4."""
+
+    path: str
+    checkpoint: str
+
+
+@frozen
+class Rows:
+    """The module's output is rows of a larger module: part ``index`` of ``count`` equal parts."""
+
+    path: str
+    checkpoint: str
+    index: int
+    count: int
+
+
+@frozen
+class Experts:
+    """A stack of matrices, one per expert.
+
+    ``container`` is the module that holds the stacked parameters in transformers 5;
+    ``checkpoint`` is the name of one expert's module, with ``{}`` for its number.
+    """
+
+    container: str
+    checkpoint: str
+    part: Part
+
+    def each(self, expert: int) -> str:
+        """The checkpoint's name of one expert's module."""
+        return self.checkpoint.replace("{}", str(expert))
+
+
+@frozen
+class Impossible:
+    """No exact form exists; ``reason`` begins with a verb or noun that follows the module's name."""
+
+    reason: str
+
+
+Place: TypeAlias = Plain | Rows | Experts | Impossible
+
+
+class RouteForm(Enum):
+    """How PEFT on transformers 5 has to be told of modules whose names look like an expert's.
+
+    For some model types it rewrites every target called gate, gate_proj, up_proj or down_proj
+    into the stacked experts (``_convert_peft_config_moe`` of PEFT 0.20 and later).
+    """
+
+    #: Nothing is rewritten: there are no experts, or none that PEFT knows.
+    NONE = "none"
+    #: Rewritten as for Mixtral: gate, w1, w2, w3.
+    MIXTRAL = "mixtral"
+    #: Rewritten as for Qwen2-MoE: gate, gate_proj, up_proj, down_proj.
+    QWEN2_MOE = "qwen2_moe"
+
+
+@frozen
+class Rule:
+    """Modules whose whole path matches ``pattern`` are at ``place``, a template of that match.
+
+    Templates are those of ``re.Match.expand``; ``{}`` is left for the expert.
+    """
+
+    pattern: re.Pattern[str] = field(converter=re.compile)
+    place: Place
+
+    def apply(self, module: str) -> Place | None:
+        """The place of that module, or None if the rule does not speak of it."""
+        found = self.pattern.fullmatch(module)
+        if found is None:
+            return None
+        match self.place:
+            case Plain(path, checkpoint):
+                return Plain(found.expand(path), found.expand(checkpoint))
+            case Rows(path, checkpoint, index, count):
+                return Rows(found.expand(path), found.expand(checkpoint), index, count)
+            case Experts(container, checkpoint, part):
+                return Experts(found.expand(container), found.expand(checkpoint), part)
+            case Impossible() as impossible:
+                return impossible
+
+
+@frozen
+class Architecture:
+    """One entry of the table: the first of ``rules`` that matches a module places it.
+
+    ``model_type`` is the base's; ``embeddings`` are MLX paths of embedding modules, whose LoRA has
+    another form in PEFT; ``conv1d`` says that linear weights are stored (in, out) by transformers.
+    """
+
+    model_type: str
+    standing: Standing
+    reason: str = ""
+    rules: tuple[Rule, ...] = ()
+    embeddings: tuple[str, ...] = ("model.embed_tokens",)
+    conv1d: bool = False
+    rewriting: RouteForm = RouteForm.NONE
+
+    def place(self, module: str) -> Place:
+        """Where that MLX module path is. Impossible, with the reason, if it is nowhere."""
+        if self.standing is Standing.REFUSED:
+            return Impossible(f"is of the architecture {self.model_type}, which {self.reason}")
+        for rule in self.rules:
+            if (place := rule.apply(module)) is not None:
+                return place
+        return Impossible(f"is not a module of {self.model_type} that can be mapped exactly")
