@@ -40,3 +40,17 @@ def architecture_of(model_type: str | None) -> Architecture:
         return UNKNOWN
     missing = Architecture(model_type, Standing.REFUSED, "Weighbridge does not know")
     return ARCHITECTURES.get(model_type, missing)
+
+
+#: Superseded by ``architecture_of``; goes when ``conversion`` asks for places.
+SUPPORTED_TYPES = frozenset(ARCHITECTURES)
+
+
+def unsupported_module(module: str) -> str | None:
+    """Why that MLX module path cannot be mapped exactly; None if it can."""
+    place = UNKNOWN.place(module)
+    if module.endswith(("embed_tokens", "wte", "embeddings")):
+        return "a LoRA on an embedding has no PEFT form that is right both merged and unmerged"
+    if ".switch_mlp." in module or ".experts." in module:
+        return "is a mixture-of-experts module"
+    return None if isinstance(place, Plain) else "is not a module of the Llama family tree"
