@@ -75,6 +75,24 @@ class Impossible:
 Place: TypeAlias = Plain | Rows | Experts | Impossible
 
 
+class Layout(Enum):
+    """What mlx-lm did to a tensor's values when it loaded a checkpoint, to be undone."""
+
+    SAME = "same"
+    #: A convolution's (channels, width, 1) is (channels, 1, width) in the checkpoint.
+    CONVOLUTION = "convolution"
+    #: A norm's weight is stored one larger in MLX.
+    MINUS_ONE = "minus one"
+
+
+@frozen
+class Stored:
+    """The checkpoint's name of a whole tensor; with ``{}`` for the expert if MLX stacked them."""
+
+    name: str
+    layout: Layout = Layout.SAME
+
+
 class RouteForm(Enum):
     """How PEFT on transformers 5 has to be told of modules whose names look like an expert's.
 
@@ -140,3 +158,17 @@ class Architecture:
             if (place := rule.apply(module)) is not None:
                 return place
         return Impossible(f"is not a module of {self.model_type} that can be mapped exactly")
+
+    def restore(self, tensor: str) -> Stored | Impossible:
+        """What the checkpoint that transformers loads calls a tensor of a fused MLX model.
+
+        ``tensor`` is a full name with its last part (``weight``, ``bias``, ``A_log``).
+        """
+        module, _, leaf = tensor.rpartition(".")
+        match self.place(module):
+            case Plain(_, checkpoint):
+                return Stored(f"{checkpoint}.{leaf}")
+            case Experts(_, checkpoint):
+                return Stored(f"{checkpoint}.{leaf}")
+            case Rows() | Impossible():
+                return Impossible("has no counterpart in the checkpoint")
