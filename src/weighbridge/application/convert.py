@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
-from weighbridge.application.load import Loaded, directory_of, load, read_base_config
+from weighbridge.application.load import Loaded, directory_of, load, read_base, read_base_config
 from weighbridge.application.ports import (
     Buffer,
     Converter,
@@ -19,7 +19,8 @@ from weighbridge.application.ports import (
     no_progress,
 )
 from weighbridge.domain.artifact import ArtifactPath, ManifestEntry
-from weighbridge.domain.conversion import ConversionPlan, plan_peft
+from weighbridge.domain.base_model import BaseModel
+from weighbridge.domain.conversion import PeftRequest, Profile, plan_peft
 from weighbridge.domain.errors import (
     NotConvertible,
     OutputExists,
@@ -29,6 +30,7 @@ from weighbridge.domain.errors import (
 )
 from weighbridge.domain.models import Kind, LoraModel
 from weighbridge.domain.proof import Proof
+from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.domain.tensors import Header, encode_header
 
 WEIGHTS = ArtifactPath("adapter_model.safetensors")
@@ -38,14 +40,23 @@ METADATA = {"format": "pt"}
 
 
 @frozen
+class Wanted:
+    """What the caller says of a conversion. ``base_model`` and ``scale`` override the config;
+    ``base`` is a directory of the base model."""
+
+    base_model: str | None = None
+    base: str | None = None
+    scale: float | None = None
+    profile: Profile = Profile.PORTABLE
+
+
+@frozen
 class ConvertRequest:
-    """``base_model`` and ``scale`` override the config; ``base`` is a directory of the base."""
+    """What to convert, to where, and how."""
 
     location: str
     output: str
-    base_model: str | None = None
-    scale: float | None = None
-    base: str | None = None
+    wanted: Wanted = field(factory=Wanted)
     kind: Kind | None = None
     force: bool = False
 
@@ -88,24 +99,20 @@ def lora_of(loaded: Loaded) -> LoraModel:
     return loaded.model
 
 
-def plan_conversion(
-    files: FileSystem,
-    loaded: Loaded,
-    *,
-    base_model: str | None,
-    scale: float | None,
-    base: str | None,
-) -> ConversionPlan:
-    """The plan, with what the base's config.json tells if it is at hand."""
-    config = read_base_config(files, base) or {}
-    model_type = config.get("model_type")
-    return plan_peft(
-        lora_of(loaded),
-        location=loaded.artifact.location,
-        base_model=base_model,
-        scale=scale,
-        model_type=model_type if isinstance(model_type, str) else None,
+def plan_conversion(files: FileSystem, loaded: Loaded, wanted: Wanted) -> ConversionPlan:
+    """The plan, with what the base's config.json and tensor headers tell if it is at hand."""
+    request = PeftRequest(
+        read_base(files, wanted.base), wanted.profile, wanted.base_model, wanted.scale
     )
+    return plan_peft(lora_of(loaded), location=loaded.artifact.location, request=request)
+
+
+def proof_request(
+    files: FileSystem, source: str, converted: str, base: str | None, scale: float
+) -> ProofRequest:
+    """The request for provers, with the base's architecture if it is at hand."""
+    architecture = BaseModel(read_base_config(files, base) or {}).architecture
+    return ProofRequest(source, converted, base, scale, architecture)
 
 
 @frozen
@@ -167,18 +174,14 @@ class Convert:
         if not request.force:
             self._refuse_existing(request.output)
         loaded = load(self.files, request.location, request.kind)
-        plan = plan_conversion(
-            self.files,
-            loaded,
-            base_model=request.base_model,
-            scale=request.scale,
-            base=request.base,
-        )
+        plan = plan_conversion(self.files, loaded, request.wanted)
         with self.files.stage(request.output) as stage:
             write = StageConversion(self.files, self.converter)
             entries = write(loaded, plan, stage, progress=progress)
             source = directory_of(request.location, loaded.detected.directory)
-            step = self.algebra.prove(ProofRequest(source, stage.root, request.base, plan.scale))
+            step = self.algebra.prove(
+                proof_request(self.files, source, stage.root, request.wanted.base, plan.scale)
+            )
             proof = Proof((step,))
             if not proof.passed:
                 raise ProofFailed(proof=proof)

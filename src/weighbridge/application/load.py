@@ -5,6 +5,8 @@ Reads no weights.
 
 from __future__ import annotations
 
+import re
+
 from attrs import frozen
 
 from weighbridge.application.ports import FileSystem
@@ -17,6 +19,7 @@ from weighbridge.domain.artifact import (
     Scan,
     TensorFile,
 )
+from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.detection import (
     ADAPTER_CONFIG,
     CONFIG,
@@ -26,15 +29,22 @@ from weighbridge.domain.detection import (
     indexed_shards,
     parse_model,
 )
-from weighbridge.domain.errors import InvalidModelStructure, PathConflict, PathMissing, StorageError
+from weighbridge.domain.errors import (
+    ArtifactUnreadable,
+    InvalidModelStructure,
+    PathConflict,
+    PathMissing,
+    StorageError,
+)
 from weighbridge.domain.models import Kind, Model
 from weighbridge.domain.strict_json import StrictJsonError, parse_object, parse_strictly
-from weighbridge.domain.tensors import HeaderInvalid, header_length, parse_header
+from weighbridge.domain.tensors import HeaderInvalid, TensorSpec, header_length, parse_header
 
 _MAX_JSON = 10_000_000
 _MAX_TOKENIZER = 128_000_000
 _SMALL_TEXT = 4096
 _OBJECT_SUFFIXES = ("config.json", "index.json", "tokenizer.json", "special_tokens_map.json")
+_BASE_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _MODEL_DOCUMENTS = frozenset({ADAPTER_CONFIG, CONFIG, INDEX})
 _TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja", ".safetensors", ".model")
 
@@ -150,3 +160,23 @@ def read_base_config(files: FileSystem, base: str | None) -> dict[str, object] |
         raise StorageError(
             path=f"{base}/{CONFIG}", operation="reading the base model's config", reason=str(error)
         ) from error
+
+
+def read_base(files: FileSystem, base: str | None) -> BaseModel:
+    """What a base directory tells without its weights; nothing if none is at hand.
+
+    Raises StorageError if ``base`` is given but holds no readable config.json, ArtifactUnreadable
+    if a header of its weights is broken.
+    """
+    config = read_base_config(files, base)
+    if base is None or config is None:
+        return BaseModel()
+    tensors: dict[str, TensorSpec] = {}
+    for entry in files.scan(base).files:
+        if _BASE_WEIGHTS.fullmatch(entry.path.text):
+            found = read_header(files, base, entry)
+            if found.header is None:
+                problems = tuple(f"{entry.path}: {d.code} {d.detail}" for d in found.defects)
+                raise ArtifactUnreadable(location=base, problems=problems)
+            tensors.update(found.header.specs)
+    return BaseModel(config, tensors)

@@ -11,11 +11,13 @@ from typing import BinaryIO, Protocol, TypeAlias
 
 from attrs import field, frozen
 
+from weighbridge.domain.architectures import UNKNOWN
 from weighbridge.domain.artifact import ArtifactPath, ManifestEntry, Scan
-from weighbridge.domain.conversion import ConversionPlan
+from weighbridge.domain.placement import Architecture
 from weighbridge.domain.proof import ProofLevel, ProofStep
 from weighbridge.domain.publication import Destination, PublicationPlan, Receipt, RemoteHead
 from weighbridge.domain.survey import TensorStats
+from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.domain.tensors import Header, TensorSpec
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -126,12 +128,13 @@ class Surveyor(Protocol):
 
 @frozen
 class ProofRequest:
-    """What a prover gets: local directories, and the scale that MLX applied."""
+    """What a prover gets: local directories, the scale that MLX applied, and where modules live."""
 
     source: str
     converted: str
     base: str | None
     scale: float
+    architecture: Architecture = UNKNOWN
 
 
 class Prover(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from weighbridge.application.convert import lora_of
+from weighbridge.application.convert import lora_of, proof_request
 from weighbridge.application.load import directory_of, load
 from weighbridge.application.ports import (
     FileSystem,
@@ -89,13 +89,14 @@ class Verify:
             if found.value is None:
                 raise NotConvertible(location=request.location, reasons=(found.reason,))
             scale = found.value
-        proof_request = ProofRequest(
+        asked = proof_request(
+            self.files,
             directory_of(request.location, source.detected.directory),
             directory_of(request.converted, target.detected.directory),
             request.base,
             scale,
         )
-        proof = Prove(self.provers)(proof_request, limit=request.limit, progress=progress)
+        proof = Prove(self.provers)(asked, limit=request.limit, progress=progress)
         if request.require is not None and proof.passed:
             return demand(proof, request.require)
         return proof

@@ -23,12 +23,12 @@ _LLAMA_TREE = (
 )
 
 #: For a base of unknown type: a module path that could only be of the Llama family's tree.
-UNKNOWN = Architecture("unknown", Standing.NEEDS_BASE, rules=_LLAMA_TREE)
+UNKNOWN = Architecture("unknown", Standing.NEEDS_BASE, rules=_LLAMA_TREE, uniform=True)
 
 
 def _table() -> Iterator[Architecture]:
     for name in ("llama", "mistral", "qwen2", "qwen3", "olmo2", "gemma", "gemma2", "gemma3_text"):
-        yield Architecture(name, Standing.CONVERTIBLE, rules=_LLAMA_TREE)
+        yield Architecture(name, Standing.CONVERTIBLE, rules=_LLAMA_TREE, uniform=True)
 
 
 ARCHITECTURES = {entry.model_type: entry for entry in _table()}

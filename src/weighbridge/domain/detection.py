@@ -195,7 +195,7 @@ def _raise_if(artifact: ModelArtifact, problems: list[str]) -> None:
 def pair_targets(
     specs: Iterable[TensorSpec],
 ) -> tuple[tuple[LoraTarget, ...], tuple[TensorSpec, ...]]:
-    """Dense (in, r) x (r, out) pairs, and every tensor that is not part of one."""
+    """Every sound pair with its magnitude if it has one, and every tensor that is part of none."""
     by_name = {s.name: s for s in specs}
     targets, used = [], set()
     for name, a in by_name.items():
@@ -203,11 +203,26 @@ def pair_targets(
         b = by_name.get(f"{module}.lora_b")
         if leaf != "lora_a" or not module or b is None:
             continue
-        if len(a.shape) == len(b.shape) == 2 and a.shape[1] == b.shape[0] > 0:
-            targets.append(LoraTarget(module, a, b))
-            used |= {a.name, b.name}
+        target = _pair(module, a, b, by_name.get(f"{module}.m"))
+        if target is not None:
+            targets.append(target)
+            used |= {s.name for s in target.specs}
     others = tuple(s for s in by_name.values() if s.name not in used)
     return tuple(sorted(targets, key=lambda t: t.module)), others
+
+
+def _pair(module: str, a: TensorSpec, b: TensorSpec, m: TensorSpec | None) -> LoraTarget | None:
+    """The target that the shapes make, if they are those of a pair."""
+    match a.shape, b.shape:
+        case (_, rank), (inner, out) if rank == inner > 0:
+            # DoRA's magnitude is one number for each output; of an embedding, for each token.
+            fits = m is not None and m.shape in ((out,), (a.shape[0],))
+            return LoraTarget(module, a, b, m if fits else None)
+        case (experts, rank, _), (others, _, inner) if experts == others and rank == inner > 0:
+            return LoraTarget(module, a, b, experts=experts)
+        case (stacked, _), (experts, _, rank) if stacked == experts * rank > 0:
+            return LoraTarget(module, a, b, experts=experts)
+    return None
 
 
 def _parse_lora(artifact: ModelArtifact, directory: str) -> LoraModel:

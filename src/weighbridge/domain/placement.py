@@ -32,10 +32,12 @@ class Part(Enum):
 @frozen
 class Plain:
     """One module, one module. ``path`` is what transformers 5 calls it (without ``.weight``);
-    ``checkpoint`` is its name in published checkpoints and in transformers 4."""
+    ``checkpoint`` is its name in published checkpoints and in transformers 4. With ``parameter``
+    it is no ``nn.Linear`` in transformers 5, and PEFT can only adapt the parameter ``weight``."""
 
     path: str
     checkpoint: str
+    parameter: bool = False
 
 
 @frozen
@@ -67,7 +69,7 @@ class Experts:
 
 @frozen
 class Impossible:
-    """No exact form exists; ``reason`` begins with a verb or noun that follows the module's name."""
+    """No exact form exists; ``reason`` is what follows the module's name in a sentence."""
 
     reason: str
 
@@ -108,6 +110,10 @@ class RouteForm(Enum):
     QWEN2_MOE = "qwen2_moe"
 
 
+def _compiled(pattern: str | re.Pattern[str]) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
 @frozen
 class Rule:
     """Modules whose whole path matches ``pattern`` are at ``place``, a template of that match.
@@ -115,7 +121,7 @@ class Rule:
     Templates are those of ``re.Match.expand``; ``{}`` is left for the expert.
     """
 
-    pattern: re.Pattern[str] = field(converter=re.compile)
+    pattern: re.Pattern[str] = field(converter=_compiled)
     place: Place
 
     def apply(self, module: str) -> Place | None:
@@ -124,8 +130,8 @@ class Rule:
         if found is None:
             return None
         match self.place:
-            case Plain(path, checkpoint):
-                return Plain(found.expand(path), found.expand(checkpoint))
+            case Plain(path, checkpoint, parameter):
+                return Plain(found.expand(path), found.expand(checkpoint), parameter)
             case Rows(path, checkpoint, index, count):
                 return Rows(found.expand(path), found.expand(checkpoint), index, count)
             case Experts(container, checkpoint, part):
@@ -139,7 +145,9 @@ class Architecture:
     """One entry of the table: the first of ``rules`` that matches a module places it.
 
     ``model_type`` is the base's; ``embeddings`` are MLX paths of embedding modules, whose LoRA has
-    another form in PEFT; ``conv1d`` says that linear weights are stored (in, out) by transformers.
+    another form in PEFT; ``conv1d`` says that linear weights are stored (in, out) by transformers;
+    ``renamed_on_load`` that the newest PEFT accepts the checkpoint's names too; ``uniform`` that
+    every decoder layer has the same modules in the same shapes.
     """
 
     model_type: str
@@ -149,6 +157,8 @@ class Architecture:
     embeddings: tuple[str, ...] = ("model.embed_tokens",)
     conv1d: bool = False
     rewriting: RouteForm = RouteForm.NONE
+    renamed_on_load: bool = True
+    uniform: bool = False
 
     def place(self, module: str) -> Place:
         """Where that MLX module path is. Impossible, with the reason, if it is nowhere."""

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from weighbridge.application.convert import Converted, ConvertRequest
+from weighbridge.application.convert import Converted, ConvertRequest, Wanted
 from weighbridge.application.inspect import Inspection
 from weighbridge.application.ports import Progress, no_progress
 from weighbridge.application.publish import PublishOutcome, PublishRequest
 from weighbridge.application.validate import ValidateRequest
 from weighbridge.application.verify import VerifyRequest
+from weighbridge.domain.conversion import Profile
 from weighbridge.domain.errors import InvalidModelStructure, UsageError, WeighbridgeError
 from weighbridge.domain.findings import ValidationReport
 from weighbridge.domain.models import Kind
@@ -47,6 +48,14 @@ def _level(name: str | ProofLevel | None) -> ProofLevel | None:
     except KeyError:
         known = ", ".join(level.label for level in ProofLevel)
         raise UsageError(problem=f"{name!r} is no proof level; known are {known}") from None
+
+
+def _profile(name: str | Profile) -> Profile:
+    try:
+        return Profile(name) if isinstance(name, str) else name
+    except ValueError:
+        known = ", ".join(p.value for p in Profile)
+        raise UsageError(problem=f"{name!r} is no profile; known are {known}") from None
 
 
 def _path(path: PathLike | None) -> str | None:
@@ -86,6 +95,7 @@ def convert(
     base_model: str | None = None,
     scale: float | None = None,
     base: PathLike | None = None,
+    profile: str | Profile = Profile.PORTABLE,
     kind: str | Kind | None = None,
     force: bool = False,
     settings: Settings | None = None,
@@ -98,7 +108,11 @@ def convert(
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
     request = ConvertRequest(
-        os.fspath(path), os.fspath(output), base_model, scale, at_hand, _kind(kind), force
+        os.fspath(path),
+        os.fspath(output),
+        Wanted(base_model, at_hand, scale, _profile(profile)),
+        _kind(kind),
+        force,
     )
     return _container(settings).convert()(request, progress)
 
@@ -134,6 +148,7 @@ def publish(
     base_model: str | None = None,
     base: PathLike | None = None,
     scale: float | None = None,
+    profile: str | Profile = Profile.PORTABLE,
     kind: str | Kind | None = None,
     public: bool = False,
     dry_run: bool = False,
@@ -154,9 +169,12 @@ def publish(
     request = PublishRequest(
         location=os.fspath(path),
         destination=to,
-        base_model=base_model,
-        base=_base_directory(path, base, base_model, kind, settings),
-        scale=scale,
+        wanted=Wanted(
+            base_model,
+            _base_directory(path, base, base_model, kind, settings),
+            scale,
+            _profile(profile),
+        ),
         kind=_kind(kind),
         public=public,
         dry_run=dry_run,

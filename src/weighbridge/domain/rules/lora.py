@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.conversion import is_local_path
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind, LoraModel, LoraTarget
+from weighbridge.domain.placement import Plain
 from weighbridge.domain.scale import effective_scale
 
 _LORA = frozenset({Kind.LORA})
@@ -109,28 +111,6 @@ def _int(config: Mapping[str, object], key: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def expected_shape(config: Mapping[str, object], leaf: str) -> tuple[int, int] | None:
-    """(in, out) of a module of the Llama tree by its last name, if the config tells."""
-    hidden, heads = _int(config, "hidden_size"), _int(config, "num_attention_heads")
-    if hidden is None or heads is None:
-        return None
-    kv = _int(config, "num_key_value_heads") or heads
-    head_dim = _int(config, "head_dim") or hidden // heads
-    inner, vocab = _int(config, "intermediate_size") or 0, _int(config, "vocab_size") or 0
-    shapes = {
-        "q_proj": (hidden, heads * head_dim),
-        "k_proj": (hidden, kv * head_dim),
-        "v_proj": (hidden, kv * head_dim),
-        "o_proj": (heads * head_dim, hidden),
-        "gate_proj": (hidden, inner),
-        "up_proj": (hidden, inner),
-        "down_proj": (inner, hidden),
-        "lm_head": (hidden, vocab),
-    }
-    found = shapes.get(leaf)
-    return found if found and all(found) else None
-
-
 def _layer(target: LoraTarget) -> int | None:
     parts = target.module.split(".")
     where = parts.index("layers") + 1 if "layers" in parts else len(parts)
@@ -139,13 +119,17 @@ def _layer(target: LoraTarget) -> int | None:
 
 def _base_shapes(subject: Subject) -> Iterator[Observation]:
     """A LoRA of another base does not fit; PEFT raises at load, others ignore the module."""
-    model, config = _lora(subject), subject.base_config or {}
+    model, base = _lora(subject), BaseModel(subject.base_config or {})
+    if not base.architecture.uniform:
+        return
     for target in model.targets:
-        expected = expected_shape(config, target.module.rpartition(".")[2])
-        actual = (target.in_features, target.out_features)
-        if expected is not None and expected != actual:
-            facts = {"actual": f"{actual[0]} -> {actual[1]}",
-                     "expected": f"{expected[0]} -> {expected[1]}"}  # fmt: skip
+        leaf = target.module.rpartition(".")[2]
+        expected = base.llama_shape(leaf) if isinstance(base.architecture.place(target.module),
+                                                        Plain) else None  # fmt: skip
+        actual = (target.out_features, target.in_features)
+        if expected is not None and expected != actual and target.experts is None:
+            facts = {"actual": f"{actual[1]} -> {actual[0]}",
+                     "expected": f"{expected[1]} -> {expected[0]}"}  # fmt: skip
             yield Observation(Location(model.weights_path, target.module), facts)
 
 

@@ -1,0 +1,133 @@
+"""What is known of the base model without its weights: its config, its tensors' names and shapes.
+
+Either may be missing. Decides what follows from them: the architecture, which modules exist and how
+large they are, whether the embeddings are tied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from weighbridge.domain.architectures import UNKNOWN, architecture_of
+from weighbridge.domain.placement import Architecture, Experts, Part, Plain, Rows
+from weighbridge.domain.tensors import TensorSpec
+
+# Checkpoints of bare models lack the prefix that the model with a head has.
+_PREFIXES = ("", "model.", "transformer.", "model.language_model.", "language_model.")
+
+
+@frozen
+class BaseModel:
+    """A base model as far as it is known; ``tensors`` are empty if no header was read."""
+
+    config: Mapping[str, Any] = field(factory=dict)
+    tensors: Mapping[str, TensorSpec] = field(factory=dict, repr=False)
+
+    @property
+    def text_config(self) -> Mapping[str, Any]:
+        """The language model's part of the config."""
+        nested = self.config.get("text_config")
+        return nested if isinstance(nested, dict) else self.config
+
+    @property
+    def architecture(self) -> Architecture:
+        """The entry of the table; UNKNOWN if the config is not at hand."""
+        model_type = self.config.get("model_type")
+        return architecture_of(model_type) if isinstance(model_type, str) else UNKNOWN
+
+    @property
+    def layers(self) -> int | None:
+        """The number of decoder layers, if the config says."""
+        for key in ("num_hidden_layers", "n_layer", "num_layers", "n_layers"):
+            value = self.text_config.get(key)
+            if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 4096:
+                return value
+        return None
+
+    @property
+    def tied(self) -> bool | None:
+        """True if the head is the embedding; None if that is not known."""
+        if self.tensors:
+            return not any(n.rpartition(".")[0].endswith(("lm_head", "embed_out"))
+                           for n in self.tensors)  # fmt: skip
+        for fields in (self.config, self.text_config):
+            value = fields.get("tie_word_embeddings")
+            if isinstance(value, bool):
+                return value
+        return None
+
+    @property
+    def quantised_by_mlx(self) -> bool:
+        """True if MLX packed the weights, so that only MLX reads them."""
+        packed = "quantization" in self.config and "quant_method" not in self.config
+        return packed or any(n.endswith(".scales") for n in self.tensors)
+
+    def find(self, *modules: str) -> TensorSpec | None:
+        """The weight of the first of these modules that the headers hold."""
+        for module in modules:
+            for prefix in _PREFIXES:
+                if found := self.tensors.get(f"{prefix}{module}.weight"):
+                    return found
+            for prefix in _PREFIXES[1:]:
+                if module.startswith(prefix):
+                    bare = module.removeprefix(prefix)
+                    if found := self.tensors.get(f"{bare}.weight"):
+                        return found
+        return None
+
+    def _stack(self, container: str, name: str) -> TensorSpec | None:
+        found = self.tensors.get(f"{container}.{name}")
+        return found if found is not None and len(found.shape) == 3 else None
+
+    def shape(self, place: Plain | Rows | Experts) -> tuple[int, int] | None:
+        """(out, in) of the module at that place, if the headers tell; of one expert in a stack."""
+        match place:
+            case Plain(path, checkpoint):
+                found = self.find(checkpoint, path)
+                shape = found.shape if found else ()
+                if len(shape) != 2:
+                    return None
+                return (shape[1], shape[0]) if self.architecture.conv1d else (shape[0], shape[1])
+            case Rows(path, checkpoint, _, count):
+                found = self.find(checkpoint, path)
+                shape = found.shape if found else ()
+                return (shape[0] // count, shape[1]) if len(shape) == 2 else None
+            case Experts(container, _, part):
+                if (found := self.find(place.each(0))) is not None and len(found.shape) == 2:
+                    return found.shape[0], found.shape[1]
+                if part is Part.DOWN:
+                    stack = self._stack(container, "down_proj")
+                    return (stack.shape[1], stack.shape[2]) if stack else None
+                stack = self._stack(container, "gate_up_proj")
+                return (stack.shape[1] // 2, stack.shape[2]) if stack else None
+
+    def llama_shape(self, leaf: str) -> tuple[int, int] | None:
+        """(out, in) of a module of the Llama tree by its last name, as the config implies it."""
+        fields = self.text_config
+        hidden, heads = _count(fields, "hidden_size"), _count(fields, "num_attention_heads")
+        if hidden is None or heads is None:
+            return None
+        kv = _count(fields, "num_key_value_heads") or heads
+        head_dim = _count(fields, "head_dim") or hidden // heads
+        inner, vocab = _count(fields, "intermediate_size") or 0, _count(fields, "vocab_size") or 0
+        shapes = {
+            "q_proj": (heads * head_dim, hidden),
+            "k_proj": (kv * head_dim, hidden),
+            "v_proj": (kv * head_dim, hidden),
+            "o_proj": (hidden, heads * head_dim),
+            "gate_proj": (inner, hidden),
+            "up_proj": (inner, hidden),
+            "down_proj": (hidden, inner),
+            "lm_head": (vocab, hidden),
+            "embed_tokens": (hidden, vocab),
+        }
+        found = shapes.get(leaf)
+        return found if found and all(found) else None
+
+
+def _count(fields: Mapping[str, Any], key: str) -> int | None:
+    value = fields.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
