@@ -63,7 +63,7 @@ class Comparison:
         up = evolve(factors.b, columns=rank)
         return (
             self._equal(target.a.name, change.a, pair.a.name, down, 1.0)
-            and self._equal(target.b.name, change.b, pair.b.name, up, self.mlx_scale / pair.scale)
+            and self._equal(target.b.name, change.b, pair.b.name, up, quotient)
             and self._zero(pair.a.name, _beyond(factors.a.transposed, rank))
             and self._zero(pair.b.name, _beyond(factors.b, rank))
         )
