@@ -58,9 +58,10 @@ def padded(held: tuple[Placed, ...], base: BaseModel) -> tuple[tuple[Placed, ...
     for extra in [*_expert_siblings(held), *_siblings(held)]:
         _add(extra, complete, base, unknown)
     layers = _layer_count(tuple(complete.values()), base)
-    for one in [p for p in complete.values() if _layer(p) is not None]:
+    for one, present in _by_module(complete.values()):
         for layer in range(layers):
-            _add(_moved(one, layer), complete, base, unknown)
+            if layer not in present:
+                _add(_moved(one, layer), complete, base, unknown)
     notes = []
     if unknown:
         shown = ", ".join(sorted(unknown)[:4]) + (" ..." if len(unknown) > 4 else "")
@@ -129,6 +130,16 @@ def _part_names(place: Experts) -> Iterator[tuple[Part, str]]:
 def _layer(one: Placed) -> int | None:
     found = LAYER.fullmatch(one.key)
     return int(found["layer"]) if found else None
+
+
+def _by_module(placed: Iterable[Placed]) -> list[tuple[Placed, set[int]]]:
+    """One for each module that layers repeat, and the layers that have it."""
+    found: dict[tuple[str, str], tuple[Placed, set[int]]] = {}
+    for one in placed:
+        if where := LAYER.fullmatch(one.key):
+            _, layers = found.setdefault((where["head"], where["tail"]), (one, set()))
+            layers.add(int(where["layer"]))
+    return list(found.values())
 
 
 def _layer_count(all_of: tuple[Placed, ...], base: BaseModel) -> int:

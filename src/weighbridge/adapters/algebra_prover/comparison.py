@@ -14,11 +14,11 @@ import numpy as np
 from attrs import evolve, frozen
 
 from weighbridge.adapters.algebra_prover.weights import (
-    EXPONENTS,
     Reals,
     Weights,
     Words,
     decoded,
+    finite,
 )
 from weighbridge.domain.tensor_plan import Grid
 
@@ -29,6 +29,10 @@ PROBES = 4
 _SEED = 20_240_602
 # Elements of a block: 1 MiB as float64, so that the products find it in the second cache.
 _BLOCK_ELEMENTS = 1 << 17
+# Elements that are read at a time to be compared as they are; most factors are smaller than that.
+_READ_ELEMENTS = 1 << 21
+# Rows compared at a time: of a transpose, longer columns would fall out of the second cache.
+_TILE_ROWS = 1024
 # A product with float32 rounded once may be off by half a unit, and we recompute it by another way.
 _ONE_UNIT = 1
 # lora_alpha is scale * r in double precision, and divided by r again.
@@ -72,12 +76,13 @@ class Comparison:
         """True if every element is the source's times ``factor``, and finite."""
         dtype, written = self.source.dtype(ours), self.converted.dtype(theirs)
         along_rows = grid.rows >= grid.columns
-        for mine, its in zip(_parts(grid, along_rows), _parts(other, along_rows), strict=True):
+        parts = (_parts(g, along_rows, _READ_ELEMENTS) for g in (grid, other))
+        for mine, its in zip(*parts, strict=True):
             words, found = self.source.words(ours, mine), self.converted.words(theirs, its)
-            if not _finite(words, dtype):
+            if not finite(words, dtype):
                 return False
             if factor == 1.0 and dtype == written:
-                if not np.array_equal(words, found):
+                if not _identical(words, found):
                     return False
             elif not _rounded(words, dtype, found, written, factor):
                 return False
@@ -92,7 +97,7 @@ class Comparison:
         """True if a pair of the converted file adds nothing: one matrix zero, the other finite."""
         wholes = {n: Grid.whole(self.converted.slots[n].spec.shape) for n in (a, b)}
         finite = all(
-            _finite(self.converted.words(name, part), self.converted.dtype(name))
+            finite(self.converted.words(name, part), self.converted.dtype(name))
             for name, whole in wholes.items()
             for part in _parts(whole, along_rows=True)
         )
@@ -105,7 +110,7 @@ class Comparison:
             return False
         count = math.prod(mine.shape)
         words = self.source.words(ours, Grid.whole((1, count)))
-        return _finite(words, mine.dtype) and np.array_equal(
+        return finite(words, mine.dtype) and np.array_equal(
             words, self.converted.words(theirs, Grid.whole((1, count)))
         )
 
@@ -125,16 +130,16 @@ class Comparison:
         return _difference(expected, actual)
 
 
-def _parts(grid: Grid, along_rows: bool) -> list[Grid]:
-    """The grid cut across its longer side, each part of a block's size."""
+def _parts(grid: Grid, along_rows: bool, elements: int = _BLOCK_ELEMENTS) -> list[Grid]:
+    """The grid cut across its longer side, each part of at most so many elements."""
     if along_rows:
-        step = max(1, _BLOCK_ELEMENTS // max(1, grid.columns))
+        step = max(1, elements // max(1, grid.columns))
         return [
             evolve(grid, start=grid.start + row * grid.row_stride,
                    rows=min(step, grid.rows - row))
             for row in range(0, grid.rows, step)
         ]  # fmt: skip
-    step = max(1, _BLOCK_ELEMENTS // max(1, grid.rows))
+    step = max(1, elements // max(1, grid.rows))
     return [
         evolve(grid, start=grid.start + column * grid.column_stride,
                columns=min(step, grid.columns - column))
@@ -148,9 +153,13 @@ def _beyond(grid: Grid, columns: int) -> Grid:
     return evolve(grid, start=start, columns=grid.columns - columns)
 
 
-def _finite(words: Words, dtype: str) -> bool:
-    mask = words.dtype.type(EXPONENTS[dtype])
-    return not words.size or int((words & mask).max()) < int(mask)
+def _identical(words: Words, found: Words) -> bool:
+    if words.shape[0] < words.shape[1]:
+        words, found = words.T, found.T
+    return all(
+        np.array_equal(words[row : row + _TILE_ROWS], found[row : row + _TILE_ROWS])
+        for row in range(0, words.shape[0], _TILE_ROWS)
+    )
 
 
 def _rounded(words: Words, dtype: str, found: Words, written: str, factor: float) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from safetensors import SafetensorError, safe_open
 
 from weighbridge.domain.tensors import HeaderInvalid, header_length, parse_header
@@ -23,8 +24,8 @@ Reals: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 _WORDS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 _BITS = {"F32": "<u4", "F16": "<u2", "BF16": "<u2"}
-#: The bits that are all set in what is not finite.
-EXPONENTS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
+# The bits that are all set in what is not finite.
+_EXPONENTS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
 
 
 class Unreadable(Exception):
@@ -39,6 +40,7 @@ class Weights:
     size: int
     slots: Mapping[str, TensorSlot]
     descriptor: int
+    _room: threading.local = field(factory=threading.local, repr=False, eq=False)
 
     def __enter__(self) -> Weights:
         return self
@@ -61,21 +63,29 @@ class Weights:
         return self.slots[name].spec.dtype
 
     def words(self, name: str, grid: Grid) -> Words:
-        """The grid's elements as unsigned integers, (rows, columns), in a view of what was read.
+        """The grid's elements as unsigned integers, (rows, columns), valid until the thread's next.
 
         Reads what lies between the first and the last, or row by row if most of that is foreign.
         """
         word = np.dtype(_BITS[self.dtype(name)])
         if grid.column_stride == 1 and 4 * grid.columns < grid.row_stride and grid.columns > 512:
-            words = np.empty((grid.rows, grid.columns), word)
+            words = self._buffer(grid.rows * grid.columns, word).reshape(grid.rows, -1)
             for row in range(grid.rows):
                 self._read(name, words[row], grid.start + row * grid.row_stride)
             return words
-        flat = np.empty(max(0, grid.last + 1 - grid.start), word)
+        flat = self._buffer(max(0, grid.last + 1 - grid.start), word)
         self._read(name, flat, grid.start)
         shape, item = (grid.rows, grid.columns), word.itemsize
         strides = (grid.row_stride * item, grid.column_stride * item)
         return np.lib.stride_tricks.as_strided(flat, shape, strides)
+
+    def _buffer(self, elements: int, word: np.dtype[Any]) -> Words:
+        """Room of this thread's own, used again: new pages cost as much as the reading."""
+        size = elements * word.itemsize
+        held: Words | None = getattr(self._room, "bytes", None)
+        if held is None or held.size < size:
+            held = self._room.bytes = np.empty(size, np.uint8)
+        return held[:size].view(word)
 
     def _read(self, name: str, into: Words, element: int) -> None:
         at = self.slots[name].start + element * into.itemsize
@@ -97,6 +107,18 @@ class Weights:
     def reals(self, name: str, grid: Grid) -> Reals:
         """The grid's elements as float64."""
         return decoded(self.words(name, grid), self.dtype(name))
+
+
+def finite(words: Words, dtype: str) -> bool:
+    """True if no value is an infinity or NaN: two maxima tell, of the words with and without sign.
+
+    As signed integers, positive values are in order of size, and as unsigned ones negative values.
+    """
+    exponent, bits = _EXPONENTS[dtype], words.itemsize * 8
+    if not words.size:
+        return True
+    positive = int(words.view(f"<i{words.itemsize}").max()) < exponent
+    return positive and int(words.max()) < (exponent | 1 << (bits - 1))
 
 
 def decoded(words: Words, dtype: str) -> Reals:
