@@ -1,8 +1,9 @@
-"""Convert MLX LoRA to PEFT: plan, stage, stream, prove the algebra, commit by one rename."""
+"""Convert between MLX and PEFT: plan, stage, stream, prove the algebra, commit by one rename."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import Enum
 
 from attrs import field, frozen
 
@@ -28,15 +29,39 @@ from weighbridge.domain.errors import (
     PathMissing,
     ProofFailed,
 )
-from weighbridge.domain.models import Kind, LoraModel
+from weighbridge.domain.mlx_conversion import plan_mlx
+from weighbridge.domain.models import Kind, LoraModel, PeftModel
 from weighbridge.domain.proof import Proof
 from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.domain.tensors import Header, encode_header
 
-WEIGHTS = ArtifactPath("adapter_model.safetensors")
 CONFIG = ArtifactPath("adapter_config.json")
-#: The metadata that PEFT itself writes; some readers look for it.
-METADATA = {"format": "pt"}
+
+
+class Target(Enum):
+    """What to convert to; the value is the word of ``--to``."""
+
+    PEFT = "peft"
+    MLX = "mlx"
+
+    @property
+    def weights(self) -> ArtifactPath:
+        """The file that holds the tensors."""
+        name = "adapter_model.safetensors" if self is Target.PEFT else "adapters.safetensors"
+        return ArtifactPath(name)
+
+    @property
+    def metadata(self) -> Mapping[str, str] | None:
+        """What PEFT itself writes, since some readers look for it; MLX writes none."""
+        return {"format": "pt"} if self is Target.PEFT else None
+
+
+def peft_of(loaded: Loaded) -> PeftModel:
+    """The PEFT adapter. Raises NotConvertible for any other kind."""
+    if not isinstance(loaded.model, PeftModel):
+        reason = f"it is {loaded.detected.kind.value}, and only a PEFT adapter converts to MLX"
+        raise NotConvertible(location=loaded.artifact.location, reasons=(reason,))
+    return loaded.model
 
 
 @frozen
@@ -59,6 +84,7 @@ class ConvertRequest:
     wanted: Wanted = field(factory=Wanted)
     kind: Kind | None = None
     force: bool = False
+    to: Target = Target.PEFT
 
 
 @frozen
@@ -128,24 +154,30 @@ class StageConversion:
         plan: ConversionPlan,
         stage: Stage,
         *,
+        to: Target = Target.PEFT,
         digest: bool = False,
         progress: Progress = no_progress,
     ) -> tuple[ManifestEntry, ...]:
         """The entries written: weights and config."""
-        model, location = lora_of(loaded), loaded.artifact.location
+        model, location = loaded.model, loaded.artifact.location
+        assert isinstance(model, LoraModel | PeftModel)
         found = loaded.artifact.tensor_file(model.weights_path)
         assert found is not None and found.header is not None
         with self.files.open(location, found.path) as reader:
             source = SafetensorsSource.of(reader, found.header)
-            chunks = self._chunks(plan, source, progress)
-            weights = stage.write(WEIGHTS, chunks, digest=digest)
+            chunks = self._chunks(plan, source, to.metadata, progress)
+            weights = stage.write(to.weights, chunks, digest=digest)
         return weights, stage.write(CONFIG, [plan.config_bytes], digest=digest)
 
     def _chunks(
-        self, plan: ConversionPlan, source: SafetensorsSource, progress: Progress
+        self,
+        plan: ConversionPlan,
+        source: SafetensorsSource,
+        metadata: Mapping[str, str] | None,
+        progress: Progress,
     ) -> Iterator[Buffer]:
         total, done = sum(s.nbytes for s in plan.specs), 0
-        yield encode_header(plan.specs, METADATA)
+        yield encode_header(plan.specs, metadata)
         for spec, chunks in self.converter.run(plan, source):
             written = 0
             for chunk in chunks:
@@ -166,7 +198,7 @@ class Convert:
     algebra: Prover
 
     def __call__(self, request: ConvertRequest, progress: Progress = no_progress) -> Converted:
-        """Write the PEFT form to ``output``, all or nothing.
+        """Write the other form to ``output``, all or nothing.
 
         Raises NotConvertible, ProofFailed if what was written is not the same function,
         PathConflict if the output exists and ``force`` is False, StorageFull.
@@ -174,13 +206,36 @@ class Convert:
         if not request.force:
             self._refuse_existing(request.output)
         loaded = load(self.files, request.location, request.kind)
-        plan = plan_conversion(self.files, loaded, request.wanted)
+        if request.to is Target.PEFT:
+            plan = plan_conversion(self.files, loaded, request.wanted)
+            return self._carry_out(request, loaded, plan, progress)
+        try:
+            plan = self._plan_mlx(loaded, request.wanted, split=True)
+            return self._carry_out(request, loaded, plan, progress)
+        except ProofFailed:
+            # Only the values tell whether what transformers joins can be taken apart again.
+            plan = self._plan_mlx(loaded, request.wanted, split=False)
+            return self._carry_out(request, loaded, plan, progress)
+
+    def _plan_mlx(self, loaded: Loaded, wanted: Wanted, *, split: bool) -> ConversionPlan:
+        return plan_mlx(
+            peft_of(loaded),
+            read_base(self.files, wanted.base),
+            location=loaded.artifact.location,
+            base_model=wanted.base_model,
+            split=split,
+        )
+
+    def _carry_out(
+        self, request: ConvertRequest, loaded: Loaded, plan: ConversionPlan, progress: Progress
+    ) -> Converted:
         with self.files.stage(request.output) as stage:
             write = StageConversion(self.files, self.converter)
-            entries = write(loaded, plan, stage, progress=progress)
-            source = directory_of(request.location, loaded.detected.directory)
+            entries = write(loaded, plan, stage, to=request.to, progress=progress)
+            there = directory_of(request.location, loaded.detected.directory)
+            mlx, peft = (there, stage.root) if request.to is Target.PEFT else (stage.root, there)
             step = self.algebra.prove(
-                proof_request(self.files, source, stage.root, request.wanted.base, plan.scale)
+                proof_request(self.files, mlx, peft, request.wanted.base, plan.scale)
             )
             proof = Proof((step,))
             if not proof.passed:

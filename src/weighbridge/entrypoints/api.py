@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from weighbridge.application.convert import Converted, ConvertRequest, Wanted
+from weighbridge.application.convert import Converted, ConvertRequest, Target, Wanted
 from weighbridge.application.inspect import Inspection
 from weighbridge.application.ports import Progress, no_progress
 from weighbridge.application.publish import PublishOutcome, PublishRequest
@@ -58,6 +58,14 @@ def _profile(name: str | Profile) -> Profile:
         raise UsageError(problem=f"{name!r} is no profile; known are {known}") from None
 
 
+def _target(name: str | Target) -> Target:
+    try:
+        return Target(name) if isinstance(name, str) else name
+    except ValueError:
+        known = ", ".join(t.value for t in Target)
+        raise UsageError(problem=f"{name!r} is nothing to convert to; known are {known}") from None
+
+
 def _path(path: PathLike | None) -> str | None:
     return None if path is None else os.fspath(path)
 
@@ -96,6 +104,7 @@ def convert(
     scale: float | None = None,
     base: PathLike | None = None,
     profile: str | Profile = Profile.PORTABLE,
+    to: str | Target = Target.PEFT,
     kind: str | Kind | None = None,
     force: bool = False,
     settings: Settings | None = None,
@@ -113,6 +122,7 @@ def convert(
         Wanted(base_model, at_hand, scale, _profile(profile)),
         _kind(kind),
         force,
+        _target(to),
     )
     return _container(settings).convert()(request, progress)
 

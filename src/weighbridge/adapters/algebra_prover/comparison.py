@@ -33,8 +33,8 @@ _BLOCK_ELEMENTS = 1 << 17
 _READ_ELEMENTS = 1 << 21
 # Rows compared at a time: of a transpose, longer columns would fall out of the second cache.
 _TILE_ROWS = 1024
-# A product with float32 rounded once may be off by half a unit, and we recompute it by another way.
-_ONE_UNIT = 1
+# A factor folded into float32, and out of it again, was rounded twice.
+_UNITS = 2
 # lora_alpha is scale * r in double precision, and divided by r again.
 _ROUNDING = 1e-12
 
@@ -96,12 +96,12 @@ class Comparison:
     def is_nothing(self, a: str, b: str) -> bool:
         """True if a pair of the converted file adds nothing: one matrix zero, the other finite."""
         wholes = {n: Grid.whole(self.converted.slots[n].spec.shape) for n in (a, b)}
-        finite = all(
+        sound = all(
             finite(self.converted.words(name, part), self.converted.dtype(name))
             for name, whole in wholes.items()
             for part in _parts(whole, along_rows=True)
         )
-        return finite and any(self._zero(name, whole) for name, whole in wholes.items())
+        return sound and any(self._zero(name, whole) for name, whole in wholes.items())
 
     def same_magnitude(self, ours: str, theirs: str) -> bool:
         """True if DoRA's magnitudes are equal, element by element."""
@@ -168,7 +168,7 @@ def _rounded(words: Words, dtype: str, found: Words, written: str, factor: float
         return bool(np.array_equal(decoded(words, dtype) * factor, decoded(found, written)))
     product = (decoded(words, dtype) * factor).astype("<f4").view("<i4").astype(np.int64)
     apart = np.abs(product - np.ascontiguousarray(found).view("<i4").astype(np.int64))
-    return not apart.size or int(apart.max()) <= _ONE_UNIT
+    return not apart.size or int(apart.max()) <= _UNITS
 
 
 def _product(weights: Weights, name: str, grid: Grid, vectors: Reals) -> Reals:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 KINDS = ("lora", "fused", "peft")
+PROFILES = ("portable", "peft")
 LEVELS = ("algebra", "binding", "logits")
 
 run_argument = click.argument("run", type=click.Path())
@@ -20,6 +21,10 @@ base_model_option = click.option(
 scale_option = click.option(
     "--scale", type=float, help="The LoRA scale that MLX applied; overrides the config."
 )
+profile_option = click.option(
+    "--profile", type=click.Choice(PROFILES), default="portable", show_default=True,
+    help="The form for every server, or the minimal form for PEFT itself.",
+)  # fmt: skip
 require_option = click.option(
     "--require-proof", "require", type=click.Choice(LEVELS), help="Insist on this level of proof."
 )

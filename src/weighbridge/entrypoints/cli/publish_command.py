@@ -10,6 +10,7 @@ from weighbridge.entrypoints.cli.arguments import (
     as_option,
     base_model_option,
     base_option,
+    profile_option,
     require_option,
     run_argument,
     scale_option,
@@ -26,6 +27,7 @@ from weighbridge.entrypoints.cli.output import common_options, emit, progress, s
 @base_model_option
 @base_option
 @scale_option
+@profile_option
 @require_option
 @as_option
 @click.option("--license", "licence", metavar="ID", help="Licence for a card written here.")
