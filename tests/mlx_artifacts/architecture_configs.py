@@ -49,7 +49,7 @@ _MLA = {
     "v_head_dim": 16,
     **_ONE_EACH,
 }
-_INDEXER = {"index_head_dim": 16, "index_n_heads": 2, "index_topk": 8}
+_INDEXER = {"index_head_dim": 16, "index_n_heads": 2, "index_topk": 512}
 _SLIDING_THEN_FULL = {
     "sliding_window": 64,
     "layer_types": ["sliding_attention", "full_attention"],
@@ -72,7 +72,8 @@ _MAMBA = {
 }
 _ROPE = {"rope_type": "default", "rope_theta": ROPE_THETA}
 _HALF_ROPE = {**_ROPE, "partial_rotary_factor": 0.5}
-_ROPES = {"full_attention": _HALF_ROPE, "sliding_attention": {**_ROPE, "rope_theta": 1e4}}
+_ROPES = {"full_attention": _HALF_ROPE, "sliding_attention": {**_HALF_ROPE, "rope_theta": 1e4}}
+_FULL_ROPES = {"full_attention": _ROPE, "sliding_attention": {**_ROPE, "rope_theta": 1e4}}
 # mlx-lm's DeepSeek V2 cannot do without.
 _YARN = {
     "rope_type": "yarn",
@@ -111,11 +112,11 @@ PLAIN: Mapping[str, dict[str, Any]] = MappingProxyType(
             "vocab_size_per_layer_input": VOCABULARY,
             **_TIED,
         },
-        "glm": {"head_dim": 16, "rope_parameters": _HALF_ROPE},
+        "glm": {"head_dim": 16, "rope_parameters": {**_ROPE, "partial_rotary_factor": 1.0}},
         "glm4": {"head_dim": 16, "attention_bias": True},
         "gpt2": {**_GPT, "n_inner": None, **_TIED},
         "gpt_bigcode": {**_GPT, **_TIED},
-        "gpt_neox": {},
+        "gpt_neox": {"intermediate_size": 256},
         "gptj": {**_GPT, "n_inner": None, "rotary_dim": 8},
         "granite": _SCALED,
         "helium": {"head_dim": 16},
@@ -207,14 +208,15 @@ MIXTURES: Mapping[str, dict[str, Any]] = MappingProxyType(
         "llama4_text": {**_HEAD, "intermediate_size_mlp": 96, "moe_layers": [], **_TIED},
         "longcat_flash": {
             **_MLA,
+            "head_dim": 8,
             "num_layers": 2,
             "ffn_hidden_size": 96,
             "expert_ffn_hidden_size": 48,
             "n_routed_experts": 4,
-            "zero_expert_num": 2,
+            "zero_expert_num": 0,
             "moe_topk": 2,
         },
-        "mellum": {**_EXPERTS, **_HEAD, **_SLIDING_THEN_FULL, "rope_parameters": _ROPES},
+        "mellum": {**_EXPERTS, **_HEAD, **_SLIDING_THEN_FULL, "rope_parameters": _FULL_ROPES},
         "mimo_v2_flash": {
             **_ROUTED,
             "head_dim": 16,
@@ -245,6 +247,7 @@ RECURRENT: Mapping[str, dict[str, Any]] = MappingProxyType(
             **_EXPERTS,
             **_MLA,
             **_DELTA,
+            **_GROUPS,
             "first_k_dense_replace": 1,
             "short_conv_kernel_size": 4,
             "layer_group_size": 2,
@@ -263,6 +266,7 @@ RECURRENT: Mapping[str, dict[str, Any]] = MappingProxyType(
             **_EXPERTS,
             **_MLA,
             **_DELTA,
+            "q_lora_rank": None,
             "layer_types": ["linear_attention", "full_attention"],
             "mlp_layer_types": ["dense", "sparse"],
         },
@@ -281,7 +285,7 @@ RECURRENT: Mapping[str, dict[str, Any]] = MappingProxyType(
             "moe_intermediate_size": 48,
             "moe_shared_expert_intermediate_size": 40,
         },
-        "olmo_hybrid": {**_ONE_EACH, **_LINEAR_THEN_FULL},
+        "olmo_hybrid": {**_ONE_EACH, **_LINEAR_THEN_FULL, "linear_num_key_heads": 4},
         "recurrent_gemma": {
             **_TIED,
             "lru_width": 64,
@@ -333,7 +337,17 @@ NESTED: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = MappingProxyType(
         "qwen2_5_vl": ({"rope_parameters": _MROPE}, _QWEN_VISION),
         "mistral3": ({"model_type": "mistral", **_HEAD}, _VISION),
         "llava": ({"model_type": "llama"}, _VISION),
-        "llama4": (MIXTURES["llama4_text"], _VISION),
+        "llama4": (
+            {
+                **_HEAD,
+                "num_hidden_layers": 4,
+                "num_local_experts": 4,
+                "num_experts_per_tok": 1,
+                "interleave_moe_layer_step": 1,
+                "intermediate_size_mlp": 80,
+            },
+            _VISION,
+        ),
         "gemma4": (PLAIN["gemma4_text"], {**_VISION, "global_head_dim": 16}),
     }
 )
@@ -349,7 +363,16 @@ MLX_FIELDS: Mapping[str, dict[str, Any]] = MappingProxyType(
         "gemma3_text": {"sliding_window_pattern": 2},
         "glm4": {"partial_rotary_factor": 0.5},
         "apertus": {"mlp_bias": False, "post_norm": False, "qk_norm": True},
-        "bailing_hybrid": {"group_norm_size": 1},
+        "bailing_hybrid": {
+            "architectures": ["BailingMoeV3ForCausalLM"],
+            "n_group": 2,
+            "topk_group": 1,
+            "num_experts_per_tok": 2,
+            "max_position_embeddings": 256,
+            "q_lora_rank": None,
+            "head_dim": 16,
+            "moe_shared_expert_intermediate_size": 48,
+        },
         "exaone4": {"rope_scaling": None},
         "exaone_moe": {"is_moe_layer": [False, True]},
         "glm4_moe": {"rope_scaling": None},
@@ -361,6 +384,7 @@ MLX_FIELDS: Mapping[str, dict[str, Any]] = MappingProxyType(
         "gpt_neox": {"rotary_emb_base": ROPE_THETA, "rotary_pct": 0.25},
         "kimi_linear": {
             "rope_theta": 1e4,
+            "first_k_dense_replace": 1,
             "linear_attn_config": {
                 "num_heads": 4,
                 "head_dim": 16,
@@ -369,7 +393,10 @@ MLX_FIELDS: Mapping[str, dict[str, Any]] = MappingProxyType(
                 "full_attn_layers": [2],
             },
         },
+        "cohere2": {"sliding_window_pattern": 2},
+        "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
         "llama4_text": {"rope_scaling": None},
+        "qwen3_vl_moe_text": {"norm_topk_prob": True},
         "longcat_flash": {
             "attention_method": "MLA",
             "zero_expert_type": "identity",
@@ -378,7 +405,24 @@ MLX_FIELDS: Mapping[str, dict[str, Any]] = MappingProxyType(
         },
         "minicpm3": {"rope_scaling": {"short_factor": [1.0] * 4, "long_factor": [1.0] * 4}},
         "minimax_m2": {"shared_intermediate_size": 0, "rotary_dim": 16},
-        "mimo_v2_flash": {},
+        "mimo_v2_flash": {
+            "hybrid_layer_pattern": [0, 1],
+            "moe_layer_freq": [0, 1],
+            "add_swa_attention_sink_bias": True,
+            "add_full_attention_sink_bias": False,
+            "sliding_window_size": 64,
+            "topk_method": "noaux_tc",
+            "scoring_func": "sigmoid",
+            "layernorm_epsilon": 1e-5,
+            "rope_theta": ROPE_THETA,
+            "swa_rope_theta": 1e4,
+            "swa_num_attention_heads": 4,
+            "swa_num_key_value_heads": 4,
+            "swa_head_dim": 16,
+            "swa_v_head_dim": 16,
+            "partial_rotary_factor": 0.5,
+            "n_shared_experts": None,
+        },
         "qwen3_5_text": {"full_attention_interval": 2},
         "qwen3_5_moe_text": {"full_attention_interval": 2},
         "solar_open": {"partial_rotary_factor": 1.0},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -65,11 +66,6 @@ def _save_model(directory: Path, model_type: str, fields: dict[str, Any]) -> Non
     model.save_pretrained(directory)
 
 
-def _without_prefix(tensors: dict[str, Any]) -> dict[str, Any]:
-    """GPT-2 as it is on the Hub, and the only form of it that mlx-lm loads."""
-    return {name.removeprefix("transformer."): value for name, value in tensors.items()}
-
-
 def _four_bit_experts(tensors: dict[str, Any]) -> dict[str, Any]:
     """GPT-OSS as it is on the Hub: (expert, in, out) becomes MXFP4 blocks of (expert, out, in)."""
     import mlx.core as mx
@@ -86,6 +82,46 @@ def _four_bit_experts(tensors: dict[str, Any]) -> dict[str, Any]:
     return written
 
 
+def _stacked_experts(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Qwen3.5-MoE as it is on the Hub: gate and up in one tensor for all experts, and down."""
+    import torch
+
+    written = {name: value for name, value in tensors.items() if ".experts." not in name}
+    for stem in sorted({name.split(".experts.")[0] for name in tensors if ".experts." in name}):
+        each = [f"{stem}.experts.{number}" for number in range(len(tensors))]
+        each = [name for name in each if f"{name}.down_proj.weight" in tensors]
+        parts = [
+            torch.cat([tensors[f"{name}.{part}_proj.weight"] for part in ("gate", "up")])
+            for name in each
+        ]
+        written[f"{stem}.experts.gate_up_proj"] = torch.stack(parts)
+        down = [tensors[f"{name}.down_proj.weight"] for name in each]
+        written[f"{stem}.experts.down_proj"] = torch.stack(down)
+    return written
+
+
+def _in_out_experts(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Qwen3-VL-MoE as it is on the Hub: the experts' matrices are (in, out)."""
+    return {
+        name: value.swapaxes(1, 2).contiguous() if ".experts." in name else value
+        for name, value in tensors.items()
+    }
+
+
+def _renamed(*pairs: tuple[str, str]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Undo names that transformers 5 writes where the published models have others."""
+
+    def rename(tensors: dict[str, Any]) -> dict[str, Any]:
+        written = {}
+        for name, value in tensors.items():
+            for pattern, replacement in pairs:
+                name = re.sub(pattern, replacement, name)
+            written[name] = value
+        return written
+
+    return rename
+
+
 def _torch(array: Any) -> Any:
     import numpy as np
     import torch
@@ -94,7 +130,19 @@ def _torch(array: Any) -> Any:
 
 
 #: Where transformers 5 saves a form that mlx-lm does not load, the form of the published models.
-_AS_PUBLISHED = {"gpt2": _without_prefix, "gpt_oss": _four_bit_experts}
+_AS_PUBLISHED = {
+    "bailing_hybrid": _renamed((r"(layers\.0\.attention)\.dense", r"\1.o_proj")),
+    "gpt2": _renamed((r"^transformer\.", "")),
+    "gpt_oss": _four_bit_experts,
+    "kimi_linear": _renamed((r"block_sparse_moe\.(gate|up|down)_proj", r"mlp.\1_proj")),
+    "olmo_hybrid": _renamed(
+        (r"attention_layer_norm", "input_layernorm"),
+        (r"(layers\.0)\.feedforward_layer_norm", r"\1.post_attention_layernorm"),
+        (r"feedforward_layer_norm", "post_attention_layernorm"),
+    ),
+    "qwen3_5_moe": _stacked_experts,
+    "qwen3_vl_moe": _in_out_experts,
+}
 
 
 def _rewrite(directory: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -117,8 +165,8 @@ def _agree(path: Path) -> None:
 def _mlx_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     fields = _rope_fields(config.get("rope_parameters") or {})
     fields |= {name: config[written] for name, written in SAME_FIELD.items() if written in config}
-    fields |= MLX_FIELDS.get(config["model_type"], {})
-    return {name: value for name, value in fields.items() if config.get(name) is None}
+    missing = {name: value for name, value in fields.items() if config.get(name) is None}
+    return missing | MLX_FIELDS.get(config["model_type"], {})
 
 
 def _rope_fields(rope: Mapping[str, Any]) -> dict[str, Any]:
