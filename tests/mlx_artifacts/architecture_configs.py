@@ -54,6 +54,7 @@ _SLIDING_THEN_FULL = {
     "sliding_window": 64,
     "layer_types": ["sliding_attention", "full_attention"],
 }
+_SHORT_CONV = {"layer_types": ["conv", "full_attention"], "conv_L_cache": 3}
 _LINEAR_THEN_FULL = {
     "layer_types": ["linear_attention", "full_attention"],
     "linear_num_value_heads": 4,
@@ -123,7 +124,7 @@ PLAIN: Mapping[str, dict[str, Any]] = MappingProxyType(
         "hunyuan_v1_dense": {"head_dim": 16},
         "internlm3": {"head_dim": 16},
         "iquestcoder": {},
-        "lfm2": {"layer_types": ["conv", "full_attention"], "conv_L_cache": 3, **_TIED},
+        "lfm2": {**_SHORT_CONV, "block_auto_adjust_ff_dim": False, **_TIED},
         "llama": {},
         "minicpm3": {**_MLA, "dim_model_base": 16, "scale_depth": 1.4, "scale_emb": 3.0},
         "ministral3": {**_HEAD, "rope_parameters": _LLAMA_4_YARN},
@@ -200,8 +201,7 @@ MIXTURES: Mapping[str, dict[str, Any]] = MappingProxyType(
         },
         "lfm2_moe": {
             **_EXPERTS,
-            "layer_types": ["conv", "full_attention"],
-            "conv_L_cache": 3,
+            **_SHORT_CONV,
             "num_dense_layers": 1,
             **_TIED,
         },
