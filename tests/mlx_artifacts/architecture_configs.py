@@ -226,6 +226,13 @@ MIXTURES: Mapping[str, dict[str, Any]] = MappingProxyType(
             "sliding_window": 64,
         },
         "minimax_m2": {**_LOCAL, **_HEAD, "rotary_dim": 16},
+        "mistral4": {
+            **_MLA,
+            **_ROUTED,
+            "first_k_dense_replace": 0,
+            "head_dim": 24,
+            "rope_parameters": _LLAMA_4_YARN,
+        },
         "mixtral": _LOCAL,
         "olmoe": {"num_experts": 4, "num_experts_per_tok": 2, **_ONE_EACH},
         "phimoe": {**_LOCAL, "attention_bias": True, "lm_head_bias": True},
@@ -348,6 +355,48 @@ NESTED: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = MappingProxyType(
             },
             _VISION,
         ),
+        "gemma4_unified": (PLAIN["gemma4_text"], None),
+        "kimi_k25": (
+            MIXTURES["deepseek_v3"],
+            {
+                "hidden_size": 32,
+                "intermediate_size": 48,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "pos_emb_height": 4,
+                "pos_emb_width": 4,
+            },
+        ),
+        "minimax_m3_vl": (
+            {
+                **_LOCAL,
+                **_HEAD,
+                "rotary_dim": 16,
+                "rope_parameters": _HALF_ROPE,
+                "dense_intermediate_size": 96,
+                "shared_intermediate_size": 40,
+                "intermediate_size": 48,
+                "mlp_layer_types": ["dense", "sparse"],
+                "layer_types": ["full_attention", "minimax_m3_sparse"],
+                "index_block_size": 64,
+                "index_topk_blocks": 8,
+                "index_n_heads": 2,
+                "index_head_dim": 16,
+            },
+            {**_VISION, "temporal_patch_size": 2},
+        ),
+        "muse_glimmer": (
+            {**_HEAD, **_SLIDING_THEN_FULL},
+            {
+                "hidden_size": 32,
+                "intermediate_size": 48,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "pos_emb_height": 4,
+                "pos_emb_width": 4,
+                "layer_types": ["full_attention"],
+            },
+        ),
         "gemma4": (PLAIN["gemma4_text"], {**_VISION, "global_head_dim": 16}),
     }
 )
@@ -361,6 +410,7 @@ SAME_FIELD: Mapping[str, str] = MappingProxyType(
 MLX_FIELDS: Mapping[str, dict[str, Any]] = MappingProxyType(
     {
         "gemma3_text": {"sliding_window_pattern": 2},
+        "gemma4_unified_text": {"hidden_size_per_layer_input": 0},
         "glm4": {"partial_rotary_factor": 0.5},
         "apertus": {"mlp_bias": False, "post_norm": False, "qk_norm": True},
         "bailing_hybrid": {

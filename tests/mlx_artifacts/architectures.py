@@ -55,8 +55,9 @@ def _save_model(directory: Path, model_type: str, fields: dict[str, Any]) -> Non
 
     transformers = import_module("transformers")
     config = transformers.AutoConfig.for_model(model_type, **fields)
-    nested = "text_config" in fields
-    auto = transformers.AutoModelForImageTextToText if nested else transformers.AutoModelForCausalLM
+    auto = transformers.AutoModelForCausalLM
+    if type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        auto = transformers.AutoModelForImageTextToText
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         model = auto.from_config(config, dtype=torch.float32)
@@ -134,6 +135,10 @@ _AS_PUBLISHED = {
     "bailing_hybrid": _renamed((r"(layers\.0\.attention)\.dense", r"\1.o_proj")),
     "gpt2": _renamed((r"^transformer\.", "")),
     "gpt_oss": _four_bit_experts,
+    "kimi_k25": _renamed(
+        (r"(language_model\.model)\.blocks", r"\1.layers"), (r"^model\.mm_projector", "mm_projector")
+    ),
+    "muse_glimmer": _renamed((r"^model\.vision_", "vision_")),
     "kimi_linear": _renamed((r"block_sparse_moe\.(gate|up|down)_proj", r"mlp.\1_proj")),
     "olmo_hybrid": _renamed(
         (r"attention_layer_norm", "input_layernorm"),
@@ -159,6 +164,9 @@ def _agree(path: Path) -> None:
     if "text_config" in config:
         config["text_config"] |= _mlx_fields(config["text_config"])
         config["vocab_size"] = config["text_config"]["vocab_size"]
+    if config["model_type"] == "muse_glimmer":
+        # mlx-lm wants the text model's fields at the top, as in converted checkpoints.
+        config = config["text_config"] | config
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
