@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from weighbridge.domain.architectures import UNKNOWN, architecture_of
+from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.placement import Architecture, Experts, Part, Plain, Rows
 from weighbridge.domain.tensors import TensorSpec
 
@@ -35,8 +35,7 @@ class BaseModel:
     @property
     def architecture(self) -> Architecture:
         """The entry of the table; UNKNOWN if the config is not at hand."""
-        model_type = self.config.get("model_type")
-        return architecture_of(model_type) if isinstance(model_type, str) else UNKNOWN
+        return architecture_for(self.config)
 
     @property
     def layers(self) -> int | None:
@@ -91,13 +90,16 @@ class BaseModel:
                 if len(shape) != 2:
                     return None
                 return (shape[1], shape[0]) if self.architecture.conv1d else (shape[0], shape[1])
-            case Rows(path, checkpoint, _, count):
+            case Rows(path, checkpoint, _, count, apart):
+                if apart and (own := self.find(checkpoint)) and len(own.shape) == 2:
+                    return own.shape[0], own.shape[1]
                 found = self.find(checkpoint, path)
                 shape = found.shape if found else ()
                 return (shape[0] // count, shape[1]) if len(shape) == 2 else None
             case Experts(container, _, part):
-                if (found := self.find(place.each(0))) is not None and len(found.shape) == 2:
-                    return found.shape[0], found.shape[1]
+                each = self.find(place.each(0)) if place.checkpoint else None
+                if each is not None and len(each.shape) == 2:
+                    return each.shape[0], each.shape[1]
                 if part is Part.DOWN:
                     stack = self._stack(container, "down_proj")
                     return (stack.shape[1], stack.shape[2]) if stack else None

@@ -159,7 +159,7 @@ def find_factors(change: Change, pairs: Mapping[str, WrittenPair]) -> Factors | 
             return Factors(pair, Grid.whole(pair.a.shape),
                            Grid.whole((rows, rank), start=index * rows * rank))  # fmt: skip
         case Experts(container, _, part):
-            each = place.each(change.expert or 0)
+            each = place.each(change.expert or 0) if place.checkpoint else ""
             if each in pairs:
                 return _direct(change, pairs, (each,))
             return _stacked(change, container, part, pairs)

@@ -28,7 +28,7 @@ from weighbridge.domain.peft_pairs import (
 )
 from weighbridge.domain.peft_scale import Strength, exact_strength, integer_strength
 from weighbridge.domain.placed import LAYER, Placed, padded, place_target
-from weighbridge.domain.placement import Experts, Impossible, Plain, RouteForm
+from weighbridge.domain.placement import Experts, Impossible, Plain, RouteForm, Standing
 from weighbridge.domain.scale import effective_scale
 from weighbridge.domain.target_selection import Selection, neighbours, select
 from weighbridge.domain.tensor_plan import ConversionPlan, Padding, PlannedTensor
@@ -157,6 +157,11 @@ def _profile_refusals(model: LoraModel, profile: Profile) -> list[str]:
 
 def _placed(model: LoraModel, base: BaseModel, reasons: list[str]) -> tuple[Placed, ...]:
     placed, architecture = [], base.architecture
+    if architecture.standing is Standing.NEEDS_BASE and base.config and not base.tensors:
+        reasons.append(
+            f"the architecture {architecture.model_type} {architecture.reason}; give --base with "
+            "its weights, of which only the headers are read"
+        )
     for target in model.targets:
         place = architecture.place(target.module)
         if isinstance(place, Impossible):
@@ -201,8 +206,7 @@ def _embedding_problem(target: LoraTarget, base: BaseModel) -> str | None:
 def _shape_problem(one: Placed, base: BaseModel) -> str | None:
     if not base.tensors:
         return None
-    names = {"Plain": "path", "Rows": "path", "Experts": "container"}
-    where = getattr(one.place, names[type(one.place).__name__])
+    where = one.place.checkpoint or one.key
     shape = base.shape(one.place)
     if shape is None:
         return f"the base has no {where}; check that it is the model that was trained"
@@ -231,8 +235,9 @@ def _portable(
 ) -> ConversionPlan:
     completed, notes = padded(placed, base)
     architecture = base.architecture
-    stacks = any(isinstance(p.place, Experts) for p in completed)
-    if stacks and architecture.rewriting is RouteForm.NONE:
+    stacks = [p.place for p in completed if isinstance(p.place, Experts) and p.place.container]
+    apart = architecture.rewriting is not RouteForm.NONE and all(s.checkpoint for s in stacks)
+    if stacks and not apart:
         notes.append(
             f"experts are stacked, as PEFT does not convert per-expert tensors of "
             f"{architecture.model_type}; llama.cpp and SGLang cannot load them"

@@ -99,7 +99,12 @@ def _expert_origin(path: str, architecture: Architecture) -> Origin | None:
     number, part = int(parsed["number"]), _PARTS[parsed["leaf"]]
     for name in candidates(f"{parsed['head']}{_PART_NAMES[part]}"):
         place = architecture.place(name)
-        if isinstance(place, Experts) and place.part is part and place.each(number) == path:
+        if (
+            isinstance(place, Experts)
+            and place.part is part
+            and place.checkpoint
+            and place.each(number) == path
+        ):
             return Origin(name, place, number)
     return None
 

@@ -79,20 +79,29 @@ def _copied(source: TensorSpec, name: str) -> PlannedTensor:
 def stacked_pairs(placed: Iterable[Placed]) -> tuple[Pair, ...]:
     """PEFT's own form on transformers 5: experts stay stacked, names are those of its modules."""
     listed = tuple(placed)
-    return (*_plain_pairs(listed, checkpoint=False), *_container_pairs(listed))
+    return (
+        *_plain_pairs(listed, checkpoint=False),
+        *_container_pairs(listed),
+        *_each_expert(p for p in listed if isinstance(p.place, Experts) and not p.place.container),
+    )
 
 
 def expert_pairs(placed: Iterable[Placed], *, checkpoint: bool) -> tuple[Pair, ...]:
     """The form of checkpoints and of transformers 4: one pair for each expert."""
     listed = tuple(placed)
-    pairs = list(_plain_pairs(listed, checkpoint=checkpoint))
-    for one in listed:
-        if isinstance(one.place, Experts):
-            for number in range(one.experts or 0):
-                name = one.place.each(number)
-                a, b = _factors(one, number)
-                pairs.append(Pair(name, name, a, b, one.rank, zero=one.target is None))
-    return tuple(pairs)
+    return (
+        *_plain_pairs(listed, checkpoint=checkpoint),
+        *_each_expert(p for p in listed if isinstance(p.place, Experts)),
+    )
+
+
+def _each_expert(placed: Iterable[Placed]) -> Iterator[Pair]:
+    for one in placed:
+        assert isinstance(one.place, Experts)
+        for number in range(one.experts or 0):
+            name = one.place.each(number)
+            a, b = _factors(one, number)
+            yield Pair(name, name, a, b, one.rank, zero=one.target is None)
 
 
 def told_apart(
@@ -132,8 +141,9 @@ def _plain_pairs(placed: tuple[Placed, ...], *, checkpoint: bool) -> Iterator[Pa
                            one.target.magnitude if one.target else None,
                            f"{path}.weight" if parameter and not checkpoint else "",
                            zero=one.target is None)  # fmt: skip
-            case Rows(path, name):
-                rows.setdefault(name if checkpoint else path, []).append(one)
+            case Rows(path, name, apart=apart):
+                joined = name if checkpoint and not apart else path
+                rows.setdefault(joined, []).append(one)
     for name, parts in rows.items():
         yield _joined(name, parts)
 
@@ -155,7 +165,7 @@ def _joined(name: str, parts: list[Placed]) -> Pair:
 def _container_pairs(placed: tuple[Placed, ...]) -> Iterator[Pair]:
     containers: dict[str, dict[Part, Placed]] = {}
     for one in placed:
-        if isinstance(one.place, Experts):
+        if isinstance(one.place, Experts) and one.place.container:
             containers.setdefault(one.place.container, {})[one.place.part] = one
     for container, parts in containers.items():
         upper = [parts[p] for p in (Part.GATE, Part.UP) if p in parts]
