@@ -7,7 +7,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from weighbridge.application.load import Loaded, directory_of, load, read_base, read_base_config
+from weighbridge.application.load import Loaded, directory_of, load, read_base
 from weighbridge.application.ports import (
     Buffer,
     Converter,
@@ -20,7 +20,6 @@ from weighbridge.application.ports import (
     no_progress,
 )
 from weighbridge.domain.artifact import ArtifactPath, ManifestEntry
-from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.conversion import PeftRequest, Profile, plan_peft
 from weighbridge.domain.errors import (
     NotConvertible,
@@ -136,9 +135,8 @@ def plan_conversion(files: FileSystem, loaded: Loaded, wanted: Wanted) -> Conver
 def proof_request(
     files: FileSystem, source: str, converted: str, base: str | None, scale: float
 ) -> ProofRequest:
-    """The request for provers, with the base's architecture if it is at hand."""
-    architecture = BaseModel(read_base_config(files, base) or {}).architecture
-    return ProofRequest(source, converted, base, scale, architecture)
+    """The request for provers, with what is known of the base."""
+    return ProofRequest(source, converted, base, scale, read_base(files, base))
 
 
 @frozen

@@ -11,9 +11,8 @@ from typing import BinaryIO, Protocol, TypeAlias
 
 from attrs import field, frozen
 
-from weighbridge.domain.architectures import UNKNOWN
 from weighbridge.domain.artifact import ArtifactPath, ManifestEntry, Scan
-from weighbridge.domain.placement import Architecture
+from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.proof import ProofLevel, ProofStep
 from weighbridge.domain.publication import Destination, PublicationPlan, Receipt, RemoteHead
 from weighbridge.domain.survey import TensorStats
@@ -128,13 +127,13 @@ class Surveyor(Protocol):
 
 @frozen
 class ProofRequest:
-    """What a prover gets: local directories, the scale that MLX applied, and where modules live."""
+    """What a prover gets: local directories, the scale that MLX applied, what the base is."""
 
     source: str
     converted: str
     base: str | None
     scale: float
-    architecture: Architecture = UNKNOWN
+    known: BaseModel = field(factory=BaseModel, repr=False)
 
 
 class Prover(Protocol):

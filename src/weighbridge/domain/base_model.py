@@ -6,7 +6,7 @@ large they are, whether the embeddings are tied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from attrs import field, frozen
@@ -36,6 +36,18 @@ class BaseModel:
     def architecture(self) -> Architecture:
         """The entry of the table; UNKNOWN if the config is not at hand."""
         return architecture_for(self.config)
+
+    def modules_like(self, held: Collection[str]) -> frozenset[str]:
+        """Names of all modules with a matrix that a LoRA could adapt, prefixed as ``held`` are.
+
+        Checkpoints and the classes that load them differ in the first part of a name; the prefix
+        that makes most of ``held`` known is the right one. Empty if no header was read.
+        """
+        stems = {n.removesuffix(".weight") for n, s in self.tensors.items() if len(s.shape) == 2}
+        spellings = [frozenset(f"{p}{s}" for s in stems) for p in _PREFIXES]
+        spellings += [frozenset(s.removeprefix(p) for s in stems) for p in _PREFIXES[1:]]
+        wanted = frozenset(held)
+        return max(spellings, key=lambda names: len(names & wanted))
 
     @property
     def layers(self) -> int | None:

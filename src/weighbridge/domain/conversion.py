@@ -278,16 +278,17 @@ def _tensors(pairs: Iterable[Pair]) -> tuple[PlannedTensor, ...]:
     return tuple(tensor for pair in pairs for tensor in pair.tensors)
 
 
-def _selection(pairs: Iterable[Pair], base: BaseModel, *, prefer_layers: bool = False) -> Selection:
+def _selection(
+    pairs: tuple[Pair, ...], base: BaseModel, *, prefer_layers: bool = False
+) -> Selection:
     modules = [p.module for p in pairs if not p.parameter]
     if not modules:
         return Selection(())
     last = max((int(f["layer"]) for m in modules if (f := LAYER.fullmatch(m))), default=-1)
-    universe = neighbours(modules, last + 1) if not base.tensors else frozenset(
-        n.removesuffix(".weight") for n, s in base.tensors.items()
-        if n.endswith(".weight") and len(s.shape) == 2
-    )  # fmt: skip
-    return select(modules, universe, prefer_layers=prefer_layers)
+    universe = base.modules_like(modules) if base.tensors else neighbours(modules, last + 1)
+    # A name may select what is listed as a parameter too: that is held all the same.
+    told = {p.stem for p in pairs if p.parameter}
+    return select(modules, universe - told, prefer_layers=prefer_layers)
 
 
 def _config(

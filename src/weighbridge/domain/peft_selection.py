@@ -47,14 +47,19 @@ def _neighbours(modules: Iterable[str], layers: Any) -> set[str]:
     return set(found) | {f"{head}{i}{tail}" for head, tail in stems for i in every}
 
 
-def selection_problems(modules: Iterable[str], config: Mapping[str, Any]) -> list[str]:
-    """Where the config's selection is not exactly ``modules``, judged without the base.
+def selection_problems(
+    modules: Iterable[str], config: Mapping[str, Any], existing: Collection[str] | None
+) -> list[str]:
+    """Where the config's selection is not exactly ``modules``.
 
-    Asks about the same modules in every layer too, as PEFT would adapt those as well.
+    ``existing`` are the base's modules. Without them (None) every layer is taken to have the same
+    modules; empty, nobody knows which exist, and only what is not selected is a problem.
     """
     held = set(modules)
     try:
         universe = _neighbours(held, config.get("layers_to_transform"))
+        if existing is not None:
+            universe = held | (universe & set(existing))
         chosen = {m for m in universe if peft_selects(m, config)}
     except (re.error, TypeError) as error:
         return [f"adapter_config: the target selection is invalid: {error}"]
@@ -123,14 +128,19 @@ def parameter_names(stems: Collection[str], config: Mapping[str, Any]) -> dict[s
 
 
 def config_problems(
-    modules: Collection[str], config: Mapping[str, Any], *, dora: bool = False
+    modules: Collection[str],
+    config: Mapping[str, Any],
+    existing: Collection[str] | None,
+    *,
+    dora: bool = False,
 ) -> list[str]:
     """What in a written config would make PEFT compute, or select, something else.
 
-    ``modules`` are those that are no parameters; ``dora`` says that the file has magnitudes.
+    ``modules`` are those that are no parameters; ``dora`` says that the file has magnitudes;
+    ``existing`` as for ``selection_problems``.
     """
     problems = [] if config.get("peft_type") == "LORA" else ["adapter_config: no LORA"]
     if bool(config.get("use_dora")) != dora:
         problems.append(f"adapter_config: use_dora is {config.get('use_dora')!r}, and the file has "
                         f"{'' if dora else 'no '}magnitudes")  # fmt: skip
-    return problems + (selection_problems(modules, config) if modules else [])
+    return problems + (selection_problems(modules, config, existing) if modules else [])

@@ -111,7 +111,7 @@ class _Case:
         """The difference of each change that could be compared, and every problem."""
         targets, others = pair_targets(self.source.specs.values())
         problems = [f"{spec.name}: is no part of a LoRA pair" for spec in others]
-        wanted, unplaced = changes.changes_of(targets, self.request.architecture)
+        wanted, unplaced = changes.changes_of(targets, self.request.known.architecture)
         pairs, strange = changes.written_pairs(self.comparison.converted.specs, self.config)
         problems += [*unplaced, *strange]
         named = pairs | {p.parameter: p for p in pairs.values() if p.parameter}
@@ -127,7 +127,14 @@ class _Case:
         problems += self._magnitudes(sound) + self._leftovers(pairs, sound)
         plain = [stem for stem, pair in pairs.items() if pair.parameter is None]
         dora = any(pair.magnitude for pair in pairs.values())
-        return values, problems + peft.config_problems(plain, self.config, dora=dora)
+        existing = self._existing(plain)
+        return values, problems + peft.config_problems(plain, self.config, existing, dora=dora)
+
+    def _existing(self, held: list[str]) -> frozenset[str] | None:
+        known = self.request.known
+        if known.tensors or not known.architecture.uniform:
+            return known.modules_like(held)
+        return None
 
     def _differences(self, sound: list[tuple[Change, Factors]]) -> list[float]:
         one: Callable[[tuple[int, tuple[Change, Factors]]], float] = lambda item: (  # noqa: E731
