@@ -24,6 +24,8 @@ from weighbridge.domain.detection import (
     ADAPTER_CONFIG,
     CONFIG,
     INDEX,
+    NPZ_WEIGHTS,
+    Choice,
     Detected,
     detect,
     indexed_shards,
@@ -37,8 +39,15 @@ from weighbridge.domain.errors import (
     StorageError,
 )
 from weighbridge.domain.models import Kind, Model
+from weighbridge.domain.npz import parse_npz
 from weighbridge.domain.strict_json import StrictJsonError, parse_object, parse_strictly
-from weighbridge.domain.tensors import HeaderInvalid, TensorSpec, header_length, parse_header
+from weighbridge.domain.tensors import (
+    HeaderDefect,
+    HeaderInvalid,
+    TensorSpec,
+    header_length,
+    parse_header,
+)
 
 _MAX_JSON = 10_000_000
 _MAX_TOKENIZER = 128_000_000
@@ -96,6 +105,20 @@ def read_header(files: FileSystem, location: str, entry: FileEntry) -> TensorFil
     return TensorFile(entry.path, entry.size, header)
 
 
+def read_npz(files: FileSystem, location: str, entry: FileEntry) -> TensorFile:
+    """The places of the tensors in an npz archive, or its defects."""
+
+    def read(offset: int, length: int) -> bytes:
+        if offset < 0 or length < 0 or offset + length > entry.size:
+            raise HeaderInvalid([HeaderDefect("NZ001", "points beyond the end of the file")])
+        return files.read(location, entry.path, offset, length)
+
+    try:
+        return TensorFile(entry.path, entry.size, parse_npz(read, entry.size))
+    except HeaderInvalid as error:
+        return TensorFile(entry.path, entry.size, None, error.defects)
+
+
 def read_artifact(
     files: FileSystem, location: str, *, scan: Scan | None = None, everything: bool = False
 ) -> ModelArtifact:
@@ -107,6 +130,8 @@ def read_artifact(
         name = entry.path.name
         if name.endswith(".safetensors") and entry.path.text.count("/") <= 1:
             tensor_files.append(read_header(files, location, entry))
+        elif name == NPZ_WEIGHTS and entry.path.text.count("/") <= 1:
+            tensor_files.append(read_npz(files, location, entry))
         elif name.endswith(".json") and (everything or name in _MODEL_DOCUMENTS):
             documents.append(read_document(files, location, entry))
         if everything and 0 < entry.size <= _SMALL_TEXT and name.endswith(_TEXT_SUFFIXES):
@@ -114,14 +139,14 @@ def read_artifact(
     return ModelArtifact(location, scan, tuple(documents), tuple(tensor_files), tuple(texts))
 
 
-def classify(artifact: ModelArtifact, wanted: Kind | None = None) -> Detected:
+def classify(artifact: ModelArtifact, wanted: Choice | Kind | None = None) -> Detected:
     """The kind. Raises InvalidModelStructure or AmbiguousModelStructure."""
     index = artifact.document(INDEX)
     shards = indexed_shards(index.object) if index else None
     return detect(artifact.location, artifact.scan, shards, wanted)
 
 
-def load(files: FileSystem, location: str, wanted: Kind | None = None) -> Loaded:
+def load(files: FileSystem, location: str, wanted: Choice | Kind | None = None) -> Loaded:
     """The typed model at ``location``.
 
     Raises InvalidModelStructure, AmbiguousModelStructure, or ArtifactUnreadable.

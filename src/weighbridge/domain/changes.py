@@ -37,7 +37,8 @@ class Change:
     def a(self) -> Grid:
         """lora_a as (rank, in) elements of its tensor."""
         if self.expert is None:
-            return Grid.whole(self.target.a.shape).transposed
+            whole = Grid.whole(self.target.a.shape)
+            return whole if self.target.turned else whole.transposed
         rank, wide = self.target.rank, self.target.in_features
         return Grid.whole((rank, wide), start=self.expert * rank * wide)
 
@@ -45,7 +46,8 @@ class Change:
     def b(self) -> Grid:
         """lora_b as (out, rank) elements of its tensor."""
         if self.expert is None:
-            return Grid.whole(self.target.b.shape).transposed
+            whole = Grid.whole(self.target.b.shape)
+            return whole if self.target.turned else whole.transposed
         rank, out = self.target.rank, self.target.out_features
         return Grid.whole((out, rank), start=self.expert * rank * out)
 

@@ -219,6 +219,8 @@ def _factors(one: Placed, expert: int = 0) -> tuple[Matrix, Matrix]:
     wide, out, rank, target = one.in_features, one.out_features, one.rank, one.target
     if target is None:
         return Matrix(one.dtype, rank, wide), Matrix(one.dtype, out, rank)
+    if target.turned:
+        return sliced(target.a, 0, rank, wide), sliced(target.b, 0, out, rank)
     if target.experts is None:
         return transposed(target.a), transposed(target.b)
     return sliced(target.a, expert, rank, wide), sliced(target.b, expert, out, rank)
