@@ -11,7 +11,7 @@ import pytest
 
 from tests.witnesses import run
 from tests.witnesses.families import FAMILIES, WRAPPED
-from tests.witnesses.gguf import PROMPTS, largest_difference, toys
+from tests.witnesses.gguf import PROMPTS, by_token, largest_difference, toys
 from weighbridge.adapters.gguf_writer import GgufPackageWriter
 from weighbridge.adapters.local_files import LocalFiles
 from weighbridge.application.ports import GgufRequest, GgufType
@@ -19,12 +19,10 @@ from weighbridge.domain.gguf_names import GGUF_ARCHITECTURES
 
 pytestmark = pytest.mark.slow
 
-# llama.cpp takes GELU from a table of half precision, and its rounding differs where a router
-# chooses: up to 9e-4 in log-probabilities that the LoRA changes by 2 to 4. A LoRA that is wrong
-# in any module is off by as much as it does.
-_LIMIT = 3e-3
-# Its rotary embedding of ChatGLM is for heads of 128, which the toy has not.
-_OFF_BASES = {"glm": 0.02}
+# Of what the LoRA does to log-probabilities. llama.cpp takes GELU from a table of half precision:
+# 3e-3 in the deepest toy with it, 7e-6 in all without. A LoRA that is wrong, or not applied, on
+# any one kind of module is off by more than a tenth.
+_SHARE = 0.01
 
 
 @functools.cache
@@ -79,9 +77,9 @@ def test_llama_cpp_answers_as_transformers(family: str, tmp_path: Path) -> None:
     written.write_bytes(_ours(place))
     assert _outcomes()[f"{family} base"] == "ok"
     expected = json.loads((place / "transformers.json").read_text())
-    limit = _OFF_BASES.get(family, _LIMIT)
+    limit = _SHARE * largest_difference(by_token(expected["lora"]), expected["base"])
+    assert limit > 0.001
     plain = run.complete(place / "base.gguf", None, PROMPTS)
     assert largest_difference(plain, expected["base"]) < limit
     adapted = run.complete(place / "base.gguf", written, PROMPTS)
     assert largest_difference(adapted, expected["lora"]) < limit
-    assert largest_difference(adapted, expected["base"]) > 10 * limit

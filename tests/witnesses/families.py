@@ -97,10 +97,10 @@ FAMILIES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
         "granitemoe": _EXPERTS,
         "gpt_oss": _EXPERTS,
         "minimax_m2": _EXPERTS,
-        "qwen2_moe": _EXPERTS,
+        "qwen2_moe": {**_EXPERTS, "norm_topk_prob": False},
         "qwen3_moe": {**_EXPERTS, **_WIDE},
         "qwen3_5_moe_text": {**_EXPERTS, **_LINEAR_ATTENTION},
-        "olmoe": {**_EXPERTS, **_MHA},
+        "olmoe": {**_EXPERTS, **_MHA, "norm_topk_prob": False},
         "glm4_moe": {**_ROUTED, **_WIDE},
         "dots1": {**_ROUTED, **_MHA},
         "ernie4_5_moe": {

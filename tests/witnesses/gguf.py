@@ -112,6 +112,11 @@ def _answers(directory: Path) -> list[list[float]]:
     return [torch.log_softmax(each, -1).tolist() for each in logits]
 
 
+def by_token(rows: list[list[float]]) -> list[dict[int, float]]:
+    """transformers' answers in the form of llama.cpp's."""
+    return [dict(enumerate(row)) for row in rows]
+
+
 def largest_difference(found: list[Any], expected: list[list[float]]) -> float:
     """Over all prompts and tokens of any likelihood, of llama.cpp's answer to another's."""
     compared = [

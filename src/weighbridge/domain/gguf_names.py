@@ -60,6 +60,7 @@ class GgufArchitecture:
     """One entry: what ``architectures`` of config.json names, and llama.cpp's name for it.
 
     ``tied`` says what it means if config.json does not say whether embeddings are tied.
+    ``unapplied`` are weights on which llama.cpp loads a LoRA and then leaves it out.
     """
 
     classes: tuple[str, ...]
@@ -67,6 +68,7 @@ class GgufArchitecture:
     order: Order = Order.SAME
     experts: ExpertNames | None = None
     tied: bool = False
+    unapplied: tuple[str, ...] = ()
 
 
 def _dense() -> Iterator[GgufArchitecture]:
@@ -84,7 +86,10 @@ def _dense() -> Iterator[GgufArchitecture]:
         ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"), "gemma3", tied=True
     )
     yield GgufArchitecture(
-        ("Gemma4ForCausalLM", "Gemma4ForConditionalGeneration"), "gemma4", tied=True
+        ("Gemma4ForCausalLM", "Gemma4ForConditionalGeneration"),
+        "gemma4",
+        tied=True,
+        unapplied=("per_layer_model_proj.weight",),
     )
     yield GgufArchitecture(("PhiForCausalLM",), "phi2")
     yield GgufArchitecture(("Phi3ForCausalLM",), "phi3")

@@ -88,6 +88,8 @@ class TensorPlanner:
     def _name_reason(self, pair: LoraPair, name: str | None) -> str | None:
         if name is None:
             return f"llama.cpp has no such tensor for {self.architecture.name}; {WAY_OUT}"
+        if name in self.architecture.unapplied:
+            return f"llama.cpp loads a LoRA on it and does not apply it; {WAY_OUT}"
         if pair.embedding != (name == "token_embd.weight"):
             return (
                 f"llama.cpp takes no {'' if pair.embedding else 'linear '}LoRA of that form there"
