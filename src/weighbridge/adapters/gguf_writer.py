@@ -49,7 +49,11 @@ class GgufPackageWriter:
 
     def obstacle(self) -> str | None:
         """What to install if the package cannot be found."""
-        return None if importlib.util.find_spec("gguf") is not None else _MISSING
+        try:
+            found = importlib.util.find_spec("gguf")
+        except (ImportError, ValueError):  # put into sys.modules without a spec
+            found = None
+        return _MISSING if found is None else None
 
     def render(self, request: GgufRequest) -> Iterator[Buffer]:
         """The file's bytes. Refuses before it returns; see the port."""

@@ -91,9 +91,7 @@ class TensorPlanner:
         if name in self.architecture.unapplied:
             return f"llama.cpp loads a LoRA on it and does not apply it; {WAY_OUT}"
         if pair.embedding != (name == "token_embd.weight"):
-            return (
-                f"llama.cpp takes no {'' if pair.embedding else 'linear '}LoRA of that form there"
-            )
+            return "llama.cpp takes the form of an embedding's LoRA for the token embedding only"
         if name in _VOCABULARY and self._tied():
             return (
                 "embedding and head are one tensor, to which llama.cpp cannot apply a LoRA; "
