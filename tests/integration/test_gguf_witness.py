@@ -11,7 +11,7 @@ import pytest
 
 from tests.witnesses import run
 from tests.witnesses.families import FAMILIES, WRAPPED
-from tests.witnesses.gguf import PROMPTS, by_token, largest_difference, toys
+from tests.witnesses.outcomes import PROMPTS, by_token, largest_difference, toys
 from weighbridge.adapters.gguf_writer import GgufPackageWriter
 from weighbridge.adapters.local_files import LocalFiles
 from weighbridge.application.ports import GgufRequest, GgufType

@@ -48,3 +48,15 @@ def complete(base: Path, lora: Path | None, prompts: list[list[int]]) -> list[An
     """llama.cpp's distributions; see ``complete.py``."""
     question = {"base": str(base), "lora": lora and str(lora), "prompts": prompts}
     return list(ask("complete", fetch("llama.cpp"), question))
+
+
+def read_with_vllm(directory: Path, modules: list[str], *, max_rank: int = 16) -> dict[str, Any]:
+    """What vLLM takes from that PEFT LoRA, by module; see ``read_vllm.py``."""
+    question = {"directory": str(directory), "modules": modules, "max_rank": max_rank}
+    return dict(ask("read_vllm", fetch("vllm"), question))
+
+
+def read_with_sglang(directory: Path, base_config: dict[str, Any]) -> dict[str, Any]:
+    """What SGLang takes from that PEFT LoRA, by layer; see ``read_sglang.py``."""
+    question = {"directory": str(directory), "config": base_config}
+    return dict(ask("read_sglang", fetch("sglang"), question))

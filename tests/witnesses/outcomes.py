@@ -23,6 +23,8 @@ PROMPTS = [
     [300, 200, 100, 50, 25, 12, 66],
     [11, 45, 32],
 ]
+#: The modules beside this one that decide what is made.
+_MAKERS = ("convert", "families", "fetch", "outcomes", "toys")
 CARD = """---
 library_name: peft
 base_model: acme/Toy-1B-Instruct
@@ -45,7 +47,7 @@ pipeline_tag: text-generation
 @functools.cache
 def toys() -> Path:
     """A directory for each family: ``base``, ``lora``, ``theirs.gguf`` and more; see ``_make``."""
-    own = sorted(Path(__file__).parent.glob("*.py"))
+    own = [Path(__file__).with_name(f"{name}.py") for name in _MAKERS]
     sources = hashlib.sha256(b"\0".join(path.read_bytes() for path in own)).hexdigest()
     return cached("gguf-witness", functools.partial(_make, sources=sources))
 
