@@ -13,6 +13,7 @@ from dependency_injector import containers, providers
 from weighbridge.adapters.algebra_prover import AlgebraProver
 from weighbridge.adapters.binding_prover import BindingProver
 from weighbridge.adapters.directory_registry import DirectoryRegistry
+from weighbridge.adapters.gguf_writer import GgufPackageWriter
 from weighbridge.adapters.hub import HubRegistry
 from weighbridge.adapters.local_files import LocalFiles
 from weighbridge.adapters.logits_prover import LogitsProver
@@ -65,6 +66,7 @@ class Container(containers.DeclarativeContainer):
     files = providers.Singleton(LocalFiles)
     converter = providers.Singleton(_converter, settings)
     surveyor = providers.Singleton(NumpySurveyor)
+    gguf = providers.Singleton(GgufPackageWriter, files=files)
     provers = providers.Singleton(_provers)
     directory_registry = providers.Singleton(DirectoryRegistry)
     hub_registry = providers.Singleton(_hub, settings)
