@@ -21,6 +21,7 @@ from weighbridge.application.ports import (
 )
 from weighbridge.domain.artifact import ArtifactPath, ManifestEntry
 from weighbridge.domain.conversion import PeftRequest, Profile, plan_peft
+from weighbridge.domain.detection import LORA_WEIGHTS, Choice
 from weighbridge.domain.errors import (
     NotConvertible,
     OutputExists,
@@ -81,7 +82,7 @@ class ConvertRequest:
     location: str
     output: str
     wanted: Wanted = field(factory=Wanted)
-    kind: Kind | None = None
+    choice: Choice = field(factory=Choice)
     force: bool = False
     to: Target = Target.PEFT
 
@@ -133,10 +134,15 @@ def plan_conversion(files: FileSystem, loaded: Loaded, wanted: Wanted) -> Conver
 
 
 def proof_request(
-    files: FileSystem, source: str, converted: str, base: str | None, scale: float
+    files: FileSystem,
+    source: str,
+    converted: str,
+    base: str | None,
+    scale: float,
+    weights: str = LORA_WEIGHTS,
 ) -> ProofRequest:
     """The request for provers, with what is known of the base."""
-    return ProofRequest(source, converted, base, scale, read_base(files, base))
+    return ProofRequest(source, converted, base, scale, read_base(files, base), weights)
 
 
 @frozen
@@ -203,7 +209,7 @@ class Convert:
         """
         if not request.force:
             self._refuse_existing(request.output)
-        loaded = load(self.files, request.location, request.kind)
+        loaded = load(self.files, request.location, request.choice)
         if request.to is Target.PEFT:
             plan = plan_conversion(self.files, loaded, request.wanted)
             return self._carry_out(request, loaded, plan, progress)
@@ -232,14 +238,20 @@ class Convert:
             entries = write(loaded, plan, stage, to=request.to, progress=progress)
             there = directory_of(request.location, loaded.detected.directory)
             mlx, peft = (there, stage.root) if request.to is Target.PEFT else (stage.root, there)
-            step = self.algebra.prove(
-                proof_request(self.files, mlx, peft, request.wanted.base, plan.scale)
-            )
-            proof = Proof((step,))
-            if not proof.passed:
-                raise ProofFailed(proof=proof)
+            weights = loaded.detected.weights if request.to is Target.PEFT else LORA_WEIGHTS
+            proof = self._proved(request, mlx, peft, plan, weights)
             stage.commit(replace=request.force)
         return Converted(request.output, plan, entries, proof)
+
+    def _proved(
+        self, request: ConvertRequest, mlx: str, peft: str, plan: ConversionPlan, weights: str
+    ) -> Proof:
+        base = request.wanted.base
+        asked = proof_request(self.files, mlx, peft, base, plan.scale, weights)
+        proof = Proof((self.algebra.prove(asked),))
+        if not proof.passed:
+            raise ProofFailed(proof=proof)
+        return proof
 
     def _refuse_existing(self, output: str) -> None:
         try:

@@ -128,13 +128,15 @@ class Surveyor(Protocol):
 
 @frozen
 class ProofRequest:
-    """What a prover gets: local directories, the scale that MLX applied, what the base is."""
+    """What a prover gets: local directories, the scale that MLX applied, what the base is, and the
+    name of MLX's weights in ``source``."""
 
     source: str
     converted: str
     base: str | None
     scale: float
     known: BaseModel = field(factory=BaseModel, repr=False)
+    weights: str = "adapters.safetensors"
 
 
 class Prover(Protocol):

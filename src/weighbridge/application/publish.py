@@ -28,6 +28,7 @@ from weighbridge.application.validate import Validate, ValidateRequest
 from weighbridge.application.verify import Prove, demand
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.card import CardFacts, licence_of, render_card
+from weighbridge.domain.detection import Choice
 from weighbridge.domain.errors import (
     ArtifactChanged,
     PublicationBlocked,
@@ -57,7 +58,7 @@ class PublishRequest:
     location: str
     destination: Destination
     wanted: Wanted = field(factory=Wanted)
-    kind: Kind | None = None
+    choice: Choice = field(factory=Choice)
     public: bool = False
     dry_run: bool = False
     require: ProofLevel | None = None
@@ -90,12 +91,12 @@ class Publish:
     def __call__(self, request: PublishRequest, progress: Progress = no_progress) -> PublishOutcome:
         """Raises PublicationBlocked, NotConvertible, ProofFailed, or the RegistryError family."""
         registry = self._registry(request.destination)
-        report = self._judge(request, request.location, request.kind, progress)
-        loaded = load(self.files, request.location, request.kind)
+        report = self._judge(request, request.location, request.choice, progress)
+        loaded = load(self.files, request.location, request.choice)
         with self.files.stage(None) as stage:
             proof, made = self._convert(request, loaded, stage, progress)
             if isinstance(loaded.model, LoraModel):
-                self._judge(request, stage.root, Kind.PEFT, progress)
+                self._judge(request, stage.root, Choice(Kind.PEFT), progress)
             blobs = self._blobs(request, loaded, stage, made, progress)
             return self._send(request, registry, blobs, report, proof, progress)
 
@@ -106,14 +107,14 @@ class Publish:
         return found
 
     def _judge(
-        self, request: PublishRequest, location: str, kind: Kind | None, progress: Progress
+        self, request: PublishRequest, location: str, choice: Choice, progress: Progress
     ) -> ValidationReport:
         report = Validate(self.files, self.surveyor)(
-            ValidateRequest(location, kind, request.wanted.base, request.wanted.base_model),
+            ValidateRequest(location, choice, request.wanted.base, request.wanted.base_model),
             progress,
         )
         if report.kind is None:
-            load(self.files, location, kind)  # raises with the structure's problems
+            load(self.files, location, choice)  # raises with the structure's problems
         if not report.overall_valid:
             raise PublicationBlocked(report=report)
         return report
@@ -127,7 +128,9 @@ class Publish:
         write = StageConversion(self.files, self.converter)
         entries = write(loaded, plan, stage, digest=True, progress=progress)
         source = directory_of(request.location, loaded.detected.directory)
-        asked = proof_request(self.files, source, stage.root, request.wanted.base, plan.scale)
+        asked = proof_request(
+            self.files, source, stage.root, request.wanted.base, plan.scale, loaded.detected.weights
+        )
         proof = Prove(self.provers)(asked, limit=request.limit, progress=progress)
         demand(proof, request.require)
         card = self._card(request, loaded, plan)

@@ -10,10 +10,10 @@ from attrs import evolve, field, frozen
 from weighbridge.application.load import classify, read_artifact, read_base_config
 from weighbridge.application.ports import FileSystem, Progress, Surveyor, no_progress
 from weighbridge.domain.artifact import ModelArtifact, Scan, TensorFile
-from weighbridge.domain.detection import parse_model
+from weighbridge.domain.detection import Choice, parse_model
 from weighbridge.domain.errors import ArtifactUnreadable, InvalidModelStructure, StructureError
 from weighbridge.domain.findings import Rule, Subject, ValidationReport, judge
-from weighbridge.domain.models import FusedModel, Kind, Model
+from weighbridge.domain.models import FusedModel, Model
 from weighbridge.domain.rules import CATALOGUE
 from weighbridge.domain.survey import TensorStats, WeightSurvey
 
@@ -23,7 +23,7 @@ class ValidateRequest:
     """``base`` is a directory with the base's config.json; ``base_model`` its name, if said."""
 
     location: str
-    kind: Kind | None = None
+    choice: Choice = field(factory=Choice)
     base: str | None = None
     base_model: str | None = None
     weights: bool = True
@@ -52,7 +52,7 @@ class Validate:
             return Subject(empty, structure_error=error)
         subject = Subject(artifact, base_config=base_config, base_model=request.base_model)
         try:
-            detected = classify(artifact, request.kind)
+            detected = classify(artifact, request.choice)
         except StructureError as error:
             return evolve(subject, structure_error=error)
         subject = evolve(subject, kind=detected.kind)

@@ -15,6 +15,7 @@ from weighbridge.application.publish import PublishOutcome, PublishRequest
 from weighbridge.application.validate import ValidateRequest
 from weighbridge.application.verify import VerifyRequest
 from weighbridge.domain.conversion import Profile
+from weighbridge.domain.detection import Choice
 from weighbridge.domain.errors import InvalidModelStructure, UsageError, WeighbridgeError
 from weighbridge.domain.findings import ValidationReport
 from weighbridge.domain.models import Kind
@@ -40,6 +41,10 @@ def _kind(name: str | Kind | None) -> Kind | None:
     except ValueError:
         known = ", ".join(k.value for k in Kind)
         raise UsageError(problem=f"{name!r} is no kind of model; known are {known}") from None
+
+
+def _choice(kind: str | Kind | None, checkpoint: int | None, *, bare: bool = False) -> Choice:
+    return Choice(_kind(kind), checkpoint, bare)
 
 
 def _level(name: str | ProofLevel | None) -> ProofLevel | None:
@@ -71,16 +76,21 @@ def _path(path: PathLike | None) -> str | None:
 
 
 def inspect(
-    path: PathLike, *, kind: str | Kind | None = None, settings: Settings | None = None
+    path: PathLike,
+    *,
+    kind: str | Kind | None = None,
+    checkpoint: int | None = None,
+    settings: Settings | None = None,
 ) -> Inspection:
     """What the directory is. Raises InvalidModelStructure (a ValueError) if it is no model."""
-    return _container(settings).inspect()(os.fspath(path), _kind(kind))
+    return _container(settings).inspect()(os.fspath(path), _choice(kind, checkpoint))
 
 
 def validate(
     path: PathLike,
     *,
     kind: str | Kind | None = None,
+    checkpoint: int | None = None,
     base: PathLike | None = None,
     base_model: str | None = None,
     settings: Settings | None = None,
@@ -92,7 +102,7 @@ def validate(
     """
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
-    request = ValidateRequest(os.fspath(path), _kind(kind), at_hand, base_model)
+    request = ValidateRequest(os.fspath(path), _choice(kind, checkpoint), at_hand, base_model)
     return _container(settings).validate()(request, progress)
 
 
@@ -106,6 +116,7 @@ def convert(
     profile: str | Profile = Profile.PORTABLE,
     to: str | Target = Target.PEFT,
     kind: str | Kind | None = None,
+    checkpoint: int | None = None,
     force: bool = False,
     settings: Settings | None = None,
     progress: Progress = no_progress,
@@ -120,7 +131,7 @@ def convert(
         os.fspath(path),
         os.fspath(output),
         Wanted(base_model, at_hand, scale, _profile(profile)),
-        _kind(kind),
+        _choice(kind, checkpoint, bare=scale is not None),
         force,
         _target(to),
     )
@@ -135,6 +146,7 @@ def verify(
     scale: float | None = None,
     require: str | ProofLevel | None = None,
     kind: str | Kind | None = None,
+    checkpoint: int | None = None,
     settings: Settings | None = None,
     progress: Progress = no_progress,
 ) -> Proof:
@@ -145,7 +157,12 @@ def verify(
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(converted, base, None, None, settings)
     request = VerifyRequest(
-        os.fspath(path), os.fspath(converted), at_hand, scale, _kind(kind), _level(require)
+        os.fspath(path),
+        os.fspath(converted),
+        at_hand,
+        scale,
+        _choice(kind, checkpoint, bare=scale is not None),
+        _level(require),
     )
     return _container(settings).verify()(request, progress)
 
@@ -160,6 +177,7 @@ def publish(
     scale: float | None = None,
     profile: str | Profile = Profile.PORTABLE,
     kind: str | Kind | None = None,
+    checkpoint: int | None = None,
     public: bool = False,
     dry_run: bool = False,
     require_proof: str | ProofLevel | None = None,
@@ -185,7 +203,7 @@ def publish(
             scale,
             _profile(profile),
         ),
-        kind=_kind(kind),
+        choice=_choice(kind, checkpoint, bare=scale is not None),
         public=public,
         dry_run=dry_run,
         require=_level(require_proof),

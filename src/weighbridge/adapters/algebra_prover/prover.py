@@ -54,7 +54,9 @@ class AlgebraProver:
         began = time.perf_counter()
         try:
             with ExitStack() as files:
-                source = files.enter_context(opened(_source_path(Path(request.source))))
+                source = files.enter_context(
+                    opened(_source_path(Path(request.source), request.weights))
+                )
                 path = Path(request.converted) / "adapter_model.safetensors"
                 converted = files.enter_context(opened(path))
                 config = _config(Path(request.converted) / "adapter_config.json")
@@ -78,9 +80,9 @@ def _shortened(problems: list[str]) -> tuple[str, ...]:
     return (*problems[:_LISTED], *([f"and {rest} more problems"] if rest > 0 else []))
 
 
-def _source_path(root: Path) -> Path:
+def _source_path(root: Path, name: str) -> Path:
     """The LoRA's weights: at the root or, as some layouts have it, in ``adapters``."""
-    direct = root / "adapters.safetensors"
+    direct = root / name
     return direct if direct.is_file() else root / "adapters" / direct.name
 
 

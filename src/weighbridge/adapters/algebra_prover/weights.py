@@ -13,6 +13,7 @@ import numpy as np
 from attrs import evolve, field, frozen
 from safetensors import SafetensorError, safe_open
 
+from weighbridge.domain.npz import parse_npz
 from weighbridge.domain.tensors import HeaderInvalid, header_length, parse_header
 
 if TYPE_CHECKING:
@@ -129,7 +130,34 @@ def decoded(words: Words, dtype: str) -> Reals:
 
 
 def opened(path: Path) -> Weights:
-    """The file's layout, on which safetensors itself must agree. Raises Unreadable."""
+    """The file's layout, on which safetensors or numpy itself must agree. Raises Unreadable."""
+    slots = _npz_slots(path) if path.suffix == ".npz" else _safetensors_slots(path)
+    odd = (n for n, slot in slots.items() if slot.spec.dtype not in _WORDS)
+    if name := min(odd, default=""):
+        spec = slots[name].spec
+        raise Unreadable(f"{path.name}: {name}: {spec.dtype} {spec.shape} is no LoRA matrix")
+    return Weights(path, path.stat().st_size, slots, os.open(path, os.O_RDONLY))
+
+
+def _npz_slots(path: Path) -> dict[str, TensorSlot]:
+    try:
+        with path.open("rb") as file:
+
+            def read(offset: int, length: int) -> bytes:
+                file.seek(offset)
+                return file.read(length)
+
+            slots = {s.spec.name: s for s in parse_npz(read, path.stat().st_size).slots}
+        with np.load(path, allow_pickle=False) as reference:
+            theirs = {name: reference[name].shape for name in reference.files}
+    except (OSError, ValueError, HeaderInvalid) as error:
+        raise Unreadable(f"{path.name}: {error}") from error
+    if theirs != {name: slot.spec.shape for name, slot in slots.items()}:
+        raise Unreadable(f"{path.name}: numpy reads other arrays there")
+    return slots
+
+
+def _safetensors_slots(path: Path) -> dict[str, TensorSlot]:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -145,8 +173,4 @@ def opened(path: Path) -> Weights:
     if ours != theirs:
         name = min(n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n))
         raise Unreadable(f"{path.name}: {name}: safetensors reads {theirs.get(name)} there")
-    odd = (n for n, (dtype, _) in ours.items() if dtype not in _WORDS)
-    if name := min(odd, default=""):
-        raise Unreadable(f"{path.name}: {name}: {ours[name]} is no LoRA matrix")
-    slots = {slot.spec.name: slot for slot in header.slots}
-    return Weights(path, size, slots, os.open(path, os.O_RDONLY))
+    return {slot.spec.name: slot for slot in header.slots}

@@ -12,6 +12,10 @@ run_argument = click.argument("run", type=click.Path())
 as_option = click.option(
     "--as", "kind", type=click.Choice(KINDS), help="Which model is meant, if several are complete."
 )
+checkpoint_option = click.option(
+    "--checkpoint", type=click.IntRange(0, 9_999_999), metavar="N",
+    help="Take the LoRA's numbered checkpoint for its weights.",
+)  # fmt: skip
 base_option = click.option(
     "--base", type=click.Path(), help="Directory of the base model, for checks and proof."
 )

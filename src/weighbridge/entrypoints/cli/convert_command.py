@@ -8,6 +8,7 @@ from weighbridge.entrypoints.cli.arguments import (
     as_option,
     base_model_option,
     base_option,
+    checkpoint_option,
     profile_option,
     run_argument,
     scale_option,
@@ -22,6 +23,7 @@ from weighbridge.entrypoints.cli.output import common_options, emit, hint, progr
 @base_option
 @scale_option
 @as_option
+@checkpoint_option
 @click.option("--to", type=click.Choice(["peft", "mlx"]), default="peft", show_default=True,
               help="What to convert to.")  # fmt: skip
 @profile_option
@@ -34,6 +36,7 @@ def command(
     base: str | None,
     scale: float | None,
     kind: str | None,
+    checkpoint: int | None,
     to: str,
     profile: str,
     force: bool,
@@ -47,7 +50,7 @@ def command(
 
     done = api.convert(
         run, output, base_model=base_model, base=base, scale=scale, profile=profile, to=to,
-        kind=kind, force=force, progress=progress(),
+        kind=kind, checkpoint=checkpoint, force=force, progress=progress(),
     )  # fmt: skip
     emit(
         lambda: text.converted(done, figures=bool(setting("verbose"))), lambda: json.converted(done)
