@@ -12,6 +12,7 @@ from weighbridge.application.ports import (
     Buffer,
     Converter,
     FileSystem,
+    GgufType,
     Progress,
     ProofRequest,
     Prover,
@@ -20,6 +21,7 @@ from weighbridge.application.ports import (
     no_progress,
 )
 from weighbridge.domain.artifact import ArtifactPath, ManifestEntry
+from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.conversion import PeftRequest, Profile, plan_peft
 from weighbridge.domain.detection import LORA_WEIGHTS, Choice
 from weighbridge.domain.errors import (
@@ -43,6 +45,7 @@ class Target(Enum):
 
     PEFT = "peft"
     MLX = "mlx"
+    GGUF = "gguf"
 
     @property
     def weights(self) -> ArtifactPath:
@@ -85,16 +88,18 @@ class ConvertRequest:
     choice: Choice = field(factory=Choice)
     force: bool = False
     to: Target = Target.PEFT
+    outtype: GgufType = GgufType.F32
 
 
 @frozen
 class Converted:
-    """What was written."""
+    """What was written. ``plan`` and ``proof`` are None if nothing was computed: a PEFT adapter was
+    only rendered in another container."""
 
     output: str
-    plan: ConversionPlan
+    plan: ConversionPlan | None
     entries: tuple[ManifestEntry, ...]
-    proof: Proof
+    proof: Proof | None
 
 
 @frozen
@@ -208,7 +213,7 @@ class Convert:
         PathConflict if the output exists and ``force`` is False, StorageFull.
         """
         if not request.force:
-            self._refuse_existing(request.output)
+            refuse_existing(self.files, request.output)
         loaded = load(self.files, request.location, request.choice)
         if request.to is Target.PEFT:
             plan = plan_conversion(self.files, loaded, request.wanted)
@@ -239,25 +244,33 @@ class Convert:
             there = directory_of(request.location, loaded.detected.directory)
             mlx, peft = (there, stage.root) if request.to is Target.PEFT else (stage.root, there)
             weights = loaded.detected.weights if request.to is Target.PEFT else LORA_WEIGHTS
-            proof = self._proved(request, mlx, peft, plan, weights)
+            known = read_base(self.files, request.wanted.base)
+            proof = prove_algebra(self.algebra, mlx, peft, plan.scale, known, weights)
             stage.commit(replace=request.force)
         return Converted(request.output, plan, entries, proof)
 
-    def _proved(
-        self, request: ConvertRequest, mlx: str, peft: str, plan: ConversionPlan, weights: str
-    ) -> Proof:
-        base = request.wanted.base
-        asked = proof_request(self.files, mlx, peft, base, plan.scale, weights)
-        proof = Proof((self.algebra.prove(asked),))
-        if not proof.passed:
-            raise ProofFailed(proof=proof)
-        return proof
 
-    def _refuse_existing(self, output: str) -> None:
-        try:
-            self.files.scan(output)
-        except PathMissing:
-            return
-        except PathConflict:
-            pass  # a file of that name
-        raise OutputExists(path=output, operation="convert")
+def prove_algebra(
+    algebra: Prover,
+    mlx: str,
+    peft: str,
+    scale: float,
+    known: BaseModel,
+    weights: str = LORA_WEIGHTS,
+) -> Proof:
+    """The proof that both directories say the same. Raises ProofFailed."""
+    proof = Proof((algebra.prove(ProofRequest(mlx, peft, None, scale, known, weights)),))
+    if not proof.passed:
+        raise ProofFailed(proof=proof)
+    return proof
+
+
+def refuse_existing(files: FileSystem, output: str) -> None:
+    """Raises OutputExists if there is anything at ``output``."""
+    try:
+        files.scan(output)
+    except PathMissing:
+        return
+    except PathConflict:
+        pass  # a file of that name
+    raise OutputExists(path=output, operation="convert")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from weighbridge.application.convert import Converted, ConvertRequest, Target, Wanted
 from weighbridge.application.inspect import Inspection
-from weighbridge.application.ports import Progress, no_progress
+from weighbridge.application.ports import GgufType, Progress, no_progress
 from weighbridge.application.publish import PublishOutcome, PublishRequest
 from weighbridge.application.validate import ValidateRequest
 from weighbridge.application.verify import VerifyRequest
@@ -71,6 +71,14 @@ def _target(name: str | Target) -> Target:
         raise UsageError(problem=f"{name!r} is nothing to convert to; known are {known}") from None
 
 
+def _outtype(name: str | GgufType) -> GgufType:
+    try:
+        return GgufType(name) if isinstance(name, str) else name
+    except ValueError:
+        known = ", ".join(t.value for t in GgufType)
+        raise UsageError(problem=f"{name!r} is no type for a GGUF; known are {known}") from None
+
+
 def _path(path: PathLike | None) -> str | None:
     return None if path is None else os.fspath(path)
 
@@ -115,15 +123,17 @@ def convert(
     base: PathLike | None = None,
     profile: str | Profile = Profile.PORTABLE,
     to: str | Target = Target.PEFT,
+    outtype: str | GgufType = GgufType.F32,
     kind: str | Kind | None = None,
     checkpoint: int | None = None,
     force: bool = False,
     settings: Settings | None = None,
     progress: Progress = no_progress,
 ) -> Converted:
-    """Write the PEFT form of an MLX LoRA to ``output``, all or nothing, its algebra proved.
+    """Write another form of a LoRA to ``output``, all or nothing, its algebra proved.
 
-    Raises NotConvertible, ProofFailed, PathConflict if ``output`` exists and not ``force``.
+    ``to`` is peft (from MLX, in a ``profile``), mlx (from PEFT) or gguf (from either, with values
+    of ``outtype``). Raises NotConvertible, ProofFailed, PathConflict if ``output`` exists and not ``force``.
     """
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
@@ -134,8 +144,12 @@ def convert(
         _choice(kind, checkpoint, bare=scale is not None),
         force,
         _target(to),
+        _outtype(outtype),
     )
-    return _container(settings).convert()(request, progress)
+    services = _container(settings)
+    use = services.convert_gguf() if request.to is Target.GGUF else services.convert()
+    done: Converted = use(request, progress)
+    return done
 
 
 def verify(

@@ -21,6 +21,7 @@ from weighbridge.adapters.mlx_converter import MlxConverter
 from weighbridge.adapters.numpy_converter import NumpyConverter
 from weighbridge.adapters.numpy_survey import NumpySurveyor
 from weighbridge.application.convert import Convert
+from weighbridge.application.convert_gguf import ConvertGguf
 from weighbridge.application.inspect import Inspect
 from weighbridge.application.ports import Converter, Prover, Registry
 from weighbridge.application.publish import Publish
@@ -76,6 +77,9 @@ class Container(containers.DeclarativeContainer):
     validate = providers.Factory(Validate, files=files, surveyor=surveyor)
     convert = providers.Factory(
         Convert, files=files, converter=converter, algebra=provers.provided[0]
+    )
+    convert_gguf = providers.Factory(
+        ConvertGguf, files=files, converter=converter, algebra=provers.provided[0], gguf=gguf
     )
     verify = providers.Factory(Verify, files=files, provers=provers)
     publish = providers.Factory(

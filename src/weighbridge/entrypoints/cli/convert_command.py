@@ -24,8 +24,10 @@ from weighbridge.entrypoints.cli.output import common_options, emit, hint, progr
 @scale_option
 @as_option
 @checkpoint_option
-@click.option("--to", type=click.Choice(["peft", "mlx"]), default="peft", show_default=True,
+@click.option("--to", type=click.Choice(["peft", "mlx", "gguf"]), default="peft", show_default=True,
               help="What to convert to.")  # fmt: skip
+@click.option("--outtype", type=click.Choice(["f32", "f16", "bf16"]), default="f32",
+              show_default=True, help="Values of a GGUF.")  # fmt: skip
 @profile_option
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @common_options
@@ -38,6 +40,7 @@ def command(
     kind: str | None,
     checkpoint: int | None,
     to: str,
+    outtype: str,
     profile: str,
     force: bool,
 ) -> None:
@@ -49,7 +52,7 @@ def command(
     from weighbridge.entrypoints.render import json, text
 
     done = api.convert(
-        run, output, base_model=base_model, base=base, scale=scale, profile=profile, to=to,
+        run, output, base_model=base_model, base=base, scale=scale, profile=profile, to=to, outtype=outtype,
         kind=kind, checkpoint=checkpoint, force=force, progress=progress(),
     )  # fmt: skip
     emit(

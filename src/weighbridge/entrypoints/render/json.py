@@ -15,6 +15,7 @@ from weighbridge.domain.errors import WeighbridgeError
 from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
 from weighbridge.domain.proof import Proof
 from weighbridge.domain.publication import PublicationPlan
+from weighbridge.domain.tensor_plan import Padding
 
 
 def dumps(document: dict[str, Any]) -> str:
@@ -106,15 +107,19 @@ def _entry(entry: ManifestEntry) -> dict[str, Any]:
 
 def converted(done: Converted) -> dict[str, Any]:
     """The answer of ``convert``."""
+    planned = done.plan
+    padding = planned.padding if planned else Padding()
     return _document(
         "conversion",
         {
             "output": done.output,
-            "scale": done.plan.scale,
-            "tensors": len(done.plan.tensors),
-            "config": dict(done.plan.config),
+            "scale": planned.scale if planned else None,
+            "tensors": len(planned.tensors) if planned else 0,
+            "config": dict(planned.config) if planned else None,
+            "padding": {"tensors": padding.tensors, "bytes": padding.nbytes},
+            "notes": list(planned.notes) if planned else [],
             "files": [_entry(e) for e in done.entries],
-            "proof": _proof(done.proof),
+            "proof": _proof(done.proof) if done.proof else None,
         },
     )
 
