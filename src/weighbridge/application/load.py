@@ -204,4 +204,4 @@ def read_base(files: FileSystem, base: str | None) -> BaseModel:
                 problems = tuple(f"{entry.path}: {d.code} {d.detail}" for d in found.defects)
                 raise ArtifactUnreadable(location=base, problems=problems)
             tensors.update(found.header.specs)
-    return BaseModel(config, tensors)
+    return BaseModel.of(config, tensors)

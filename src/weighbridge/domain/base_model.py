@@ -12,6 +12,7 @@ from typing import Any
 from attrs import field, frozen
 
 from weighbridge.domain.architectures import architecture_for
+from weighbridge.domain.mlx_base import is_mlx_format, unpacked
 from weighbridge.domain.placement import Architecture, Experts, Part, Plain, Rows
 from weighbridge.domain.tensors import TensorSpec
 
@@ -25,6 +26,14 @@ class BaseModel:
 
     config: Mapping[str, Any] = field(factory=dict)
     tensors: Mapping[str, TensorSpec] = field(factory=dict, repr=False)
+    mlx_format: bool = False
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], tensors: Mapping[str, TensorSpec]) -> BaseModel:
+        """The base with that config and those headers, which may be in MLX's own format."""
+        if not is_mlx_format(config, tensors):
+            return cls(config, tensors)
+        return cls(config, unpacked(config, tensors, architecture_for(config)), mlx_format=True)
 
     @property
     def text_config(self) -> Mapping[str, Any]:
@@ -69,12 +78,6 @@ class BaseModel:
             if isinstance(value, bool):
                 return value
         return None
-
-    @property
-    def quantised_by_mlx(self) -> bool:
-        """True if MLX packed the weights, so that only MLX reads them."""
-        packed = "quantization" in self.config and "quant_method" not in self.config
-        return packed or any(n.endswith(".scales") for n in self.tensors)
 
     def find(self, *modules: str) -> TensorSpec | None:
         """The weight of the first of these modules that the headers hold."""

@@ -95,7 +95,20 @@ def _base_name(model: LoraModel, override: str | None, reasons: list[str]) -> st
             f"the base model {name!r} is a path of one machine, not a Hub id; give --base-model "
             "org/name"
         )
+    elif override is None and looks_quantised(name):
+        reasons.append(
+            f"the base model {name!r} is MLX's quantised copy, which nothing that reads PEFT can "
+            "load; name the original with --base-model org/name"
+        )
     return name or ""
+
+
+def looks_quantised(name: str) -> bool:
+    """True if the name says that MLX quantised the model."""
+    owner, _, last = name.rpartition("/")
+    bits = re.fullmatch(r".*[-_]([2-8][-_]?bits?|mxfp[48]|nvfp4)([-_].*)?", last, re.IGNORECASE)
+    return bits is not None and (owner == "mlx-community" or "mlx" in last.lower() or not (
+        re.search(r"gptq|awq|bnb|gguf|unsloth", name, re.IGNORECASE)))  # fmt: skip
 
 
 def lora_scale(model: LoraModel, override: float | None, reasons: list[str]) -> float:

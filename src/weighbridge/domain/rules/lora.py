@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from weighbridge.domain.base_model import BaseModel
-from weighbridge.domain.conversion import is_local_path
+from weighbridge.domain.conversion import is_local_path, looks_quantised
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind, LoraModel, LoraTarget
 from weighbridge.domain.placement import Plain
@@ -101,8 +101,7 @@ def _base_quantised(subject: Subject) -> Iterator[Observation]:
     """transformers and every server that reads PEFT cannot load weights that MLX quantised; the
     adapter must name the original."""
     name = subject.base_model or (subject.model.base_model if subject.model else None) or ""
-    last = name.rpartition("/")[2].lower()
-    if last.endswith(("-4bit", "-8bit", "-6bit", "-3bit", "-2bit", "-mxfp4", "-nvfp4")):
+    if looks_quantised(name):
         yield Observation(Location(getattr(subject.model, "config_path", "")), {"base": name})
 
 

@@ -58,4 +58,5 @@ def command(
     emit(
         lambda: text.converted(done, figures=bool(setting("verbose"))), lambda: json.converted(done)
     )
-    hint(f"next: weighbridge verify {run} {output} --base DIR")
+    if to == "peft":
+        hint(f"next: weighbridge verify {run} {output} --base DIR")
