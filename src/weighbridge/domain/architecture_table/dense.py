@@ -6,6 +6,7 @@ from weighbridge.domain.architecture_table.shapes import (
     ATTENTION,
     HEADS,
     LATENT,
+    LFM2,
     LLAMA_TREE,
     MLP,
     SAME,
@@ -130,9 +131,7 @@ DENSE = (
         "lfm2",
         _PROVED,
         rules=(
-            linears(
-                r"self_attn\.([qkv]|out)_proj", r"conv\.(in|out)_proj", r"feed_forward\.w[123]"
-            ),
+            LFM2,
             HEADS,
         ),
         kept=(convolution(r"\.conv\.conv"),),

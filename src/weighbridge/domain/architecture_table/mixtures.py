@@ -151,9 +151,8 @@ MIXTURES = (
         "laguna",
         _PROVED,
         rules=(
-            linears(
-                ATTENTION, r"self_attn\.g_proj", MLP, r"mlp\.shared_expert\.(gate|up|down)_proj"
-            ),
+            linears(ATTENTION, r"self_attn\.g_proj", MLP),
+            linears(r"mlp\.shared_expert\.(gate|up|down)_proj"),
             router(r"mlp\.gate\.proj"),
             *_QWEN_EXPERTS,
             HEADS,

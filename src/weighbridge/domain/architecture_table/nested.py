@@ -33,6 +33,7 @@ from weighbridge.domain.architecture_table.shapes import (
     linears,
     never,
     router,
+    same,
     stacks,
 )
 from weighbridge.domain.placement import (
@@ -79,6 +80,20 @@ def _wrapper(
     )
 
 
+_GEMMA3N = "model.language_model"
+_GEMMA3N_RULES = (
+    linears(
+        ATTENTION,
+        MLP,
+        r"laurel\.linear_(left|right)",
+        r"altup\.(correction_coefs|prediction_coefs|modality_router)",
+        "per_layer_input_gate",
+        "per_layer_projection",
+        layer=r"model\.language_model\.layers\.\d+",
+    ),
+    same(r"model\.language_model\.(per_layer_model_projection|altup(_unembed)?_projections\.\d+)"),
+    same(r"model\.language_model\.embed_tokens(_per_layer)?"),
+)
 _M3_OWNER = rf"({LAYER}\.(mlp|block_sparse_moe\.shared_experts))"
 
 
@@ -90,6 +105,17 @@ def _m3_half(index: int, name: str) -> Rule:
 
 NESTED = (
     _wrapper("gemma3", LLAMA_TREE, LIKE_LLAVA),
+    Architecture(
+        "gemma3n",
+        Standing.CONVERTIBLE,
+        rules=_GEMMA3N_RULES,
+        renames=(Rename(r"^model\.language_model\.", "model.", "model."),),
+        embeddings=tuple(
+            f"{_GEMMA3N}.{name}" for name in ("embed_tokens", "embed_tokens_per_layer")
+        ),
+        outside=LIKE_QWEN3_VL,
+        dropped="the vision and audio towers",
+    ),
     *(
         _wrapper(
             name,

@@ -38,6 +38,7 @@ from weighbridge.domain.placement import (
 
 _PROVED = Standing.CONVERTIBLE
 _MIXER = r"backbone\.layers\.\d+\.mixer"
+_JOINED, _OUTPUT = r"\1.shared_mlp.input_linear", r"\1.shared_mlp.output_linear"
 _OUT_PROJ = (
     "is one that PEFT refuses on Mamba models, whose kernels read its weight past the LoRA; train"
     " with other keys, or publish the fused model"
@@ -95,9 +96,9 @@ RECURRENT = (
             router(r"block_sparse_moe\.router\.layer"),
             *experts("block_sparse_moe", each=None),
             # Without experts MLX splits what transformers keeps as one matrix.
-            Rule(rf"({LAYER})\.mlp\.gate_proj", Rows(*[r"\1.shared_mlp.input_linear"] * 2, 0, 2)),
-            Rule(rf"({LAYER})\.mlp\.up_proj", Rows(*[r"\1.shared_mlp.input_linear"] * 2, 1, 2)),
-            Rule(rf"({LAYER})\.mlp\.down_proj", Plain(*[r"\1.shared_mlp.output_linear"] * 2)),
+            Rule(rf"({LAYER})\.mlp\.gate_proj", Rows(_JOINED, _JOINED, 0, 2)),
+            Rule(rf"({LAYER})\.mlp\.up_proj", Rows(_JOINED, _JOINED, 1, 2)),
+            Rule(rf"({LAYER})\.mlp\.down_proj", Plain(_OUTPUT, _OUTPUT)),
             HEADS,
         ),
         renames=(Rename(r"\.router\.layer", ".router", ".router.layer"),),

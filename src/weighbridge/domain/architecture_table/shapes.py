@@ -45,6 +45,7 @@ def never(pattern: str, reason: str) -> Rule:
     return Rule(pattern, Impossible(reason))
 
 
+LFM2 = linears(r"self_attn\.([qkv]|out)_proj", r"conv\.(in|out)_proj", r"feed_forward\.w[123]")
 HEADS = same(r"lm_head|model\.embed_tokens")
 LLAMA_TREE = (linears(ATTENTION, MLP), HEADS)
 

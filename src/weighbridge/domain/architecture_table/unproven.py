@@ -17,6 +17,7 @@ from weighbridge.domain.architecture_table.shapes import (
     KV_B_SPLIT,
     LATENT,
     LAYER,
+    LFM2,
     LIKE_LLAMA4,
     LIKE_LLAVA,
     LLAMA_TREE,
@@ -169,7 +170,7 @@ UNPROVEN = (
     ),
     _entry(
         "lfm2-vl",
-        linears(r"self_attn\.([qkv]|out)_proj", r"conv\.(in|out)_proj", r"feed_forward\.w[123]"),
+        LFM2,
         HEADS,
         kept=(convolution(r"\.conv\.conv"),),
         embeddings=("language_model.model.embed_tokens",),
