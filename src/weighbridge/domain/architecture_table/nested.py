@@ -107,7 +107,9 @@ NESTED = (
     _wrapper("gemma3", LLAMA_TREE, LIKE_LLAVA),
     Architecture(
         "gemma3n",
-        Standing.CONVERTIBLE,
+        Standing.NEEDS_BASE,
+        "shares the keys and values of its last layers, for which transformers has no k_proj and no"
+        " v_proj, so that a LoRA on those has no place",
         rules=_GEMMA3N_RULES,
         renames=(Rename(r"^model\.language_model\.", "model.", "model."),),
         embeddings=tuple(
