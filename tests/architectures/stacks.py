@@ -32,7 +32,10 @@ VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {
             "moe_intermediate_size": 48,
         },
     ),
-    "granitemoehybrid, dense": ("granitemoehybrid", {"num_local_experts": 0}),
+    "granitemoehybrid, dense": (
+        "granitemoehybrid",
+        {"num_local_experts": 0, "shared_intermediate_size": 96},
+    ),
     "llama, tied": ("llama", {"tie_word_embeddings": True}),
     "qwen3_moe, one dense layer": ("qwen3_moe", {"mlp_only_layers": [0]}),
     "qwen3_next, one dense layer": ("qwen3_next", {"mlp_only_layers": [0]}),
@@ -42,10 +45,9 @@ CASES = (*CONFIGS, *VARIANTS)
 
 @frozen
 class MlxTensor:
-    """``owner`` is the class of the module that has it; ``lora`` says that mlx-lm could adapt it."""
+    """``lora`` says that mlx-lm could adapt it."""
 
     value: Array
-    owner: str
     lora: bool
 
 
@@ -105,7 +107,7 @@ def _mlx_tensors(directory: Path) -> Iterator[tuple[str, MlxTensor]]:
         module = modules[path]
         lora = leaf == "weight" and (isinstance(module, able) or hasattr(module, "to_lora"))
         wide = value if value.dtype == mx.uint32 else value.astype(mx.float32)
-        yield name, MlxTensor(np.array(wide), type(module).__name__, lora)
+        yield name, MlxTensor(np.array(wide), lora)
 
 
 def _files(directory: Path) -> dict[str, Array]:

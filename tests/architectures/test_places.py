@@ -1,4 +1,4 @@
-"""Every weight that can carry a LoRA in MLX is where the table says, in transformers and on disk."""
+"""Every weight that can carry a LoRA in MLX is where the table says, at run time and on disk."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_text_class_has_the_paths_of_text_only(case: str) -> None:
     entry = architecture_for(json.loads((directory / "config.json").read_text())).text_only()
     modules = dict(built.named_modules())
     for layer in (0, 1):
-        place: Place = entry.place(f"{entry.inside}model.layers.{layer}.self_attn.q_proj")
+        place: Place = entry.place(f"{entry.inside}model.layers.{layer}.self_attn.o_proj")
         assert isinstance(place, Plain)
         found = place.path in modules
         assert found or "linear_attention" in getattr(config, "layer_types", ())

@@ -62,7 +62,9 @@ def _save_model(directory: Path, model_type: str, fields: dict[str, Any]) -> Non
         torch.manual_seed(0)
         model = auto.from_config(config, dtype=torch.float32)
         for name, parameter in model.named_parameters():
-            if parameter.ndim == 1 or name.endswith("bias"):
+            # ERNIE's moe_statics are left at 0, for mlx-lm drops them and would not agree.
+            vector = parameter.ndim == 1 or name.endswith("bias")
+            if vector and "moe_statics" not in name:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(directory)
 
@@ -136,7 +138,8 @@ _AS_PUBLISHED = {
     "gpt2": _renamed((r"^transformer\.", "")),
     "gpt_oss": _four_bit_experts,
     "kimi_k25": _renamed(
-        (r"(language_model\.model)\.blocks", r"\1.layers"), (r"^model\.mm_projector", "mm_projector")
+        (r"(language_model\.model)\.blocks", r"\1.layers"),
+        (r"^model\.mm_projector", "mm_projector"),
     ),
     "muse_glimmer": _renamed((r"^model\.vision_", "vision_")),
     "kimi_linear": _renamed((r"block_sparse_moe\.(gate|up|down)_proj", r"mlp.\1_proj")),

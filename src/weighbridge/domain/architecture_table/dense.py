@@ -116,6 +116,7 @@ DENSE = (
             Rename(r"^model\.", "gpt_neox.", "gpt_neox."),
         ),
         embeddings=("model.embed_in",),
+        lost_on_load=r"model\.embed_out",
     ),
     Architecture(
         "gptj",

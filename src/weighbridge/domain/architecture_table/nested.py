@@ -52,6 +52,10 @@ _LLAMA4 = (
     "is an expert of Llama 4, which transformers keeps transposed as (expert, in, out), where PEFT"
     " exchanges the two factors; train other modules, or publish the fused model"
 )
+_LOST = {
+    LIKE_LLAVA: r"language_model\.lm_head",
+    LIKE_QWEN2_VL: r"language_model\.model\..*",
+}
 _LINEAR_ATTENTION = r"linear_attn\.(in_proj_(qkv|z|b|a)|out_proj)"
 
 
@@ -63,13 +67,10 @@ def _wrapper(
     kept: tuple[Kept, ...] = (),
     renames: tuple[Rename, ...] = (),
     embeddings: tuple[str, ...] = _EMBEDDINGS,
-    standing: Standing = Standing.CONVERTIBLE,
-    reason: str = "",
 ) -> Architecture:
     return Architecture(
         name,
-        standing,
-        reason,
+        Standing.CONVERTIBLE,
         rules=rules,
         renames=renames,
         kept=kept,
@@ -77,6 +78,7 @@ def _wrapper(
         inside=INSIDE,
         outside=outside,
         dropped=_TOWER,
+        lost_on_load=_LOST.get(outside, ""),
     )
 
 

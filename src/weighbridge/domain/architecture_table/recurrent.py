@@ -1,14 +1,15 @@
 """State space models and their hybrids.
 
 PEFT refuses ``out_proj`` and ``conv1d`` of five of them (``_check_lora_target_modules_mamba``).
-Where a fast path of transformers reads a module's weight without calling the module, a LoRA there
-would act on some machines and not on others, so it is not converted either.
+Where transformers reads a module's weight without calling the module, a LoRA there would do nothing
+until it is merged, so it is not converted either.
 """
 
 from __future__ import annotations
 
 from weighbridge.domain.architecture_table.shapes import (
     ATTENTION,
+    BARE_WEIGHT,
     HEADS,
     KV_B_SPLIT,
     LATENT,
@@ -43,10 +44,6 @@ _OUT_PROJ = (
     "is one that PEFT refuses on Mamba models, whose kernels read its weight past the LoRA; train"
     " with other keys, or publish the fused model"
 )
-_DT_PROJ = (
-    "is read as a bare weight by transformers' fast path, past any LoRA; train with other keys, or"
-    " publish the fused model"
-)
 _NEMOTRON_EXPERT = (
     "is an expert without a gate, for which PEFT has no form that older and newer versions read"
     " alike; train with other keys, or publish the fused model"
@@ -80,7 +77,7 @@ RECURRENT = (
             rules=(
                 linears("in_proj", "x_proj", layer=_MIXER),
                 never(rf"{_MIXER}\.out_proj", _OUT_PROJ),
-                never(rf"{_MIXER}\.dt_proj", _DT_PROJ),
+                never(rf"{_MIXER}\.dt_proj", BARE_WEIGHT),
                 same(r"backbone\.embeddings|lm_head"),
             ),
             kept=(convolution("conv1d"),),
@@ -106,6 +103,7 @@ RECURRENT = (
             *stacks("switch_mlp", "input_linear.weight", "output_linear.weight"),
             convolution("conv1d"),
         ),
+        lost_on_load=r".*\.router\.layer",
     ),
     Architecture(
         "jamba",
@@ -114,7 +112,7 @@ RECURRENT = (
             linears(
                 ATTENTION, r"feed_forward\.(gate|up|down)_proj", r"mamba\.(in_proj|x_proj|out_proj)"
             ),
-            never(rf"{LAYER}\.mamba\.dt_proj", _DT_PROJ),
+            never(rf"{LAYER}\.mamba\.dt_proj", BARE_WEIGHT),
             router(r"feed_forward\.router"),
             *experts("feed_forward"),
             HEADS,

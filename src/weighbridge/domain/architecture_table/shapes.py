@@ -40,6 +40,12 @@ def router(leaf: str, layer: str = LAYER) -> Rule:
     return Rule(rf"{layer}\.{leaf}", Plain(SAME, SAME, parameter=True))
 
 
+BARE_WEIGHT = (
+    "is read as a bare weight by transformers, past any LoRA; train with other keys, or publish the"
+    " fused model"
+)
+
+
 def never(pattern: str, reason: str) -> Rule:
     """Modules that can carry a LoRA in MLX and cannot in PEFT."""
     return Rule(pattern, Impossible(reason))

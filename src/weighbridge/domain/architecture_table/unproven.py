@@ -12,6 +12,7 @@ from typing import Any
 
 from weighbridge.domain.architecture_table.shapes import (
     ATTENTION,
+    BARE_WEIGHT,
     HEADS,
     INSIDE,
     KV_B_SPLIT,
@@ -190,8 +191,8 @@ UNPROVEN = (
         linears(
             r"self_attn\.[01]\.(q_proj|q_a_proj|q_b_proj|kv_a_proj_with_mqa|kv_b_proj|o_proj)",
             r"mlps\.[01]\.(gate|up|down)_proj",
-            r"mlp\.router\.classifier",
         ),
+        never(rf"{LAYER}\.mlp\.router\.classifier", BARE_WEIGHT),
         *experts_apart("mlp"),
         same(r"lm_head|model\.ngram_embeddings\.word_embeddings"),
         renames=(
