@@ -41,6 +41,7 @@ VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "qwen3_next, one dense layer": ("qwen3_next", {"mlp_only_layers": [0]}),
 }
 CASES = (*CONFIGS, *VARIANTS)
+_TOKENS = list(range(5, 25))
 
 
 @frozen
@@ -53,13 +54,17 @@ class MlxTensor:
 
 @frozen
 class Base:
-    """``kinds`` are transformers' module classes by path; ``files`` the tensors as stored."""
+    """``kinds`` are transformers' module classes by path; ``files`` the tensors as stored.
+
+    ``answers`` are the logits of MLX and of transformers for the same tokens.
+    """
 
     architecture: Architecture
     mlx: Mapping[str, MlxTensor]
     runtime: Mapping[str, Array]
     kinds: Mapping[str, type]
     files: Mapping[str, Array]
+    answers: tuple[Array, Array]
 
 
 def directory_of(case: str) -> Path:
@@ -72,13 +77,17 @@ def directory_of(case: str) -> Path:
 def load_base(directory: Path) -> Base:
     """Both stacks' view of that checkpoint, in float32."""
     config = json.loads((directory / "config.json").read_text())
+    from mlx_lm.utils import load_model
+
     model = load_transformers(directory, config)
+    mlx_model, _ = load_model(directory)
     return Base(
         architecture=architecture_for(config),
-        mlx=dict(_mlx_tensors(directory)),
+        mlx=dict(_mlx_tensors(mlx_model)),
         runtime={name: _array(value) for name, value in model.state_dict().items()},
         kinds={name: type(module) for name, module in model.named_modules()},
         files=_files(directory),
+        answers=(_mlx_answer(mlx_model), _answer(model)),
     )
 
 
@@ -91,16 +100,28 @@ def load_transformers(directory: Path, config: Mapping[str, Any]) -> Any:
     return named.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
 
 
-def _mlx_tensors(directory: Path) -> Iterator[tuple[str, MlxTensor]]:
+def _mlx_answer(model: Any) -> Array:
+    import mlx.core as mx
+
+    logits: Array = np.array(model(mx.array([_TOKENS])).astype(mx.float32))
+    return logits
+
+
+def _answer(model: Any) -> Array:
+    import torch
+
+    with torch.no_grad():
+        return _array(model.eval()(torch.tensor([_TOKENS])).logits)
+
+
+def _mlx_tensors(model: Any) -> Iterator[tuple[str, MlxTensor]]:
     import mlx.core as mx
     import mlx.nn as nn
     from mlx.utils import tree_flatten
     from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
-    from mlx_lm.utils import load_model
 
     # What mlx_lm.tuner.utils.linear_to_lora_layers turns into LoRA layers.
     able = (nn.Linear, nn.QuantizedLinear, nn.Embedding, SwitchLinear, QuantizedSwitchLinear)
-    model, _ = load_model(directory)
     modules = dict(model.named_modules())
     for name, value in tree_flatten(model.parameters()):
         path, _, leaf = name.rpartition(".")

@@ -19,12 +19,7 @@ from weighbridge.domain.placement import (
     Standing,
 )
 
-from .stacks import CASES, Array, Base, directory_of, load_base
-
-
-@pytest.fixture(scope="module", params=CASES)
-def base(request: pytest.FixtureRequest) -> Base:
-    return load_base(directory_of(request.param))
+from .stacks import CASES, Array, Base, directory_of
 
 
 def _stored(base: Base, name: str) -> Array:

@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
-import pytest
 
 from weighbridge.domain.placement import Impossible, Layout, Stored
 
-from .stacks import CASES, Array, Base, directory_of, load_base
-
-
-@pytest.fixture(scope="module", params=CASES)
-def base(request: pytest.FixtureRequest) -> Base:
-    return load_base(directory_of(request.param))
+from .stacks import Array, Base
 
 
 def _undone(layout: Layout, parts: list[Array]) -> Array:
