@@ -31,7 +31,9 @@ class Agreement:
     effect: float
 
 
-def compare(base: Path, source: Path, converted: Path, *, torch_base: Path | None = None) -> Agreement:
+def compare(
+    base: Path, source: Path, converted: Path, *, torch_base: Path | None = None
+) -> Agreement:
     """Run both stacks. ``torch_base`` is what transformers loads, if it cannot load ``base``."""
     plain, adapted = mlx_logits(base, None), mlx_logits(base, source)
     ours, theirs, merged = peft_logits(torch_base or base, converted)

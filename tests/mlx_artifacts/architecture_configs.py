@@ -183,6 +183,8 @@ MIXTURES: Mapping[str, dict[str, Any]] = MappingProxyType(
         "granitemoe": {**_LOCAL, **_SCALED},
         "jamba": {
             **_EXPERTS,
+            # All of them: mlx-lm normalises the weights of the chosen experts, transformers not.
+            "num_experts_per_tok": 4,
             "attn_layer_offset": 1,
             "attn_layer_period": 2,
             "expert_layer_offset": 1,
@@ -297,6 +299,8 @@ RECURRENT: Mapping[str, dict[str, Any]] = MappingProxyType(
             **_TIED,
             "lru_width": 64,
             "attention_window_size": 64,
+            # mlx-lm knows no other base.
+            "rope_parameters": {**_HALF_ROPE, "rope_theta": 1e4},
             "num_hidden_layers": 3,
             "num_key_value_heads": 1,
         },

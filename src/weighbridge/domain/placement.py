@@ -134,9 +134,9 @@ class Architecture:
     what of the checkpoint MLX leaves out: a fused model lacks it, and transformers would fill the
     gap with random values, so the fused model has to be published as ``text_only()``.
 
-    ``renamed_on_load`` says that the newest PEFT on transformers 5 loads a LoRA whose tensors bear
-    ``checkpoint`` names (true of course where those are the names of ``path``). ``uniform`` says
-    that every decoder layer has the same modules in the same shapes.
+    ``lost_on_load`` matches the modules whose LoRA the newest PEFT on transformers 5 does not find
+    under its ``checkpoint`` name, though it renames others (and says nothing of it). ``uniform``
+    says that every decoder layer has the same modules in the same shapes.
     """
 
     model_type: str
@@ -148,7 +148,7 @@ class Architecture:
     embeddings: tuple[str, ...] = ("model.embed_tokens",)
     conv1d: bool = False
     rewriting: RouteForm = RouteForm.NONE
-    renamed_on_load: bool = True
+    lost_on_load: str = ""
     inside: str = ""
     outside: tuple[Rename, ...] = ()
     dropped: str = ""
@@ -181,9 +181,22 @@ class Architecture:
                     return impossible
         return self._restored(tensor, name)
 
+    def loads_as_checkpoint(self, module: str) -> bool:
+        """Whether the newest PEFT finds that MLX module's LoRA under its ``checkpoint`` name.
+
+        Only the tensors' names are meant; targets in the config always have to be ``path``. Where
+        it does, that name is the better one: older PEFT and the servers know no other.
+        """
+        return re.fullmatch(self.lost_on_load or "(?!)", module) is None
+
+    @property
+    def renamed_on_load(self) -> bool:
+        """Whether the newest PEFT finds every module's LoRA under its ``checkpoint`` name."""
+        return not self.lost_on_load
+
     def text_only(self) -> Architecture:
         """The same text model as the class for text alone has it; itself if there is no other."""
-        return evolve(self, outside=(), dropped="", renamed_on_load=True)
+        return evolve(self, outside=(), dropped="", lost_on_load="") if self.outside else self
 
     def _restored(self, tensor: str, name: str) -> Stored:
         module, _, leaf = tensor.rpartition(".")

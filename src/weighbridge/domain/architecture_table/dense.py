@@ -6,6 +6,7 @@ from weighbridge.domain.architecture_table.shapes import (
     ATTENTION,
     HEADS,
     LATENT,
+    LFM2,
     LLAMA_TREE,
     MLP,
     SAME,
@@ -119,6 +120,7 @@ DENSE = (
             Rename(r"^model\.", "gpt_neox.", "gpt_neox."),
         ),
         embeddings=("model.embed_in",),
+        lost_on_load=r"model\.embed_out",
     ),
     Architecture(
         "gptj",
@@ -135,9 +137,7 @@ DENSE = (
         "lfm2",
         _PROVED,
         rules=(
-            linears(
-                r"self_attn\.([qkv]|out)_proj", r"conv\.(in|out)_proj", r"feed_forward\.w[123]"
-            ),
+            LFM2,
             HEADS,
         ),
         kept=(convolution(r"\.conv\.conv"),),

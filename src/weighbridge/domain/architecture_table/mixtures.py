@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from weighbridge.domain.architecture_table.shapes import (
     ATTENTION,
+    BARE_WEIGHT,
     HEADS,
     INDEXER,
     KV_B_SPLIT,
     LATENT,
+    LAYER,
     MLP,
     SHARED,
     SHIFTED_NORMS,
@@ -146,20 +148,22 @@ MIXTURES = (
         ),
         renames=(Rename(r"\.router\.layer", ".router", ".router.layer"),),
         kept=stacks("switch_mlp", "input_linear.weight", "output_linear.weight"),
+        lost_on_load=r".*\.router\.layer",
     ),
     Architecture(
         "laguna",
         _PROVED,
         rules=(
-            linears(
-                ATTENTION, r"self_attn\.g_proj", MLP, r"mlp\.shared_expert\.(gate|up|down)_proj"
-            ),
+            linears(ATTENTION, r"self_attn\.g_proj", MLP),
+            linears(r"mlp\.shared_expert\.(gate|up|down)_proj"),
             router(r"mlp\.gate\.proj"),
             *_QWEN_EXPERTS,
             HEADS,
         ),
         renames=(
             Rename(r"\.mlp\.gate\.proj", ".mlp.gate", ".mlp.gate"),
+            # PEFT on transformers 5.23 finds these LoRAs under the checkpoint's name only: the
+            # pattern ``mlp.shared_expert.`` matches the new name as well, and spoils it.
             Rename(r"\.mlp\.shared_expert\.", ".mlp.shared_experts.", ".mlp.shared_expert."),
         ),
         kept=(
@@ -196,8 +200,8 @@ MIXTURES = (
             linears(
                 r"self_attn\.[01]\.(q_proj|q_a_proj|q_b_proj|kv_a_proj_with_mqa|kv_b_proj|o_proj)",
                 r"mlps\.[01]\.(gate|up|down)_proj",
-                r"mlp\.router\.classifier",
             ),
+            never(rf"{LAYER}\.mlp\.router\.classifier", BARE_WEIGHT),
             *_QWEN_EXPERTS,
             HEADS,
         ),
@@ -254,6 +258,7 @@ MIXTURES = (
             Rename(r"\.block_sparse_moe\.gate$", ".mlp.router", ".block_sparse_moe.gate"),
             _BLOCK,
         ),
+        lost_on_load=r".*\.block_sparse_moe\.gate",
     ),
     Architecture(
         "qwen2_moe",

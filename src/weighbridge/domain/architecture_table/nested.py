@@ -33,6 +33,7 @@ from weighbridge.domain.architecture_table.shapes import (
     linears,
     never,
     router,
+    same,
     stacks,
 )
 from weighbridge.domain.placement import (
@@ -51,6 +52,10 @@ _LLAMA4 = (
     "is an expert of Llama 4, which transformers keeps transposed as (expert, in, out), where PEFT"
     " exchanges the two factors; train other modules, or publish the fused model"
 )
+_LOST = {
+    LIKE_LLAVA: r"language_model\.lm_head",
+    LIKE_QWEN2_VL: r"language_model\.model\..*",
+}
 _LINEAR_ATTENTION = r"linear_attn\.(in_proj_(qkv|z|b|a)|out_proj)"
 
 
@@ -62,13 +67,10 @@ def _wrapper(
     kept: tuple[Kept, ...] = (),
     renames: tuple[Rename, ...] = (),
     embeddings: tuple[str, ...] = _EMBEDDINGS,
-    standing: Standing = Standing.CONVERTIBLE,
-    reason: str = "",
 ) -> Architecture:
     return Architecture(
         name,
-        standing,
-        reason,
+        Standing.CONVERTIBLE,
         rules=rules,
         renames=renames,
         kept=kept,
@@ -76,9 +78,24 @@ def _wrapper(
         inside=INSIDE,
         outside=outside,
         dropped=_TOWER,
+        lost_on_load=_LOST.get(outside, ""),
     )
 
 
+_GEMMA3N = "model.language_model"
+_GEMMA3N_RULES = (
+    linears(
+        ATTENTION,
+        MLP,
+        r"laurel\.linear_(left|right)",
+        r"altup\.(correction_coefs|prediction_coefs|modality_router)",
+        "per_layer_input_gate",
+        "per_layer_projection",
+        layer=r"model\.language_model\.layers\.\d+",
+    ),
+    same(r"model\.language_model\.(per_layer_model_projection|altup(_unembed)?_projections\.\d+)"),
+    same(r"model\.language_model\.embed_tokens(_per_layer)?"),
+)
 _M3_OWNER = rf"({LAYER}\.(mlp|block_sparse_moe\.shared_experts))"
 
 
@@ -90,6 +107,19 @@ def _m3_half(index: int, name: str) -> Rule:
 
 NESTED = (
     _wrapper("gemma3", LLAMA_TREE, LIKE_LLAVA),
+    Architecture(
+        "gemma3n",
+        Standing.NEEDS_BASE,
+        "shares the keys and values of its last layers, for which transformers has no k_proj and no"
+        " v_proj, so that a LoRA on those has no place",
+        rules=_GEMMA3N_RULES,
+        renames=(Rename(r"^model\.language_model\.", "model.", "model."),),
+        embeddings=tuple(
+            f"{_GEMMA3N}.{name}" for name in ("embed_tokens", "embed_tokens_per_layer")
+        ),
+        outside=LIKE_QWEN3_VL,
+        dropped="the vision and audio towers",
+    ),
     *(
         _wrapper(
             name,

@@ -1,14 +1,15 @@
 """State space models and their hybrids.
 
 PEFT refuses ``out_proj`` and ``conv1d`` of five of them (``_check_lora_target_modules_mamba``).
-Where a fast path of transformers reads a module's weight without calling the module, a LoRA there
-would act on some machines and not on others, so it is not converted either.
+Where transformers reads a module's weight without calling the module, a LoRA there would do nothing
+until it is merged, so it is not converted either.
 """
 
 from __future__ import annotations
 
 from weighbridge.domain.architecture_table.shapes import (
     ATTENTION,
+    BARE_WEIGHT,
     HEADS,
     KV_B_SPLIT,
     LATENT,
@@ -38,13 +39,10 @@ from weighbridge.domain.placement import (
 
 _PROVED = Standing.CONVERTIBLE
 _MIXER = r"backbone\.layers\.\d+\.mixer"
+_JOINED, _OUTPUT = r"\1.shared_mlp.input_linear", r"\1.shared_mlp.output_linear"
 _OUT_PROJ = (
     "is one that PEFT refuses on Mamba models, whose kernels read its weight past the LoRA; train"
     " with other keys, or publish the fused model"
-)
-_DT_PROJ = (
-    "is read as a bare weight by transformers' fast path, past any LoRA; train with other keys, or"
-    " publish the fused model"
 )
 _NEMOTRON_EXPERT = (
     "is an expert without a gate, for which PEFT has no form that older and newer versions read"
@@ -79,7 +77,7 @@ RECURRENT = (
             rules=(
                 linears("in_proj", "x_proj", layer=_MIXER),
                 never(rf"{_MIXER}\.out_proj", _OUT_PROJ),
-                never(rf"{_MIXER}\.dt_proj", _DT_PROJ),
+                never(rf"{_MIXER}\.dt_proj", BARE_WEIGHT),
                 same(r"backbone\.embeddings|lm_head"),
             ),
             kept=(convolution("conv1d"),),
@@ -95,9 +93,9 @@ RECURRENT = (
             router(r"block_sparse_moe\.router\.layer"),
             *experts("block_sparse_moe", each=None),
             # Without experts MLX splits what transformers keeps as one matrix.
-            Rule(rf"({LAYER})\.mlp\.gate_proj", Rows(*[r"\1.shared_mlp.input_linear"] * 2, 0, 2)),
-            Rule(rf"({LAYER})\.mlp\.up_proj", Rows(*[r"\1.shared_mlp.input_linear"] * 2, 1, 2)),
-            Rule(rf"({LAYER})\.mlp\.down_proj", Plain(*[r"\1.shared_mlp.output_linear"] * 2)),
+            Rule(rf"({LAYER})\.mlp\.gate_proj", Rows(_JOINED, _JOINED, 0, 2)),
+            Rule(rf"({LAYER})\.mlp\.up_proj", Rows(_JOINED, _JOINED, 1, 2)),
+            Rule(rf"({LAYER})\.mlp\.down_proj", Plain(_OUTPUT, _OUTPUT)),
             HEADS,
         ),
         renames=(Rename(r"\.router\.layer", ".router", ".router.layer"),),
@@ -105,6 +103,7 @@ RECURRENT = (
             *stacks("switch_mlp", "input_linear.weight", "output_linear.weight"),
             convolution("conv1d"),
         ),
+        lost_on_load=r".*\.router\.layer",
     ),
     Architecture(
         "jamba",
@@ -113,7 +112,7 @@ RECURRENT = (
             linears(
                 ATTENTION, r"feed_forward\.(gate|up|down)_proj", r"mamba\.(in_proj|x_proj|out_proj)"
             ),
-            never(rf"{LAYER}\.mamba\.dt_proj", _DT_PROJ),
+            never(rf"{LAYER}\.mamba\.dt_proj", BARE_WEIGHT),
             router(r"feed_forward\.router"),
             *experts("feed_forward"),
             HEADS,

@@ -18,10 +18,6 @@ _REASONS = {
         "has the multipliers of its config folded into the weights by mlx-lm, so that a LoRA there"
         f" means another change in transformers, and PEFT refuses its out_proj; {_MLX_FORMAT}"
     ),
-    "gemma3n": (
-        "shares keys and values between layers and predicts corrections with tables of its own,"
-        f" which nobody has compared between the stacks; {_MLX_FORMAT}"
-    ),
     "kimi_k3": f"joins query, key and value into one matrix when it loads them; {_MLX_FORMAT}",
     "minimax": (
         "names MiniMax's first generation, with lightning attention, where mlx-lm builds MiniMax"
@@ -31,14 +27,14 @@ _REASONS = {
         "interleaves rows of query and key and joins them with value and gate when it loads them;"
         f" {_MLX_FORMAT}"
     ),
-    "nanochat": f"has another tree than transformers' checkpoint, which mlx-lm cannot load; {_MLX_FORMAT}",
+    "nanochat": f"is a tree that mlx-lm cannot load from transformers' checkpoint; {_MLX_FORMAT}",
     "olmo": (
         "is built by mlx-lm from the checkpoints of ai2-olmo, which transformers does not load; use"
         " the base converted for transformers and train again"
     ),
     "phi-msft": f"is Phixtral to mlx-lm, whose code transformers 5 does not run; {_MLX_FORMAT}",
-    "phixtral": f"has code that transformers 5 does not run, and experts without gates; {_MLX_FORMAT}",
-    "prism_hadamard_qwen35": f"turns activations by Hadamard matrices around its weights; {_MLX_FORMAT}",
+    "phixtral": f"has code that transformers 5 does not run; {_MLX_FORMAT}",
+    "prism_hadamard_qwen35": f"has Hadamard matrices around its weights; {_MLX_FORMAT}",
     "rwkv7": f"has low-rank layers of its own and no twin in transformers; {_MLX_FORMAT}",
 }
 

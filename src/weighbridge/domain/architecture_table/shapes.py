@@ -40,11 +40,18 @@ def router(leaf: str, layer: str = LAYER) -> Rule:
     return Rule(rf"{layer}\.{leaf}", Plain(SAME, SAME, parameter=True))
 
 
+BARE_WEIGHT = (
+    "is read as a bare weight by transformers, past any LoRA; train with other keys, or publish the"
+    " fused model"
+)
+
+
 def never(pattern: str, reason: str) -> Rule:
     """Modules that can carry a LoRA in MLX and cannot in PEFT."""
     return Rule(pattern, Impossible(reason))
 
 
+LFM2 = linears(r"self_attn\.([qkv]|out)_proj", r"conv\.(in|out)_proj", r"feed_forward\.w[123]")
 HEADS = same(r"lm_head|model\.embed_tokens")
 LLAMA_TREE = (linears(ATTENTION, MLP), HEADS)
 

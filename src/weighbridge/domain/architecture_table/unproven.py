@@ -12,11 +12,13 @@ from typing import Any
 
 from weighbridge.domain.architecture_table.shapes import (
     ATTENTION,
+    BARE_WEIGHT,
     HEADS,
     INSIDE,
     KV_B_SPLIT,
     LATENT,
     LAYER,
+    LFM2,
     LIKE_LLAMA4,
     LIKE_LLAVA,
     LLAMA_TREE,
@@ -169,7 +171,7 @@ UNPROVEN = (
     ),
     _entry(
         "lfm2-vl",
-        linears(r"self_attn\.([qkv]|out)_proj", r"conv\.(in|out)_proj", r"feed_forward\.w[123]"),
+        LFM2,
         HEADS,
         kept=(convolution(r"\.conv\.conv"),),
         embeddings=("language_model.model.embed_tokens",),
@@ -189,8 +191,8 @@ UNPROVEN = (
         linears(
             r"self_attn\.[01]\.(q_proj|q_a_proj|q_b_proj|kv_a_proj_with_mqa|kv_b_proj|o_proj)",
             r"mlps\.[01]\.(gate|up|down)_proj",
-            r"mlp\.router\.classifier",
         ),
+        never(rf"{LAYER}\.mlp\.router\.classifier", BARE_WEIGHT),
         *experts_apart("mlp"),
         same(r"lm_head|model\.ngram_embeddings\.word_embeddings"),
         renames=(
