@@ -156,6 +156,19 @@ EMBED, NORM = (s.name for s in FUSED_SPECS)
 QUANT = {"group_size": 64, "bits": 4}
 
 
+NORM_SPEC = TensorSpec("base_model.model.model.norm.weight", "F32", (16,))
+LLAMA = {"model_type": "llama"}
+
+
+def named(stem: str, **config: Any) -> dict[str, bytes]:
+    """A PEFT adapter whose one module has that name."""
+    specs = [
+        evolve(spec, name=f"{stem}.lora_{leaf}.weight")
+        for spec, leaf in zip(PEFT_SPECS, "AB", strict=True)
+    ]
+    return peft_files(**config) | {"adapter_model.safetensors": tensors(specs)}
+
+
 def scaled(**parameters: Any) -> Build:
     return of(lora_files(lora_parameters={"rank": 4, **parameters}))
 
@@ -218,6 +231,53 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "PE002": (peft_of(evolve(PA, name=f"{Q}.lora_A.weight"), PB), GOOD_PEFT),
     "PE003": (peft_of(PA), GOOD_PEFT),
     "PE004": (of(peft_files(r=8)), of(peft_files(r=8, rank_pattern={"q_proj": 4}))),
+    "PE005": (
+        peft_of(evolve(PA, shape=(16, 4)), evolve(PB, shape=(4, 16))),
+        peft_of(evolve(PA, shape=(4, 4)), PB),  # a square looks the same both ways
+    ),
+    "PE006": (
+        of(named("base_model.model.layers.0.self_attn.q_proj")),
+        of(named("base_model.model.layers.0.self_attn.q_proj", task_type="FEATURE_EXTRACTION")),
+    ),
+    "PE007": (of(named(f"base_model.model.base_model.model.{Q}")), GOOD_PEFT),
+    "PE008": (
+        of(named(f"base_model.model.language_model.{Q}"), base_config=BASE | LLAMA),
+        of(peft_files(), base_config=BASE | LLAMA),
+    ),
+    "PE009": (peft_of(evolve(PA, name=f"base_model.model.{Q}.lora_a"), PB), GOOD_PEFT),
+    "PE010": (
+        peft_of(evolve(PA, name=f"base_model.model.{Q}.lora_A.default.weight"), PB),
+        GOOD_PEFT,
+    ),
+    "PE011": (peft_of(PA, PB, NORM_SPEC), peft_of(PA, PB, NORM_SPEC, modules_to_save=["norm"])),
+    "PE012": (
+        of({"adapters.safetensors": tensors(PEFT_SPECS), "adapter_config.json": encode({})}),
+        GOOD_LORA,
+    ),
+    "PE013": (
+        of(peft_files(target_modules=None)),
+        of(peft_files(target_modules=None, target_parameters=["q_proj.weight"])),
+    ),
+    "PE014": (
+        of(peft_files(target_modules=["v_proj"])),
+        of(peft_files(target_modules=r"(a+)+b")),  # a stranger's expression is not run
+    ),
+    "PE015": (
+        of(peft_files(target_modules=["q_proj", "v_proj"])),
+        of(peft_files(target_modules=["self_attn.q_proj"])),
+    ),
+    "PE016": (of(peft_files(r=None)), GOOD_PEFT),
+    "PE017": (of(peft_files(lora_alpha="80")), of(peft_files(lora_alpha=7.5))),
+    "PE018": (of(peft_files(lora_alpha=80.0)), of(peft_files(lora_alpha=7.5))),
+    "PE019": (of(peft_files(lora_alpha=20.0)), of(peft_files(lora_alpha=20))),
+    "PE020": (
+        of(peft_files(lora_parameters={"rank": 4, "scale": 10.0})),
+        of(peft_files(lora_parameters={"rank": 4, "scale": 20.0})),
+    ),
+    "PE021": (of(peft_files(task_type=None)), GOOD_PEFT),
+    "PE022": (of(peft_files(fine_tune_type="lora")), GOOD_PEFT),
+    "PE023": (of(peft_files(converted_by="a script")), of(peft_files(peft_version="0.21.2"))),
+    "PE024": (of(peft_files(peft_version="0.21.2")), of(peft_files(use_dora=False))),
     "QT001": (of(fused_files(quantization=QUANT)), fused_of(SCALES, quantization=QUANT)),
     "QT002": (fused_of(SCALES), fused_of(SCALES, quantization=QUANT)),
     "WT001": (surveyed(SOUND, NAN), surveyed(SOUND)),
