@@ -77,6 +77,17 @@ class SafetensorsSource:
         self.reader.read_into(buffer, self.starts[name] + offset)
 
 
+def refuse_existing(files: FileSystem, output: str, operation: str) -> None:
+    """Raises OutputExists if there is anything at ``output``."""
+    try:
+        files.scan(output)
+    except PathMissing:
+        return
+    except PathConflict:
+        pass  # a file of that name
+    raise OutputExists(path=output, operation=operation)
+
+
 def lora_of(loaded: Loaded) -> LoraModel:
     """The LoRA. Raises NotConvertible for any other kind."""
     if not isinstance(loaded.model, LoraModel):
@@ -165,7 +176,7 @@ class Convert:
         PathConflict if the output exists and ``force`` is False, StorageFull.
         """
         if not request.force:
-            self._refuse_existing(request.output)
+            refuse_existing(self.files, request.output, "convert")
         loaded = load(self.files, request.location, request.kind)
         plan = plan_conversion(
             self.files,
@@ -184,12 +195,3 @@ class Convert:
                 raise ProofFailed(proof=proof)
             stage.commit(replace=request.force)
         return Converted(request.output, plan, entries, proof)
-
-    def _refuse_existing(self, output: str) -> None:
-        try:
-            self.files.scan(output)
-        except PathMissing:
-            return
-        except PathConflict:
-            pass  # a file of that name
-        raise OutputExists(path=output, operation="convert")

@@ -12,6 +12,8 @@ from weighbridge.application.convert import Converted, ConvertRequest
 from weighbridge.application.inspect import Inspection
 from weighbridge.application.ports import Progress, no_progress
 from weighbridge.application.publish import PublishOutcome, PublishRequest
+from weighbridge.application.repair import Repaired
+from weighbridge.application.repair_plan import RepairRequest
 from weighbridge.application.validate import ValidateRequest
 from weighbridge.application.verify import VerifyRequest
 from weighbridge.domain.errors import InvalidModelStructure, UsageError, WeighbridgeError
@@ -101,6 +103,33 @@ def convert(
         os.fspath(path), os.fspath(output), base_model, scale, at_hand, _kind(kind), force
     )
     return _container(settings).convert()(request, progress)
+
+
+def repair(
+    path: PathLike,
+    output: PathLike | None = None,
+    *,
+    original: PathLike | None = None,
+    base_model: str | None = None,
+    scale: float | None = None,
+    base: PathLike | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> Repaired:
+    """Write the PEFT adapter that the broken one in ``path`` was meant to be to ``output``.
+
+    ``original`` is the MLX run that it was made from; with it the result is proved. Nothing is
+    written under ``dry_run`` or if the adapter is sound. Raises NotRepairable with every defect and
+    all that is missing to correct them, ProofFailed, OutputExists.
+    """
+    settings = settings or Settings.from_environment()
+    at_hand = _base_directory(original or path, base, base_model, None, settings)
+    request = RepairRequest(
+        os.fspath(path), _path(output), _path(original), at_hand, base_model, scale, force, dry_run
+    )
+    return _container(settings).repair()(request, progress)
 
 
 def verify(

@@ -23,6 +23,7 @@ from weighbridge.application.convert import Convert
 from weighbridge.application.inspect import Inspect
 from weighbridge.application.ports import Converter, Prover, Registry
 from weighbridge.application.publish import Publish
+from weighbridge.application.repair import Repair
 from weighbridge.application.validate import Validate
 from weighbridge.application.verify import Verify
 from weighbridge.domain.errors import UsageError
@@ -75,6 +76,7 @@ class Container(containers.DeclarativeContainer):
     convert = providers.Factory(
         Convert, files=files, converter=converter, algebra=provers.provided[0]
     )
+    repair = providers.Factory(Repair, files=files, converter=converter, provers=provers)
     verify = providers.Factory(Verify, files=files, provers=provers)
     publish = providers.Factory(
         Publish,

@@ -87,13 +87,22 @@ def _not_transposed(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(model.weights_path, spec.name), facts)
 
 
+def _short(name: LoraName, model: PeftModel) -> bool:
+    decoder = name.module.startswith(("layers.", "embed_tokens"))
+    return name.wrappers == 1 and decoder and not wraps_the_bare_model(model.config)
+
+
+def _twice(name: LoraName, model: PeftModel) -> bool:
+    again = name.module.startswith(("base_model.", "model.model."))
+    return name.wrappers > 1 or (again and not wraps_the_bare_model(model.config))
+
+
 def _model_missing(subject: Subject) -> Iterator[Observation]:
     """PEFT's wrapper is base_model.model., and the decoder's own path begins with model. as well.
     With one of the two left out, every tensor is dropped with no more than a warning."""
     model = _peft(subject)
     for name in _names(model):
-        short = name.module.startswith(("layers.", "embed_tokens"))
-        if name.wrappers == 1 and short and not wraps_the_bare_model(model.config):
+        if _short(name, model):
             right = f"{KEY_PREFIX}model.{name.module}"
             yield Observation(Location(model.weights_path, name.text), {"right": right})
 
@@ -102,8 +111,7 @@ def _doubled(subject: Subject) -> Iterator[Observation]:
     """A script that adds the prefix to names which have it already makes names of nothing."""
     model = _peft(subject)
     for name in _names(model):
-        twice = name.module.startswith(("base_model.", "model.model."))
-        if name.wrappers > 1 or (twice and not wraps_the_bare_model(model.config)):
+        if _twice(name, model):
             yield Observation(Location(model.weights_path, name.text))
 
 
@@ -114,11 +122,11 @@ def _not_in_base(subject: Subject) -> Iterator[Observation]:
     model_type = config.get("model_type")
     architecture = architecture_of(model_type if isinstance(model_type, str) else None)
     for name in _names(model):
+        if _short(name, model) or _twice(name, model) or wraps_the_bare_model(model.config):
+            continue  # the rules before this one know the cause
         places = placed(name.module, architecture).values()
         known = {p.path for p in places} | {p.checkpoint for p in places}
         if name.wrappers == 1 and known and name.module not in known:
-            if wraps_the_bare_model(model.config):
-                continue
             facts = {"module": name.module, "right": min(p.path for p in places)}
             yield Observation(Location(model.weights_path, name.text), facts)
 

@@ -14,7 +14,8 @@ from weighbridge.domain.proof import Figure, Proof
 from weighbridge.domain.publication import HubRepo, PublicationPlan
 from weighbridge.entrypoints.render.escape import human_bytes, visible
 
-_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
+#: A severity's colour.
+COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
 _SIGNS = {
     "add": ("+", "green"),
     "change": ("~", "yellow"),
@@ -61,7 +62,7 @@ def inspection(found: Inspection) -> str:
 
 
 def _finding(finding: Finding) -> list[str]:
-    colour = _COLOURS[finding.severity]
+    colour = COLOURS[finding.severity]
     head = click.style(f"{finding.severity.value} {finding.code}", fg=colour, bold=True)
     return [
         f"{head} {visible(finding.where)}: {visible(finding.message)}",
