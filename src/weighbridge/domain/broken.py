@@ -55,7 +55,11 @@ def _weights(artifact: ModelArtifact) -> TensorFile:
         )
     if not found:
         problem = "no safetensors file here holds LoRA tensors; pickled weights are not read"
-        raise InvalidModelStructure(location=artifact.location, problems=(problem,), found=listed)
+        unreadable = (f"{f.path}: {d.code} {d.detail}" for f in artifact.tensor_files
+                      for d in f.defects)  # fmt: skip
+        raise InvalidModelStructure(
+            location=artifact.location, problems=(problem, *unreadable), found=listed
+        )
     return found[0]
 
 

@@ -59,16 +59,19 @@ def _not_targeted(subject: Subject) -> Iterator[Observation]:
         yield Observation(_at(model, "target_modules"), {"module": module})
 
 
+#: What takes modules away from the list, or gives them another name than their tensors have.
+_OTHER_SELECTIONS = frozenset({"exclude_modules", "target_parameters"})
+
+
 def _without_tensors(subject: Subject) -> Iterator[Observation]:
     """A list that was copied rather than made from the tensors. PEFT adapts those modules too,
     warns of missing tensors, and other servers refuse the adapter."""
     model = _peft(subject)
-    targets = model.config.get("target_modules")
-    held = _modules(model)
-    listed = (
-        targets if isinstance(targets, list) and not model.config.get("target_parameters") else ()
-    )
-    for target in listed:
+    config, held = model.config, _modules(model)
+    targets = config.get("target_modules")
+    if not isinstance(targets, list) or any(config.get(key) for key in _OTHER_SELECTIONS):
+        return
+    for target in targets:
         if not any(f".{module}".endswith(f".{target}") for module in held):
             yield Observation(_at(model, "target_modules"), {"target": str(target)})
 
