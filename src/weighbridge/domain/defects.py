@@ -155,7 +155,7 @@ def seen_in_scale(model: PeftModel, scale: float, rank: int) -> Iterator[Defect]
     alpha, stated = stated_alpha(model.config), stated_scale(model.config)
     if alpha is None or (stated is not None and same_scale(stated, scale)):
         return
-    if stated is None and same_scale(alpha, scale * rank):
+    if same_scale(alpha, scale * rank) and not model.config.get("use_rslora"):
         return  # only r is wrong, which has a rule of its own
     name, what = "alpha-wrong", f"is {alpha:g}, where the scale {scale:g} needs {scale * rank:g}"
     if same_scale(alpha, scale):

@@ -105,8 +105,8 @@ def settle_rank(
 
 def is_turned(spec: TensorSpec, part: Part, rank: int) -> bool | None:
     """True if a factor of that rank is stored as MLX does, False if as PEFT; None for a square,
-    which looks the same both ways."""
+    which looks the same both ways and, unless it is a single number, is not."""
     ours, other = spec.shape if part is Part.B else spec.shape[::-1]
     if ours == other:
-        return None
+        return None if ours > 1 else False
     return ours == rank

@@ -62,14 +62,12 @@ def recover_alone(
     pairs = stored_pairs(model.tensors)
     sizes = sizes_in_base(pairs, base_config)
     rank = settle_rank(pairs, stated_rank(model.config), sizes)
-    known = None
+    known = _scale(model, rank.value or stated_rank(model.config), scale)
     if rank.value is None:
         reasons.append(f"the rank is not known: {rank.because}; give --original or --base")
-    else:
-        known = _scale(model, rank.value, scale)
-        if known is None:
-            reasons.append("the scale is not known: r and lora_alpha do not say; give --original "
-                           "or --scale")  # fmt: skip
+    if known is None:
+        reasons.append("the scale is not known: r and lora_alpha do not say; give --original or "
+                       "--scale")  # fmt: skip
     architecture = architecture_of(_model_type(base_config))
     paths = _paths(model, architecture, base_config is not None, reasons)
     tensors = _oriented(pairs, rank.value, paths, reasons) if rank.value is not None else ()
@@ -115,10 +113,10 @@ def _odd(spec: TensorSpec) -> str | None:
     return None
 
 
-def _scale(model: PeftModel, rank: int, scale: float | None) -> KnownScale | None:
+def _scale(model: PeftModel, rank: int | None, scale: float | None) -> KnownScale | None:
     if scale is not None:
         return KnownScale(scale, "--scale", certain=True)
-    if (kept := mlx_scale(model.config, rank)) is not None:
+    if rank is not None and (kept := mlx_scale(model.config, rank)) is not None:
         return KnownScale(kept, "lora_parameters in its config", certain=True)
     stated = stated_scale(model.config)
     if stated is None or stated_rank(model.config) != rank or not stated_alpha(model.config):
