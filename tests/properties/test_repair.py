@@ -186,10 +186,10 @@ def repaired(
     return done
 
 
-CHOSEN = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+CHOSEN = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@settings(**CHOSEN)
+@CHOSEN
 @given(
     lora=LORAS,
     defects=st.lists(st.sampled_from((*VISIBLE, *VALUES)), max_size=6, unique=True),
@@ -206,7 +206,7 @@ def test_with_the_original_anything_is_repaired(
     assert not done.plan.needed or done.output is not None
 
 
-@settings(**CHOSEN)
+@CHOSEN
 @given(
     lora=LORAS,
     defects=st.lists(st.sampled_from(VISIBLE), max_size=6, unique=True),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from attrs import evolve
+from click import unstyle
 
 from tests.builders import LORA_SPECS, PEFT_SPECS, encode, lora_files, peft_files, tensors
 from tests.fakes.exact_converter import ExactConverter
@@ -26,6 +28,7 @@ from weighbridge.domain.peft_config import unselected
 from weighbridge.domain.proof import ProofLevel
 from weighbridge.domain.repair import choose_base
 from weighbridge.domain.tensors import TensorSpec
+from weighbridge.entrypoints.render import repair_text
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 A, B = PEFT_SPECS
@@ -300,3 +303,26 @@ def test_selections_that_are() -> None:
     for config in ({"target_modules": ["v_proj", 7]},
                    {"target_modules": ["q_proj"], "layers_to_transform": [1]}):  # fmt: skip
         assert unselected([module], config) == [module]
+
+
+def test_the_text_says_what_is_not_known_and_escapes_what_it_quotes() -> None:
+    evil = shaped("model.\x1b[31m\u202ex.weight", 4)
+    done, _ = repaired(adapter(*TURNED, evil, note="x"), original=lora_files())
+    text = repair_text.repaired(done)
+    assert "\x1b[31m\u202e" not in text and "\\u202e" in text
+    assert "PE005 factor-not-transposed" in text and "repaired to out: 2 transposed" in unstyle(
+        text
+    )
+    done, _ = repaired(adapter(*TURNED), dry_run=True)
+    text = unstyle(repair_text.repaired(done))
+    assert "dry run: nothing was written" in text and "not known: the scale 20" in text
+    done, _ = repaired(peft_files())
+    assert "nothing to repair is seen in broken" in unstyle(repair_text.repaired(done))
+
+
+def test_the_refusal_survives_a_process_pool() -> None:
+    with pytest.raises(NotRepairable) as caught:
+        repaired(adapter(*TURNED, *V, lora_alpha=None))
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value) and "(and 1 more)" in str(again)
+    assert again.report.findings == caught.value.report.findings
