@@ -213,7 +213,7 @@ class Convert:
         PathConflict if the output exists and ``force`` is False, StorageFull.
         """
         if not request.force:
-            refuse_existing(self.files, request.output)
+            refuse_existing(self.files, request.output, "convert")
         loaded = load(self.files, request.location, request.choice)
         if request.to is Target.PEFT:
             plan = plan_conversion(self.files, loaded, request.wanted)
@@ -265,7 +265,7 @@ def prove_algebra(
     return proof
 
 
-def refuse_existing(files: FileSystem, output: str) -> None:
+def refuse_existing(files: FileSystem, output: str, operation: str) -> None:
     """Raises OutputExists if there is anything at ``output``."""
     try:
         files.scan(output)
@@ -273,4 +273,4 @@ def refuse_existing(files: FileSystem, output: str) -> None:
         return
     except PathConflict:
         pass  # a file of that name
-    raise OutputExists(path=output, operation="convert")
+    raise OutputExists(path=output, operation=operation)

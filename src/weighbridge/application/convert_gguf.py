@@ -1,4 +1,4 @@
-"""Convert a LoRA to GGUF, for llama.cpp and Ollama: the portable PEFT form, proved, then rendered."""
+"""Convert a LoRA to GGUF, for llama.cpp and Ollama: to portable PEFT, proved, then rendered."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ConvertGguf:
         if request.wanted.base is None:
             raise UsageError(problem="a GGUF needs the base's config.json: give --base DIR")
         if not request.force:
-            refuse_existing(self.files, request.output)
+            refuse_existing(self.files, request.output, "convert")
         loaded = load(self.files, request.location, request.choice)
         if not isinstance(loaded.model, LoraModel):
             there = directory_of(request.location, peft_of(loaded).directory)

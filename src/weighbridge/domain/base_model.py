@@ -12,6 +12,7 @@ from typing import Any
 from attrs import field, frozen
 
 from weighbridge.domain.architectures import architecture_for
+from weighbridge.domain.llama_shapes import expected_shape
 from weighbridge.domain.mlx_base import is_mlx_format, unpacked
 from weighbridge.domain.placement import Architecture, Experts, Part, Plain, Rows
 from weighbridge.domain.tensors import TensorSpec
@@ -123,28 +124,5 @@ class BaseModel:
 
     def llama_shape(self, leaf: str) -> tuple[int, int] | None:
         """(out, in) of a module of the Llama tree by its last name, as the config implies it."""
-        fields = self.text_config
-        hidden, heads = _count(fields, "hidden_size"), _count(fields, "num_attention_heads")
-        if hidden is None or heads is None:
-            return None
-        kv = _count(fields, "num_key_value_heads") or heads
-        head_dim = _count(fields, "head_dim") or hidden // heads
-        inner, vocab = _count(fields, "intermediate_size") or 0, _count(fields, "vocab_size") or 0
-        shapes = {
-            "q_proj": (heads * head_dim, hidden),
-            "k_proj": (kv * head_dim, hidden),
-            "v_proj": (kv * head_dim, hidden),
-            "o_proj": (hidden, heads * head_dim),
-            "gate_proj": (inner, hidden),
-            "up_proj": (inner, hidden),
-            "down_proj": (hidden, inner),
-            "lm_head": (vocab, hidden),
-            "embed_tokens": (hidden, vocab),
-        }
-        found = shapes.get(leaf)
-        return found if found and all(found) else None
-
-
-def _count(fields: Mapping[str, Any], key: str) -> int | None:
-    value = fields.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+        found = expected_shape(self.text_config, leaf)
+        return None if found is None else found[::-1]

@@ -17,6 +17,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from weighbridge.domain.base_model import BaseModel
+from weighbridge.domain.base_names import looks_quantised
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.models import LoraModel, LoraTarget
 from weighbridge.domain.peft_pairs import (
@@ -101,14 +102,6 @@ def _base_name(model: LoraModel, override: str | None, reasons: list[str]) -> st
             "load; name the original with --base-model org/name"
         )
     return name or ""
-
-
-def looks_quantised(name: str) -> bool:
-    """True if the name says that MLX quantised the model."""
-    owner, _, last = name.rpartition("/")
-    bits = re.fullmatch(r".*[-_]([2-8][-_]?bits?|mxfp[48]|nvfp4)([-_].*)?", last, re.IGNORECASE)
-    return bits is not None and (owner == "mlx-community" or "mlx" in last.lower() or not (
-        re.search(r"gptq|awq|bnb|gguf|unsloth", name, re.IGNORECASE)))  # fmt: skip
 
 
 def lora_scale(model: LoraModel, override: float | None, reasons: list[str]) -> float:

@@ -1,4 +1,4 @@
-"""A base in MLX's own format, said in the checkpoint's terms: names restored, packed shapes unpacked.
+"""A base in MLX's own format, said in the checkpoint's terms: its names, and shapes unpacked.
 
 People train on ``mlx-community`` conversions, mostly quantised, whose headers name MLX's modules
 and show packed words. What a LoRA must fit is the matrix behind them.

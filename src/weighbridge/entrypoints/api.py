@@ -12,6 +12,8 @@ from weighbridge.application.convert import Converted, ConvertRequest, Target, W
 from weighbridge.application.inspect import Inspection
 from weighbridge.application.ports import GgufType, Progress, no_progress
 from weighbridge.application.publish import PublishOutcome, PublishRequest
+from weighbridge.application.repair import Repaired
+from weighbridge.application.repair_plan import RepairRequest
 from weighbridge.application.validate import ValidateRequest
 from weighbridge.application.verify import VerifyRequest
 from weighbridge.domain.conversion import Profile
@@ -133,7 +135,8 @@ def convert(
     """Write another form of a LoRA to ``output``, all or nothing, its algebra proved.
 
     ``to`` is peft (from MLX, in a ``profile``), mlx (from PEFT) or gguf (from either, with values
-    of ``outtype``). Raises NotConvertible, ProofFailed, PathConflict if ``output`` exists and not ``force``.
+    of ``outtype``). Raises NotConvertible, ProofFailed, PathConflict if ``output`` exists and not
+    ``force``.
     """
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
@@ -150,6 +153,33 @@ def convert(
     use = services.convert_gguf() if request.to is Target.GGUF else services.convert()
     done: Converted = use(request, progress)
     return done
+
+
+def repair(
+    path: PathLike,
+    output: PathLike | None = None,
+    *,
+    original: PathLike | None = None,
+    base_model: str | None = None,
+    scale: float | None = None,
+    base: PathLike | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> Repaired:
+    """Write the PEFT adapter that the broken one in ``path`` was meant to be to ``output``.
+
+    ``original`` is the MLX run that it was made from; with it the result is proved. Nothing is
+    written under ``dry_run`` or if the adapter is sound. Raises NotRepairable with every defect and
+    all that is missing to correct them, ProofFailed, OutputExists.
+    """
+    settings = settings or Settings.from_environment()
+    at_hand = _base_directory(original or path, base, base_model, None, settings)
+    request = RepairRequest(
+        os.fspath(path), _path(output), _path(original), at_hand, base_model, scale, force, dry_run
+    )
+    return _container(settings).repair()(request, progress)
 
 
 def verify(

@@ -25,6 +25,7 @@ from weighbridge.application.convert_gguf import ConvertGguf
 from weighbridge.application.inspect import Inspect
 from weighbridge.application.ports import Converter, Prover, Registry
 from weighbridge.application.publish import Publish
+from weighbridge.application.repair import Repair
 from weighbridge.application.validate import Validate
 from weighbridge.application.verify import Verify
 from weighbridge.domain.errors import UsageError
@@ -81,6 +82,7 @@ class Container(containers.DeclarativeContainer):
     convert_gguf = providers.Factory(
         ConvertGguf, files=files, converter=converter, algebra=provers.provided[0], gguf=gguf
     )
+    repair = providers.Factory(Repair, files=files, converter=converter, provers=provers)
     verify = providers.Factory(Verify, files=files, provers=provers)
     publish = providers.Factory(
         Publish,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from weighbridge.domain.base_model import BaseModel
-from weighbridge.domain.conversion import is_local_path, looks_quantised
+from weighbridge.domain.base_names import looks_quantised
+from weighbridge.domain.conversion import is_local_path
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.llama_shapes import positive
 from weighbridge.domain.models import Kind, LoraModel, LoraTarget
 from weighbridge.domain.placement import Plain
 from weighbridge.domain.scale import effective_scale
@@ -105,11 +107,6 @@ def _base_quantised(subject: Subject) -> Iterator[Observation]:
         yield Observation(Location(getattr(subject.model, "config_path", "")), {"base": name})
 
 
-def _int(config: Mapping[str, object], key: str) -> int | None:
-    value = config.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
 def _layer(target: LoraTarget) -> int | None:
     parts = target.module.split(".")
     where = parts.index("layers") + 1 if "layers" in parts else len(parts)
@@ -134,7 +131,7 @@ def _base_shapes(subject: Subject) -> Iterator[Observation]:
 
 def _base_layers(subject: Subject) -> Iterator[Observation]:
     """A layer that the base does not have cannot be adapted."""
-    model, layers = _lora(subject), _int(subject.base_config or {}, "num_hidden_layers")
+    model, layers = _lora(subject), positive(subject.base_config or {}, "num_hidden_layers")
     for target in model.targets:
         layer = _layer(target)
         if layers is not None and layer is not None and layer >= layers:

@@ -52,8 +52,8 @@ def command(
     from weighbridge.entrypoints.render import json, text
 
     done = api.convert(
-        run, output, base_model=base_model, base=base, scale=scale, profile=profile, to=to, outtype=outtype,
-        kind=kind, checkpoint=checkpoint, force=force, progress=progress(),
+        run, output, base_model=base_model, base=base, scale=scale, profile=profile, to=to,
+        outtype=outtype, kind=kind, checkpoint=checkpoint, force=force, progress=progress(),
     )  # fmt: skip
     emit(
         lambda: text.converted(done, figures=bool(setting("verbose"))), lambda: json.converted(done)

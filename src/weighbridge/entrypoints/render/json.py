@@ -10,7 +10,9 @@ from attrs import fields
 from weighbridge.application.convert import Converted
 from weighbridge.application.inspect import Inspection
 from weighbridge.application.publish import PublishOutcome
+from weighbridge.application.repair import Repaired
 from weighbridge.domain.artifact import ManifestEntry
+from weighbridge.domain.defects import Defect
 from weighbridge.domain.errors import WeighbridgeError
 from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
 from weighbridge.domain.proof import Proof
@@ -122,6 +124,42 @@ def converted(done: Converted) -> dict[str, Any]:
             "proof": _proof(done.proof) if done.proof else None,
         },
     )
+
+
+def repaired(done: Repaired) -> dict[str, Any]:
+    """The answer of ``repair``."""
+    plan = done.plan
+    return _document(
+        "repair",
+        {
+            "location": done.location,
+            "weights": done.weights,
+            "output": done.output,
+            "needed": plan.needed,
+            "defects": [_defect(d) for d in plan.defects],
+            "tensors": [
+                {"target": s.target, "source": s.source, "operation": s.move.value}
+                for s in plan.steps
+            ],
+            "scale": plan.conversion.scale,
+            "config": dict(plan.conversion.config),
+            "unknown": list(plan.unknown),
+            "files": [_entry(e) for e in done.entries],
+            "proof": _proof(done.proof) if done.proof else None,
+        },
+    )
+
+
+def _defect(defect: Defect) -> dict[str, Any]:
+    return {
+        "code": defect.code,
+        "name": defect.name,
+        "severity": defect.severity.value,
+        "what": defect.what,
+        "why": defect.why,
+        "places": list(defect.places),
+        "correction": defect.correction,
+    }
 
 
 def _plan(planned: PublicationPlan) -> dict[str, Any]:

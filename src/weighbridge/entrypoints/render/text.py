@@ -15,7 +15,8 @@ from weighbridge.domain.publication import HubRepo, PublicationPlan
 from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.entrypoints.render.escape import human_bytes, visible
 
-_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
+#: A severity's colour.
+COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
 _SIGNS = {
     "add": ("+", "green"),
     "change": ("~", "yellow"),
@@ -62,7 +63,7 @@ def inspection(found: Inspection) -> str:
 
 
 def _finding(finding: Finding) -> list[str]:
-    colour = _COLOURS[finding.severity]
+    colour = COLOURS[finding.severity]
     head = click.style(f"{finding.severity.value} {finding.code}", fg=colour, bold=True)
     return [
         f"{head} {visible(finding.where)}: {visible(finding.message)}",
