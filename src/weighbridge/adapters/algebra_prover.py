@@ -19,12 +19,13 @@ import numpy as np
 from attrs import frozen
 from safetensors import SafetensorError, safe_open
 
+from weighbridge.application.ports import no_progress
 from weighbridge.domain import peft_selection as peft
 from weighbridge.domain.proof import ProofLevel, ProofStep
 from weighbridge.domain.tensors import HeaderInvalid, header_length, parse_header
 
 if TYPE_CHECKING:
-    from weighbridge.application.ports import ProofRequest
+    from weighbridge.application.ports import Progress, ProofRequest
     from weighbridge.domain.tensors import TensorSlot, TensorSpec
 
 Reals: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -125,7 +126,7 @@ class AlgebraProver:
                 return f"the {role} directory {path} does not exist"
         return None
 
-    def prove(self, request: ProofRequest) -> ProofStep:
+    def prove(self, request: ProofRequest, progress: Progress = no_progress) -> ProofStep:
         """Compare everything, and report the largest difference. Raises nothing of its own."""
         if reason := self.obstacle(request):
             return ProofStep(self.level, passed=False, problems=(reason,))
