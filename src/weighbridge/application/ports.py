@@ -59,8 +59,9 @@ class Stage(Protocol):
     def commit(self, *, replace: bool = False) -> None:
         """Make the whole directory appear at the target, by one rename.
 
-        With ``replace`` an existing target is exchanged for it. Raises PathConflict if the target
-        exists and ``replace`` is False; then nothing has changed.
+        With ``replace`` an existing target is exchanged for it. What returned survives a power
+        failure, and one in the middle leaves the old state or the new. Raises PathConflict if the
+        target exists and ``replace`` is False; then nothing has changed.
         """
 
 
