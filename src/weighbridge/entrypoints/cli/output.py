@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from weighbridge.entrypoints.cli.help import show_help
+
 if TYPE_CHECKING:
     from weighbridge.application.ports import Progress
 
@@ -23,8 +25,10 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
 
 
 def common_options(function: _F) -> _F:
-    """``--format``, ``-q`` and ``-v``, accepted before and after the command's name."""
+    """``--format``, ``-q``, ``-v`` and ``-h``, accepted before and after the command's name."""
     for option in (
+        click.option("-h", "--help", is_flag=True, is_eager=True, expose_value=False,
+                     callback=show_help, help="Show this message and exit."),
         click.option("-v", "--verbose", count=True, expose_value=False, callback=_remember,
                      help="Show every figure of a proof."),
         click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_remember,
