@@ -14,11 +14,13 @@ import jsonschema
 import pytest
 
 from tests.builders import (
+    LORA_SPECS,
     fused_files,
     lora_files,
     peft_files,
     raw_tensors,
     sharded_files,
+    tensors,
     write,
 )
 
@@ -32,6 +34,7 @@ NAMES = [
     "inspection",
     "proof",
     "publication",
+    "repair",
     "report",
     "rules",
     "version",
@@ -65,6 +68,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(root / "nested", lora_files("adapters"))
     write(root / "peft", peft_files())
     write(root / "fused", fused_files())
+    write(root / "by-hand", peft_files() | {"adapter_model.safetensors": tensors(LORA_SPECS)})
     write(root / "sharded", sharded_files())
     write(root / "both", lora_files("adapters") | fused_files())
     write(root / "broken", lora_files() | {"adapters.safetensors": raw_tensors(b"{]")})
@@ -136,6 +140,7 @@ def test_validate_bad(models: Path, model: str, code: int) -> None:
     [
         ["inspect"],
         ["convert", "-o", "out"],
+        ["repair", "-o", "out"],
         ["verify", "peft"],
         ["publish", "reg", "--name", "a/b"],
     ],
@@ -180,6 +185,29 @@ def test_a_level_that_is_not_reached(models: Path) -> None:
 def test_not_convertible(models: Path, model: str) -> None:
     code, document = run(models, "convert", model, "-o", "out", "--format", "json")
     assert (code, document["error"]) == (1, "NotConvertible")
+
+
+def test_repair(models: Path, tmp_path: Path) -> None:
+    out, rest = str(tmp_path / "out"), ["--format", "json", "--original", "lora"]
+    code, document = run(models, "repair", "by-hand", "--dry-run", *rest)
+    assert code == 0 and document["output"] is None and document["proof"] is None
+    code, document = run(models, "repair", "by-hand", "-o", out, *rest)
+    assert code == 0 and document["needed"] and document["proof"]["level"] == "algebra"
+    assert {d["code"] for d in document["defects"]} == {"PE002", "PE005", "PE009"}
+    assert {t["operation"] for t in document["tensors"]} == {"transposed"}
+    code, document = run(models, "repair", out, "-o", str(tmp_path / "again"), *rest)
+    assert code == 0 and not document["needed"] and not document["files"]
+    assert document["proof"]["passed"] and not (tmp_path / "again").exists()
+    code, document = run(models, "repair", "by-hand", "-o", out, *rest)
+    assert (code, document["error"]) == (2, "OutputExists")
+
+
+def test_what_cannot_be_repaired_is_explained(models: Path, tmp_path: Path) -> None:
+    write(tmp_path / "bad", peft_files(lora_alpha=None))
+    arguments = [str(tmp_path / "bad"), "-o", str(tmp_path / "out"), "--format", "json"]
+    code, document = run(models, "repair", *arguments)
+    assert (code, document["error"]) == (1, "NotRepairable") and "--scale" in document["message"]
+    assert [f["code"] for f in document["report"]["findings"]] == ["PE017"]
 
 
 @pytest.mark.parametrize("model", ["lora", "peft", "fused", "sharded"])
@@ -260,6 +288,7 @@ def test_version(models: Path) -> None:
         ["validate", "lora", "--nonsense"],
         ["convert", "lora"],
         ["convert", "lora", "-o", "out", "--scale", "much"],
+        ["repair", "by-hand"],
         ["verify", "lora"],
         ["publish", "lora"],
         ["publish", "lora", "registry"],

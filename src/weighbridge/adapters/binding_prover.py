@@ -7,6 +7,7 @@ algebra and logits levels.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from weighbridge.adapters.workers import (
     run_worker,
 )
 from weighbridge.application.ports import no_progress
+from weighbridge.domain.peft_selection import NotPeft, pair_scale
 from weighbridge.domain.proof import Figure, ProofLevel, ProofStep
 
 if TYPE_CHECKING:
@@ -64,12 +66,15 @@ class BindingProver:
         }
         steps = Steps(progress, "proving binding", _STAGES)
         try:
+            config = json.loads(Path(request.converted, "adapter_config.json").read_bytes())
             answer = run_worker("binding_worker", asked, timeout=self.timeout, listener=steps)
         except WorkerFailed as failure:
             return ProofStep(self.level, passed=False, problems=(f"PEFT: {failure}",))
+        except (OSError, ValueError) as failure:
+            return ProofStep(self.level, passed=False, problems=(f"adapter_config: {failure}",))
         finally:
             steps.end()
-        problems = tuple(_problems(answer, request.scale))
+        problems = tuple(_problems(answer, config))
         return ProofStep(self.level, not problems, _figures(answer), problems)
 
 
@@ -87,7 +92,7 @@ def _figures(answer: dict[str, Any]) -> tuple[tuple[str, Figure], ...]:
     )
 
 
-def _problems(answer: dict[str, Any], scale: float) -> Iterator[str]:
+def _problems(answer: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
     if not answer["tensors"]:
         yield "the converted file holds no tensor"
     if missing := answer["missing"]:
@@ -96,15 +101,25 @@ def _problems(answer: dict[str, Any], scale: float) -> Iterator[str]:
         yield f"PEFT binds to nothing {_listed('tensor', unexpected)}"
     if replaced := answer["replaced"]:
         yield f"PEFT would replace weights of the base: {_listed('tensor', replaced)}"
-    scalings: dict[str, float] = answer["scalings"]
+    yield from _scaling_problems(answer["scalings"], config)
+
+
+def _scaling_problems(scalings: dict[str, float], config: dict[str, Any]) -> Iterator[str]:
+    """PEFT must multiply by what its config says, which the algebra level compares with MLX's."""
+    try:
+        expected = {name: pair_scale(name, config) for name in scalings}
+    except NotPeft as problem:
+        yield str(problem)
+        return
     wrong = sorted(
         name
         for name, found in scalings.items()
-        if not math.isclose(found, scale, rel_tol=_SCALE_TOLERANCE)
+        if not math.isclose(found, expected[name], rel_tol=_SCALE_TOLERANCE)
     )
     if wrong:
         found = ", ".join(f"{value:g}" for value in sorted({scalings[name] for name in wrong}))
-        yield f"PEFT scales by {found} where MLX scales by {scale:g}: {_listed('module', wrong)}"
+        wanted = ", ".join(f"{value:g}" for value in sorted({expected[name] for name in wrong}))
+        yield f"PEFT scales by {found} where the config says {wanted}: {_listed('module', wrong)}"
 
 
 def _listed(noun: str, names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ _COMMANDS = {
     "inspect": "Say what a directory is.",
     "validate": "Judge a directory: findings with reason and remedy.",
     "convert": "Convert an MLX LoRA to PEFT, exactly.",
+    "repair": "Correct a PEFT adapter that a script made wrong.",
     "verify": "Prove a conversion, at the strongest level possible.",
     "publish": "Validate, convert, prove, publish, read back.",
     "rules": "List all rules.",
