@@ -66,8 +66,8 @@ class BindingProver:
         }
         steps = Steps(progress, "proving binding", _STAGES)
         try:
-            config = json.loads(Path(request.converted, "adapter_config.json").read_bytes())
             answer = run_worker("binding_worker", asked, timeout=self.timeout, listener=steps)
+            config = json.loads(Path(request.converted, "adapter_config.json").read_bytes())
         except WorkerFailed as failure:
             return ProofStep(self.level, passed=False, problems=(f"PEFT: {failure}",))
         except (OSError, ValueError) as failure:
