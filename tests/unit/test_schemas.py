@@ -30,12 +30,14 @@ NAMES = [
     "completion",
     "conversion",
     "error",
+    "help",
     "inspection",
     "proof",
     "publication",
     "repair",
     "report",
     "rules",
+    "version",
 ]
 
 
@@ -239,6 +241,39 @@ def test_the_catalogue(models: Path) -> None:
     assert code == 0 and len(document["rules"]) > 50
     code, document = run(models, "explain", "shard-missing", "--format", "json")
     assert code == 0 and [r["code"] for r in document["rules"]] == ["IX002"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["--help"], "weighbridge"),
+        (["inspect", "-h"], "weighbridge inspect"),
+        (["publish", "lora", "--help", "nonsense"], "weighbridge publish"),
+    ],
+)
+@pytest.mark.parametrize("option", [["--format", "json"], ["--format=json"]])
+def test_help(models: Path, arguments: list[str], command: str, option: list[str]) -> None:
+    for line in (option + arguments, arguments + option):
+        code, document = run(models, *line)
+        assert code == 0 and document["command"] == command
+        assert {"--format", "--help"} <= {n for o in document["options"] for n in o["names"]}
+        assert bool(document["commands"]) is (command == "weighbridge")
+
+
+def test_help_says_what_an_option_takes(models: Path) -> None:
+    _, document = run(models, "publish", "--help", "--format", "json")
+    assert document["usage"] == "weighbridge publish [OPTIONS] RUN DEST"
+    assert document["arguments"][1] == {"name": "DEST", "required": True}
+    options = {o["names"][-1]: o for o in document["options"]}
+    assert options["--dry-run"]["value"] is None
+    assert options["--license"]["value"] == "ID"
+    assert options["--as"]["choices"] == ["lora", "fused", "peft"]
+
+
+def test_version(models: Path) -> None:
+    for line in (["--version", "--format", "json"], ["--format=json", "--version"]):
+        code, document = run(models, *line)
+        assert code == 0 and document["version"].count(".") == 2
 
 
 @pytest.mark.parametrize(

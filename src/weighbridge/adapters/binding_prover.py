@@ -17,16 +17,19 @@ from attrs import frozen
 
 from weighbridge.adapters.workers import (
     TIMEOUT_SECONDS,
+    Steps,
     WorkerFailed,
     missing_peft,
     run_worker,
 )
+from weighbridge.application.ports import no_progress
 from weighbridge.domain.peft_selection import NotPeft, pair_scale
 from weighbridge.domain.proof import Figure, ProofLevel, ProofStep
 
 if TYPE_CHECKING:
-    from weighbridge.application.ports import ProofRequest
+    from weighbridge.application.ports import Progress, ProofRequest
 
+_STAGES = 3
 _LISTED = 20
 # lora_alpha / r is computed in double precision on both sides.
 _SCALE_TOLERANCE = 1e-6
@@ -53,7 +56,7 @@ class BindingProver:
             return "needs the base model's config.json, and the base directory has none"
         return None
 
-    def prove(self, request: ProofRequest) -> ProofStep:
+    def prove(self, request: ProofRequest, progress: Progress = no_progress) -> ProofStep:
         """Bind, and judge what PEFT did."""
         if reason := self.obstacle(request):
             return ProofStep(self.level, passed=False, problems=(reason,))
@@ -61,13 +64,16 @@ class BindingProver:
             "base": str(Path(str(request.base)).absolute()),
             "converted": str(Path(request.converted).absolute()),
         }
+        steps = Steps(progress, "proving binding", _STAGES)
         try:
+            answer = run_worker("binding_worker", asked, timeout=self.timeout, listener=steps)
             config = json.loads(Path(request.converted, "adapter_config.json").read_bytes())
-            answer = run_worker("binding_worker", asked, timeout=self.timeout)
         except WorkerFailed as failure:
             return ProofStep(self.level, passed=False, problems=(f"PEFT: {failure}",))
         except (OSError, ValueError) as failure:
             return ProofStep(self.level, passed=False, problems=(f"adapter_config: {failure}",))
+        finally:
+            steps.end()
         problems = tuple(_problems(answer, config))
         return ProofStep(self.level, not problems, _figures(answer), problems)
 

@@ -21,7 +21,8 @@ from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.domain.tensors import Header, TensorSpec
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
-#: Called with a stage's name, what is done and what there is to do, in bytes or items.
+#: Called with a stage's name, what is done and what there is to do, in bytes or items. The same
+#: again is a sign of life, and a stage that stops short of its total gives way to the next.
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 
@@ -60,8 +61,9 @@ class Stage(Protocol):
     def commit(self, *, replace: bool = False) -> None:
         """Make the whole directory appear at the target, by one rename.
 
-        With ``replace`` an existing target is exchanged for it. Raises PathConflict if the target
-        exists and ``replace`` is False; then nothing has changed.
+        With ``replace`` an existing target is exchanged for it. What returned survives a power
+        failure, and one in the middle leaves the old state or the new. Raises PathConflict if the
+        target exists and ``replace`` is False; then nothing has changed.
         """
 
 
@@ -149,8 +151,11 @@ class Prover(Protocol):
     def obstacle(self, request: ProofRequest) -> str | None:
         """Why the level cannot be attempted here; None if it can. Imports no vendor."""
 
-    def prove(self, request: ProofRequest) -> ProofStep:
-        """The verdict with its figures. A bad conversion is a failed step, not an exception."""
+    def prove(self, request: ProofRequest, progress: Progress = no_progress) -> ProofStep:
+        """The verdict with its figures. A bad conversion is a failed step, not an exception.
+
+        What takes more than a second tells ``progress`` where it is, from the calling thread.
+        """
 
 
 class GgufType(Enum):

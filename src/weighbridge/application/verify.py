@@ -50,7 +50,7 @@ class Prove:
         steps: list[ProofStep] = []
         unattempted: list[Unattempted] = []
         ordered = sorted(self.provers, key=lambda p: p.level)
-        for number, prover in enumerate(ordered):
+        for prover in ordered:
             if steps and not steps[-1].passed:
                 unattempted.append(Unattempted(prover.level, "a weaker level failed"))
             elif prover.level > limit:
@@ -58,8 +58,10 @@ class Prove:
             elif (obstacle := prover.obstacle(request)) is not None:
                 unattempted.append(Unattempted(prover.level, obstacle))
             else:
-                progress(f"proving {prover.level.label}", number, len(ordered))
-                steps.append(prover.prove(request))
+                title = f"proving {prover.level.label}"
+                progress(title, 0, 1)
+                steps.append(prover.prove(request, progress))
+                progress(title, 1, 1)
         return Proof(tuple(steps), tuple(unattempted))
 
 

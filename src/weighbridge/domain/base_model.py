@@ -14,7 +14,7 @@ from attrs import field, frozen
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.llama_shapes import expected_shape
 from weighbridge.domain.mlx_base import is_mlx_format, unpacked
-from weighbridge.domain.placement import Architecture, Experts, Part, Plain, Rows
+from weighbridge.domain.placement import Architecture, Experts, Part, Plain, Rows, Stored
 from weighbridge.domain.tensors import TensorSpec
 
 # Checkpoints of bare models lack the prefix that the model with a head has.
@@ -53,7 +53,9 @@ class BaseModel:
         Checkpoints and the classes that load them differ in the first part of a name; the prefix
         that makes most of ``held`` known is the right one. Empty if no header was read.
         """
-        stems = {n.removesuffix(".weight") for n, s in self.tensors.items() if len(s.shape) == 2}
+        matrices = {n.removesuffix(".weight") for n, s in self.tensors.items() if len(s.shape) == 2}
+        # A module may hold its matrix in one of its own modules, and PEFT would meet that first.
+        stems = matrices | {name.rpartition(".")[0] for name in matrices}
         spellings = [frozenset(f"{p}{s}" for s in stems) for p in _PREFIXES]
         spellings += [frozenset(s.removeprefix(p) for s in stems) for p in _PREFIXES[1:]]
         wanted = frozenset(held)
@@ -121,6 +123,14 @@ class BaseModel:
                     return (stack.shape[1], stack.shape[2]) if stack else None
                 stack = self._stack(container, "gate_up_proj")
                 return (stack.shape[1] // 2, stack.shape[2]) if stack else None
+
+    def stored_shape(self, module: str) -> tuple[int, int] | None:
+        """(out, in) of one expert of an MLX module that checkpoints keep in a stack."""
+        stored = self.architecture.restore(f"{module}.weight")
+        found = self.tensors.get(stored.name) if isinstance(stored, Stored) else None
+        if not isinstance(stored, Stored) or found is None or len(found.shape) != 3:
+            return None
+        return found.shape[1] // stored.count, found.shape[2]
 
     def llama_shape(self, leaf: str) -> tuple[int, int] | None:
         """(out, in) of a module of the Llama tree by its last name, as the config implies it."""

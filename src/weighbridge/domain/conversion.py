@@ -213,7 +213,7 @@ def _shape_problem(one: Placed, base: BaseModel) -> str | None:
     if not base.tensors:
         return None
     where = one.place.checkpoint or one.key
-    shape = base.shape(one.place)
+    shape = base.shape(one.place) or base.stored_shape(one.target.module if one.target else "")
     if shape is None:
         return f"the base has no {where}; check that it is the model that was trained"
     if shape != (one.out_features, one.in_features):
@@ -291,9 +291,12 @@ def _selection(
     if not modules:
         return Selection(())
     last = max((int(f["layer"]) for m in modules if (f := LAYER.fullmatch(m))), default=-1)
-    universe = base.modules_like(modules) if base.tensors else neighbours(modules, last + 1)
+    universe = neighbours(modules, last + 1)
+    if base.tensors:
+        stems = frozenset(p.stem for p in pairs)
+        universe = (base.modules_like(stems) - stems) | frozenset(modules)
     # A name may select what is listed as a parameter too: that is held all the same.
-    told = {p.stem for p in pairs if p.parameter}
+    told = {name for p in pairs if p.parameter for name in (p.stem, p.module)}
     return select(modules, universe - told, prefer_layers=prefer_layers)
 
 

@@ -135,9 +135,9 @@ def _plain_pairs(placed: tuple[Placed, ...], *, checkpoint: bool) -> Iterator[Pa
     for one in placed:
         match one.place:
             case Plain(path, name, parameter):
-                written = name if checkpoint else path
+                # Tensors may go by the old name, which PEFT knows; targets have to be today's.
                 a, b = _factors(one)
-                yield Pair(written, written, a, b, one.rank, one.embedding,
+                yield Pair(name if checkpoint else path, path, a, b, one.rank, one.embedding,
                            one.target.magnitude if one.target else None,
                            f"{path}.weight" if parameter and not checkpoint else "",
                            zero=one.target is None)  # fmt: skip

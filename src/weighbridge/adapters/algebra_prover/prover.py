@@ -18,13 +18,16 @@ from attrs import frozen
 
 from weighbridge.adapters.algebra_prover.comparison import PROBES, Comparison
 from weighbridge.adapters.algebra_prover.weights import Unreadable, Weights, opened
+from weighbridge.application.ports import no_progress
 from weighbridge.domain import changes, peft_selection as peft
 from weighbridge.domain.changes import Change, Factors, WrittenPair
 from weighbridge.domain.detection import pair_targets
+from weighbridge.domain.mlx_names import origin
+from weighbridge.domain.placement import Plain
 from weighbridge.domain.proof import ProofLevel, ProofStep
 
 if TYPE_CHECKING:
-    from weighbridge.application.ports import ProofRequest
+    from weighbridge.application.ports import Progress, ProofRequest
 
 _LISTED = 20
 # Weights compared at a time: reading, decoding and the products all let other threads run.
@@ -47,7 +50,7 @@ class AlgebraProver:
                 return f"the {role} directory {path} does not exist"
         return None
 
-    def prove(self, request: ProofRequest) -> ProofStep:
+    def prove(self, request: ProofRequest, progress: Progress = no_progress) -> ProofStep:
         """Compare everything, and report the largest difference. Raises nothing of its own."""
         if reason := self.obstacle(request):
             return ProofStep(self.level, passed=False, problems=(reason,))
@@ -127,15 +130,26 @@ class _Case:
             if value > _LIMIT
         ]
         problems += self._magnitudes(sound) + self._leftovers(pairs, sound)
-        plain = [stem for stem, pair in pairs.items() if pair.parameter is None]
+        paths = {f.pair.stem: c.place.path for c, f in sound if isinstance(c.place, Plain)}
+        held = [stem for stem, pair in pairs.items() if pair.parameter is None]
+        plain = [paths.get(stem) or self._path(stem) for stem in held]
         dora = any(pair.magnitude for pair in pairs.values())
-        existing = self._existing(plain)
+        existing = self._existing(held, plain)
         return values, problems + peft.config_problems(plain, self.config, existing, dora=dora)
 
-    def _existing(self, held: list[str]) -> frozenset[str] | None:
+    def _path(self, stem: str) -> str:
+        """What transformers 5 calls the module of a pair that was added."""
+        architecture = self.request.known.architecture
+        if not architecture.renames and not architecture.outside:
+            return stem
+        found = origin(stem, architecture)
+        return found.place.path if found and isinstance(found.place, Plain) else stem
+
+    def _existing(self, held: list[str], plain: list[str]) -> frozenset[str] | None:
+        """The base's other modules and ``plain``, the names today of those that are held."""
         known = self.request.known
         if known.tensors or not known.architecture.uniform:
-            return known.modules_like(held)
+            return (known.modules_like(held) - frozenset(held)) | frozenset(plain)
         return None
 
     def _differences(self, sound: list[tuple[Change, Factors]]) -> list[float]:
