@@ -55,7 +55,9 @@ def padded(held: tuple[Placed, ...], base: BaseModel) -> tuple[tuple[Placed, ...
     """``held`` and the zero pairs that complete it, and a note for what could not be completed."""
     complete = {p.key: p for p in held}
     unknown: set[str] = set()
-    for extra in [*_expert_siblings(held), *_siblings(held)]:
+    for extra in _expert_siblings(held):
+        complete.setdefault(extra.key, extra)  # an expert has all three, of sizes that follow
+    for extra in _siblings(held):
         _add(extra, complete, base, unknown)
     layers = _layer_count(tuple(complete.values()), base)
     for one, present in _by_module(complete.values()):
@@ -163,5 +165,4 @@ def _moved(one: Placed, layer: int) -> Placed:
 
 def _in_layer(path: str, layer: int) -> str:
     found = LAYER.fullmatch(path)
-    assert found is not None
-    return f"{found['head']}{layer}{found['tail']}"
+    return f"{found['head']}{layer}{found['tail']}" if found else path  # experts may have no name

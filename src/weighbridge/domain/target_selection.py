@@ -43,6 +43,8 @@ def select(
 def _by_suffix(modules: frozenset[str], everything: frozenset[str]) -> Selection | None:
     for parts in range(1, _MOST_PARTS + 1):
         names = frozenset(_last(m, parts) for m in modules)
+        if any(name[0].isdigit() for name in names):  # a layer's or an expert's number
+            return None
         if all((m in modules) == _ends(m, names) for m in everything):
             return Selection(tuple(sorted(names)))
     return None
@@ -58,6 +60,8 @@ def _by_layer(modules: frozenset[str], everything: frozenset[str]) -> Selection 
         return None
     for parts in range(1, _MOST_PARTS + 1):
         names = frozenset(_last(m, parts) for m in layered)
+        if any(name[0].isdigit() for name in names):
+            return None
         chosen = {m for m in everything if m in loose or (_ends(m, names) and _within(m, layers))}
         if chosen == modules and not any(_ends(m, names) for m in loose):
             return Selection(tuple(sorted(names | loose)), tuple(sorted(layers)), heads.pop())
