@@ -15,6 +15,8 @@ from weighbridge.domain.models import LoraModel
 from weighbridge.domain.peft_names import Part, parse_name
 from weighbridge.domain.tensors import TensorSpec
 
+_MOST_NAMED = 10
+
 
 class Likeness(Enum):
     """How the bytes of a tensor compare with those of its counterpart in the original."""
@@ -101,7 +103,8 @@ def recover_with(
     by_original: dict[str, list[Match]] = {}
     for match in matched:
         by_original.setdefault(match.original.name, []).append(match)
-    recovered, reasons = [], []
+    recovered: list[Recovered] = []
+    reasons: list[str] = []
     for spec in lora_specs(original):
         here = by_original.get(spec.name, [])
         alike = [m for m in here if likeness[m.held.name] is not Likeness.OTHER]
@@ -114,7 +117,9 @@ def recover_with(
             recovered.append(Recovered(spec, spec, spec.shape, lost=True))
     if not by_original:
         reasons = ["none of its tensors is one of the original's; check --original"]
-    return tuple(recovered), tuple(reasons)
+    rest = len(reasons) - _MOST_NAMED
+    more = (f"and {rest} more tensors like these",) if rest > 0 else ()
+    return tuple(recovered), (*reasons[:_MOST_NAMED], *more)
 
 
 def _from(match: Match, turned: bool) -> Recovered:
