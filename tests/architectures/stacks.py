@@ -20,6 +20,7 @@ from weighbridge.domain.placement import Architecture
 
 Array = npt.NDArray[np.float32]
 
+MISTRAL4 = {**CONFIGS["mistral4"], "model_type": "mistral4"}
 #: The same types with branches of the model that the plain config does not build.
 VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "deepseek_v3, no query rank": ("deepseek_v3", {"q_lora_rank": None}),
@@ -37,6 +38,7 @@ VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {
         {"num_local_experts": 0, "shared_intermediate_size": 96},
     ),
     "llama, tied": ("llama", {"tie_word_embeddings": True}),
+    "mistral3, mistral4": ("mistral3", {"text_config": MISTRAL4}),
     "qwen3_moe, one dense layer": ("qwen3_moe", {"mlp_only_layers": [0]}),
     "qwen3_next, one dense layer": ("qwen3_next", {"mlp_only_layers": [0]}),
 }

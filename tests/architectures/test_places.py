@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.mlx_artifacts.architecture_configs import MLX_FIELDS
+from tests.mlx_artifacts.architecture_fields import MLX_FIELDS
 from weighbridge.domain.architectures import ARCHITECTURES, architecture_for
 from weighbridge.domain.placement import (
     Experts,
@@ -59,6 +59,7 @@ def _check_experts(base: Base, place: Experts, weight: Array) -> None:
         np.testing.assert_array_equal(base.files[f"{place.each(expert)}.weight"], matrix)
 
 
+@pytest.mark.slow
 def test_every_adaptable_weight_is_where_the_table_says(base: Base) -> None:
     for name, tensor in base.mlx.items():
         if not tensor.lora:
@@ -80,11 +81,12 @@ TEXT_CLASSES = [
 ]
 
 
-@pytest.mark.parametrize("case", TEXT_CLASSES)
-def test_the_text_class_has_the_paths_of_text_only(case: str) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", TEXT_CLASSES)
+def test_the_text_class_has_the_paths_of_text_only(whole: str) -> None:
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
-    directory = directory_of(case)
+    directory = directory_of(whole)
     config = transformers.AutoConfig.from_pretrained(directory).get_text_config()
     known = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
     if type(config) not in known:

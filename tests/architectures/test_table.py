@@ -52,6 +52,7 @@ def test_what_is_not_proved_says_why(entry: object) -> None:
     assert (entry.standing is Standing.REFUSED) is not bool(entry.rules)
 
 
+@pytest.mark.slow
 def test_rewriting_is_what_peft_does() -> None:
     from peft.utils import transformers_weight_conversion as peft_table
 
@@ -93,6 +94,16 @@ def test_the_class_in_the_config_decides(
     assert entry.model_type == model_type
     place = entry.place(f"{entry.inside}model.layers.3.self_attn.q_proj")
     assert isinstance(place, Plain) and place.path == path
+
+
+def test_mistral_3_is_a_tower_around_the_nested_text_model() -> None:
+    module = "language_model.model.layers.0.self_attn.q_a_proj"
+    plain = architecture_for({"model_type": "mistral3", "text_config": {"model_type": "mistral"}})
+    assert isinstance(plain.place(module), Impossible)
+    fourth = architecture_for({"model_type": "mistral3", "text_config": {"model_type": "mistral4"}})
+    place = fourth.place(module)
+    assert isinstance(place, Plain)
+    assert place.path == "model.language_model.layers.0.self_attn.q_a_proj"
 
 
 def test_bailing_hybrid_is_two_models() -> None:

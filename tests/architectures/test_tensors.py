@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
+import pytest
 
 from weighbridge.domain.placement import Impossible, Layout, Stored
 
@@ -53,6 +54,7 @@ def _rebuilt(base: Base) -> tuple[dict[str, Array], list[str]]:
     return found, lost
 
 
+@pytest.mark.slow
 def test_restored_tensors_are_the_checkpoints(base: Base) -> None:
     found, lost = _rebuilt(base)
     # GPT-2's published files have no ``transformer.``.

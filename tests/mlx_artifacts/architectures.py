@@ -16,7 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .architecture_configs import COMMON, MIXTURES, MLX_FIELDS, NESTED, PLAIN, RECURRENT, SAME_FIELD
+from .architecture_configs import COMMON, MIXTURES, NESTED, PLAIN, RECURRENT
+from .architecture_fields import MLX_FIELDS, SAME_FIELD
 from .bases import save_tokenizer
 
 #: The fields of each architecture's transformers config.

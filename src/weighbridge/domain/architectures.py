@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from itertools import chain
 from types import MappingProxyType
 
+from attrs import evolve
+
 from weighbridge.domain.architecture_table.dense import DENSE
 from weighbridge.domain.architecture_table.mixtures import MIXTURES
 from weighbridge.domain.architecture_table.nested import NESTED
@@ -71,8 +73,18 @@ def architecture_for(config: Mapping[str, object]) -> Architecture:
     if not isinstance(model_type, str):
         return UNKNOWN
     named = _class_name(config)
-    entry = architecture_of(_BY_CLASS.get((model_type, named), model_type))
+    entry = _around(architecture_of(_BY_CLASS.get((model_type, named), model_type)), config)
     return entry.text_only() if entry.outside and named.endswith("ForCausalLM") else entry
+
+
+def _around(entry: Architecture, config: Mapping[str, object]) -> Architecture:
+    """Mistral 3 is a tower around any of several text models, as its nested config says."""
+    text = config.get("text_config")
+    nested = text.get("model_type") if isinstance(text, Mapping) else None
+    if (entry.model_type, nested) != ("mistral3", "mistral4"):
+        return entry
+    inner = ARCHITECTURES["mistral4"]
+    return evolve(entry, rules=inner.rules, renames=inner.renames, kept=inner.kept)
 
 
 def _class_name(config: Mapping[str, object]) -> str:

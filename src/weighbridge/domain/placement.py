@@ -6,10 +6,11 @@ made of them. Decides nothing about tensors; what a LoRA becomes there is ``conv
 
 from __future__ import annotations
 
+import functools
 import re
 from enum import Enum
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from weighbridge.domain.places import (
     Experts,
@@ -40,8 +41,8 @@ __all__ = [
 ]
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
+# When first asked for, since the table has hundreds and a run needs those of one entry.
+_compiled = functools.cache(re.compile)
 
 
 class Standing(Enum):
@@ -74,7 +75,7 @@ class Rename:
     """What matches ``pattern`` in a name of MLX's is called ``path`` in transformers 5 and
     ``checkpoint`` in checkpoints. Both are templates of ``re.Match.expand``."""
 
-    pattern: re.Pattern[str] = field(converter=_compiled)
+    pattern: str
     path: str
     checkpoint: str
 
@@ -87,12 +88,12 @@ class Rule:
     after. ``{}`` is left for the expert.
     """
 
-    pattern: re.Pattern[str] = field(converter=_compiled)
+    pattern: str
     place: Place
 
     def apply(self, module: str) -> Place | None:
         """The place of that module, or None if the rule does not speak of it."""
-        found = self.pattern.fullmatch(module)
+        found = _compiled(self.pattern).fullmatch(module)
         if found is None:
             return None
         match self.place:
@@ -111,12 +112,12 @@ class Rule:
 class Kept:
     """Tensors whose whole MLX name matches ``pattern`` are ``stored`` so, a template as in Rule."""
 
-    pattern: re.Pattern[str] = field(converter=_compiled)
+    pattern: str
     stored: Stored | Impossible
 
     def apply(self, tensor: str) -> Stored | Impossible | None:
         """What that tensor is stored as, or None if the rule does not speak of it."""
-        found = self.pattern.fullmatch(tensor)
+        found = _compiled(self.pattern).fullmatch(tensor)
         if found is None or isinstance(self.stored, Impossible):
             return None if found is None else self.stored
         return evolve(self.stored, name=found.expand(self.stored.name))
@@ -187,7 +188,7 @@ class Architecture:
         Only the tensors' names are meant; targets in the config always have to be ``path``. Where
         it does, that name is the better one: older PEFT and the servers know no other.
         """
-        return re.fullmatch(self.lost_on_load or "(?!)", module) is None
+        return _compiled(self.lost_on_load or "(?!)").fullmatch(module) is None
 
     @property
     def renamed_on_load(self) -> bool:
@@ -223,10 +224,10 @@ class Architecture:
 
     def _path(self, name: str) -> str:
         for rename in self.renames + self.outside:
-            name = rename.pattern.sub(rename.path, name, count=1)
+            name = _compiled(rename.pattern).sub(rename.path, name, count=1)
         return name
 
     def _checkpoint(self, name: str) -> str:
         for rename in self.renames + self.outside:
-            name = rename.pattern.sub(rename.checkpoint, name, count=1)
+            name = _compiled(rename.pattern).sub(rename.checkpoint, name, count=1)
         return name

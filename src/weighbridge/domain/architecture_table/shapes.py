@@ -102,8 +102,13 @@ def stacks(stack: str, gate_up: str, down: str, layout: Layout = Layout.SAME) ->
     )
 
 
+_QUANTISED_LATENT = (
+    "is a quantised part of latent attention's kv_b_proj, which mlx-lm's dequantisation passes by;"
+    " fuse into a base that is not quantised"
+)
 #: ``sanitize`` of mlx-lm splits kv_b_proj by head.
 KV_B_SPLIT = (
+    Kept(r".*\.(embed_q|unembed_out)\.(scales|biases)", Impossible(_QUANTISED_LATENT)),
     Kept(r"(.*)\.embed_q\.weight", Stored(r"\1.kv_b_proj.weight", Layout.LATENT, 0, 2)),
     Kept(r"(.*)\.unembed_out\.weight", Stored(r"\1.kv_b_proj.weight", Layout.LATENT, 1, 2)),
 )
