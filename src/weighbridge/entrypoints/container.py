@@ -14,8 +14,9 @@ from weighbridge.adapters.algebra_prover import AlgebraProver
 from weighbridge.adapters.binding_prover import BindingProver
 from weighbridge.adapters.directory_registry import DirectoryRegistry
 from weighbridge.adapters.gguf_writer import GgufPackageWriter
-from weighbridge.adapters.hub import HubRegistry
+from weighbridge.adapters.hub import HubFiles, HubRegistry
 from weighbridge.adapters.local_files import LocalFiles
+from weighbridge.adapters.located_files import LocatedFiles
 from weighbridge.adapters.logits_prover import LogitsProver
 from weighbridge.adapters.mlx_converter import MlxConverter
 from weighbridge.adapters.numpy_converter import NumpyConverter
@@ -39,6 +40,10 @@ def _hub(settings: Settings) -> HubRegistry:
     return HubRegistry(
         endpoint=settings.endpoint, token=settings.token, transfer=cast(Any, settings.transfer)
     )
+
+
+def _hub_files(settings: Settings) -> HubFiles:
+    return HubFiles(endpoint=settings.endpoint, token=settings.token)
 
 
 def _converter(settings: Settings) -> Converter:
@@ -65,7 +70,9 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Dependency(instance_of=Settings)
 
-    files = providers.Singleton(LocalFiles)
+    local_files = providers.Singleton(LocalFiles)
+    hub_files = providers.Singleton(_hub_files, settings)
+    files = providers.Singleton(LocatedFiles, local=local_files, hub=hub_files)
     converter = providers.Singleton(_converter, settings)
     surveyor = providers.Singleton(NumpySurveyor)
     gguf = providers.Singleton(GgufPackageWriter, files=files)
