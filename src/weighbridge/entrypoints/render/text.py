@@ -81,7 +81,7 @@ def proof(proved: Proof, *, figures: bool = True) -> str:
         word, colour = ("proved", "green") if step.passed else ("FAILED", "red")
         brief = step.passed and not figures
         said = f"{step.level.label:<7}  {_headline(step)}" if brief else step.level.label
-        lines.append(f"{click.style(word, fg=colour, bold=not step.passed)} {said}".rstrip())
+        lines.append(f"{click.style(word, fg=colour, bold=True)} {said}".rstrip())
         lines += [item(f"- {problem}", "    ") for problem in step.problems]
         if not brief:
             rows = ((name.replace("_", " "), _figure(name, value)) for name, value in step.figures)
