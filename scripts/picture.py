@@ -87,7 +87,7 @@ def picture(commands: list[str]) -> str:
     """The whole session as SVG."""
     lines: list[str] = []
     for command in commands:
-        lines += [*[""][: len(lines)], f"\x1b[2m$\x1b[0m \x1b[1m{command}\x1b[0m"]
+        lines += [*([""] if lines else []), f"\x1b[2m$\x1b[0m \x1b[1m{command}\x1b[0m"]
         lines += [part for line in printed(command).split("\n") for part in folded(line)]
     width, height = 2 * MARGIN + COLUMNS * WIDTH, BAR + len(lines) * HEIGHT + MARGIN
     sizes = {"width": width, "height": height, "inner_width": width - 1, "inner_height": height - 1}
