@@ -11,7 +11,7 @@ from weighbridge.entrypoints.cli.arguments import (
     checkpoint_option,
     run_argument,
 )
-from weighbridge.entrypoints.cli.output import common_options, emit, progress
+from weighbridge.entrypoints.cli.output import common_options, emit, progress, setting
 
 
 @click.command("validate")
@@ -29,12 +29,15 @@ def command(
     Exit code 1 if anything blocks publication, 3 if RUN is no model at all.
     """
     from weighbridge.entrypoints import api, exit_codes
-    from weighbridge.entrypoints.render import json, text
+    from weighbridge.entrypoints.render import json, report_text
 
     judged = api.validate(
         run, kind=kind, checkpoint=checkpoint, base=base, base_model=base_model, progress=progress()
     )
-    emit(lambda: text.report(judged), lambda: json.report(judged))
+    emit(
+        lambda: report_text.report(judged, everything=bool(setting("verbose"))),
+        lambda: json.report(judged),
+    )
     if judged.kind is None:
         return exit_codes.UNREADABLE
     return exit_codes.GOOD if judged.overall_valid else exit_codes.BLOCKED
