@@ -21,21 +21,27 @@ class Kind(Enum):
 
 @frozen
 class LoraTarget:
-    """One module with its pair: ``a`` is (in, rank), ``b`` is (rank, out)."""
+    """One module with its pair: ``a`` is (in, rank), ``b`` is (rank, out).
+
+    A stack of ``experts`` has ``a`` (experts, rank, in), or flattened (rank * experts, in) from old
+    versions, and ``b`` (experts, out, rank). ``magnitude`` is DoRA's, (out,).
+    """
 
     module: str
     a: TensorSpec
     b: TensorSpec
+    magnitude: TensorSpec | None = None
+    experts: int | None = None
 
     @property
     def rank(self) -> int:
         """The inner dimension."""
-        return self.a.shape[1]
+        return self.a.shape[1] if self.experts is None else self.b.shape[2]
 
     @property
     def in_features(self) -> int:
         """Input size of the adapted module."""
-        return self.a.shape[0]
+        return self.a.shape[0] if self.experts is None else self.a.shape[-1]
 
     @property
     def out_features(self) -> int:
