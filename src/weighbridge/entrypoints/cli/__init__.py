@@ -15,6 +15,8 @@ _COMMANDS = {
     "inspect": "Say what a directory is.",
     "validate": "Judge a directory: findings with reason and remedy.",
     "convert": "Convert an MLX LoRA to PEFT, exactly.",
+    "fuse": "Merge a run into its base model.",
+    "dequantize": "Make a checkpoint for transformers of a fused MLX model.",
     "verify": "Prove a conversion, at the strongest level possible.",
     "publish": "Validate, convert, prove, publish, read back.",
     "rules": "List all rules.",

@@ -7,8 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import click
 
 from weighbridge.application.convert import Converted
+from weighbridge.application.dequantise import Dequantised
+from weighbridge.application.fuse import Fused
 from weighbridge.application.inspect import Inspection
 from weighbridge.application.publish import PublishOutcome
+from weighbridge.domain.artifact import ManifestEntry
+from weighbridge.domain.checkpoint import CheckpointPlan
 from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
 from weighbridge.domain.proof import Figure, Proof
 from weighbridge.domain.publication import HubRepo, PublicationPlan
@@ -122,6 +126,39 @@ def converted(done: Converted, *, figures: bool = False) -> str:
     settings = f"r {config['r']}, lora_alpha {config['lora_alpha']} (MLX scale {done.plan.scale:g})"
     head = f"converted to {visible(done.output)}: {len(done.plan.tensors)} tensors, {settings}"
     return "\n".join([head, *_table(rows), proof(done.proof, figures=figures)])
+
+
+def _checkpoint(
+    head: str,
+    written: CheckpointPlan,
+    entries: Iterable[ManifestEntry],
+    proved: Proof,
+    figures: bool,
+) -> str:
+    rows = _table((str(e.path), human_bytes(e.size)) for e in entries)
+    notes = (f"note: {visible(note)}" for note in written.notes)
+    return "\n".join([head, *rows, *notes, proof(proved, figures=figures)])
+
+
+def fused(done: Fused, *, figures: bool = False) -> str:
+    """The answer of ``fuse``."""
+    scales = ", ".join(f"{scale:g}" for scale in done.plan.scales)
+    head = (
+        f"fused to {visible(done.output)}: {done.plan.modules} modules into "
+        f"{len(done.plan.changed)} of {len(done.plan.checkpoint.weights)} tensors"
+        + (f", MLX scale {scales}" if scales else "")
+    )
+    return _checkpoint(head, done.plan.checkpoint, done.entries, done.proof, figures)
+
+
+def dequantised(done: Dequantised, *, figures: bool = False) -> str:
+    """The answer of ``dequantize``."""
+    plan = done.plan
+    packings = [f"{count} modules of {packing}" for packing, count in plan.packings]
+    head = f"{'dequantized' if packings else 'restored'} to {visible(done.output)}: " + "; ".join(
+        [*packings, f"{plan.renamed} of {len(plan.checkpoint.weights)} tensors moved"]
+    )
+    return _checkpoint(head, plan.checkpoint, done.entries, done.proof, figures)
 
 
 def plan(planned: PublicationPlan) -> str:
