@@ -20,6 +20,7 @@ def _same(pattern: str) -> Rule:
 _LLAMA_TREE = (
     _same(r"model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"),
     _same(r"lm_head|model\.embed_tokens"),
+    _same(r"model\.(norm|layers\.\d+\.(self_attn\.[qk]_norm|\w+_layernorm))"),
 )
 
 #: For a base of unknown type: a module path that could only be of the Llama family's tree.

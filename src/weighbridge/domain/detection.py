@@ -195,7 +195,7 @@ def _raise_if(artifact: ModelArtifact, problems: list[str]) -> None:
 def pair_targets(
     specs: Iterable[TensorSpec],
 ) -> tuple[tuple[LoraTarget, ...], tuple[TensorSpec, ...]]:
-    """Dense (in, r) x (r, out) pairs, and every tensor that is not part of one."""
+    """LoRA pairs with DoRA's magnitude if there is one, and every tensor that is not part of one."""
     by_name = {s.name: s for s in specs}
     targets, used = [], set()
     for name, a in by_name.items():
@@ -203,11 +203,21 @@ def pair_targets(
         b = by_name.get(f"{module}.lora_b")
         if leaf != "lora_a" or not module or b is None:
             continue
-        if len(a.shape) == len(b.shape) == 2 and a.shape[1] == b.shape[0] > 0:
-            targets.append(LoraTarget(module, a, b))
-            used |= {a.name, b.name}
+        experts = b.shape[0] if len(b.shape) == 3 else None
+        if _is_pair(a.shape, b.shape):
+            magnitude = by_name.get(f"{module}.m")
+            targets.append(LoraTarget(module, a, b, magnitude, experts))
+            used |= {a.name, b.name} | ({magnitude.name} if magnitude else set())
     others = tuple(s for s in by_name.values() if s.name not in used)
     return tuple(sorted(targets, key=lambda t: t.module)), others
+
+
+def _is_pair(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    if len(b) == 3:
+        experts, _, rank = b
+        stacked = len(a) == 3 and a[:2] == (experts, rank)
+        return rank > 0 and (stacked or (len(a) == 2 and a[0] == experts * rank))
+    return len(a) == len(b) == 2 and a[1] == b[0] > 0
 
 
 def _parse_lora(artifact: ModelArtifact, directory: str) -> LoraModel:
