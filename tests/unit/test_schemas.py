@@ -27,7 +27,9 @@ SCRIPT = Path(sys.prefix, "bin", "weighbridge")
 NAMES = [
     "completion",
     "conversion",
+    "dequantization",
     "error",
+    "fusion",
     "inspection",
     "proof",
     "publication",

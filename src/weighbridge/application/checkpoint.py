@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from attrs import frozen
 
@@ -20,9 +21,11 @@ from weighbridge.application.ports import (
     WeightProver,
     no_progress,
 )
+from weighbridge.domain.architectures import architecture_of
 from weighbridge.domain.artifact import ArtifactPath, FileEntry, ManifestEntry, TensorFile
 from weighbridge.domain.checkpoint import INDEX, CheckpointPlan, Shard
 from weighbridge.domain.errors import OutputExists, PathConflict, PathMissing, ProofFailed
+from weighbridge.domain.placement import Architecture
 from weighbridge.domain.proof import Proof, ProofLevel, ProofStep
 from weighbridge.domain.shipping import documents
 from weighbridge.domain.tensors import TensorSpec, encode_header
@@ -66,6 +69,12 @@ def tensor_files(loaded: Loaded, paths: Sequence[str]) -> tuple[TensorFile, ...]
 def specs_of(file: TensorFile) -> tuple[TensorSpec, ...]:
     """The tensors of a file in file order."""
     return () if file.header is None else tuple(slot.spec for slot in file.header.slots)
+
+
+def architecture_in(config: Mapping[str, Any]) -> Architecture:
+    """The architecture of a model's config; without a ``model_type`` one that refuses all."""
+    found = config.get("model_type")
+    return architecture_of(found if isinstance(found, str) else "of no model_type")
 
 
 def refuse_existing(files: FileSystem, output: str, operation: str) -> None:

@@ -9,6 +9,7 @@ from attrs import frozen
 from weighbridge.application.checkpoint import (
     FilesSource,
     WriteCheckpoint,
+    architecture_in,
     refuse_existing,
     tensor_files,
 )
@@ -72,7 +73,10 @@ class Dequantise:
         loaded = load(self.files, request.location, request.kind)
         model = _fused_of(loaded)
         plan = plan_dequantisation(
-            model, location=request.location, shard_bytes=request.shard_bytes
+            model,
+            architecture_in(model.config),
+            location=request.location,
+            shard_bytes=request.shard_bytes,
         )
         write = WriteCheckpoint(self.files, self.maker, self.prover)
         with ExitStack() as opened, self.files.stage(request.output) as stage:

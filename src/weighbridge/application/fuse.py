@@ -10,6 +10,7 @@ from weighbridge.application.checkpoint import (
     CONFIG,
     FilesSource,
     WriteCheckpoint,
+    architecture_in,
     refuse_existing,
     specs_of,
     tensor_files,
@@ -74,7 +75,8 @@ class Fuse:
         weights = _weights_of(base)
         found = tensor_files(base, weights.weights_paths)
         shards = tuple((f.path.text, specs_of(f)) for f in found)
-        described = BaseModel(request.base, weights.config, shards)
+        architecture = architecture_in(weights.config)
+        described = BaseModel(request.base, weights.config, architecture, shards)
         plan = plan_fusion(model, described, location=request.location, scale=request.scale)
         config = self.files.read(request.base, CONFIG)
         write = WriteCheckpoint(self.files, self.maker, self.prover)

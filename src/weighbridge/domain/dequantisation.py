@@ -13,7 +13,6 @@ from typing import Any
 
 from attrs import frozen
 
-from weighbridge.domain.architectures import architecture_of
 from weighbridge.domain.checkpoint import CheckpointPlan, PlannedWeight, sharded
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.fusion import shortened
@@ -25,6 +24,7 @@ from weighbridge.domain.packing import (
     packing_of,
     quantisation_of,
 )
+from weighbridge.domain.placement import Architecture
 from weighbridge.domain.restoration import Plain, Restoration, Unpacked
 from weighbridge.domain.tensors import TensorSpec
 
@@ -53,14 +53,13 @@ class DequantisationPlan:
 
 
 def plan_dequantisation(
-    model: FusedModel, *, location: str, shard_bytes: int
+    model: FusedModel, architecture: Architecture, *, location: str, shard_bytes: int
 ) -> DequantisationPlan:
     """The plan, with shards of at most ``shard_bytes``.
 
     Raises NotConvertible with every reason at once.
     """
-    found = model.config.get("model_type")
-    work = Restoration(architecture_of(found if isinstance(found, str) else "of no model_type"))
+    work = Restoration(architecture)
     packings: Counter[Packing] = Counter()
     work.reasons += _refusals(model)
     for each in () if work.reasons else _logical(model, work.reasons):

@@ -195,7 +195,7 @@ def _raise_if(artifact: ModelArtifact, problems: list[str]) -> None:
 def pair_targets(
     specs: Iterable[TensorSpec],
 ) -> tuple[tuple[LoraTarget, ...], tuple[TensorSpec, ...]]:
-    """LoRA pairs with DoRA's magnitude if there is one, and every tensor that is not part of one."""
+    """LoRA pairs, with DoRA's magnitudes, and every tensor that is not part of one."""
     by_name = {s.name: s for s in specs}
     targets, used = [], set()
     for name, a in by_name.items():

@@ -13,7 +13,6 @@ from typing import Any
 
 from attrs import frozen
 
-from weighbridge.domain.architectures import architecture_of
 from weighbridge.domain.base_tensors import BaseTensors
 from weighbridge.domain.checkpoint import CheckpointPlan, PlannedWeight, Shard
 from weighbridge.domain.errors import NotConvertible
@@ -29,22 +28,18 @@ _MOST_NAMED = 20
 
 @frozen
 class BaseModel:
-    """A base as loaded: its config, and the tensors of each file in file order."""
+    """A base as loaded: its config, its entry in the table of architectures, and the tensors of
+    each file in file order."""
 
     location: str
     config: Mapping[str, Any]
+    architecture: Architecture
     files: tuple[tuple[str, tuple[TensorSpec, ...]], ...]
 
     @property
     def tensors(self) -> tuple[TensorSpec, ...]:
         """All tensors of all files."""
         return tuple(t for _, tensors in self.files for t in tensors)
-
-    @property
-    def architecture(self) -> Architecture:
-        """By the config's ``model_type``; refuses everything if that is missing."""
-        found = self.config.get("model_type")
-        return architecture_of(found if isinstance(found, str) else "of no model_type")
 
 
 @frozen
