@@ -258,7 +258,8 @@ class TestRefusals:
              "lm_head.weight: the config says how it is quantised"),
             (triple(Q, 8), LLAMA | {"quantization": FOUR | {Q: False}},
              f"{Q}: the config says that it is not quantised"),
-            ([NORM], LLAMA | {"quantization_config": {"quant_method": "awq"}}, "by awq, not by MLX"),
+            ([NORM], LLAMA | {"quantization_config": {"quant_method": "awq"}},
+             "by awq, not by MLX"),
             ([NORM, NORM], LLAMA, "is in more than one file"),
         ],
     )  # fmt: skip

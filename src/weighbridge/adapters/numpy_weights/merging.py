@@ -84,9 +84,10 @@ def _low_rank_jobs(
         def job(room: Room, first: int = first, last: int = last) -> Words:
             values = _widened_rows(sources.model, rows, first, last, room)
             matrix = values.reshape(last - first, rows.columns)
-            update.add(matrix, slice(first, last), room)
-            if update.magnitude is not None:
-                _stretch(matrix, update.magnitude[first:last])
+            with np.errstate(all="ignore"):
+                update.add(matrix, slice(first, last), room)
+                if update.magnitude is not None:
+                    _stretch(matrix, update.magnitude[first:last])
             return _checked(values, target, room)
 
         yield job
@@ -102,7 +103,8 @@ class _Update:
 
     @classmethod
     def of(cls, change: LowRank, source: TensorSource) -> _Update:
-        left = _matrix(source, change.left) * np.float32(change.scale)
+        with np.errstate(over="ignore"):
+            left = _matrix(source, change.left) * np.float32(change.scale)
         right = _matrix(source, change.right)
         if change.magnitude is None:
             return cls(left, right, None)
@@ -123,9 +125,8 @@ class _Update:
 
 def _stretch(matrix: Floats, lengths: Floats) -> None:
     """Give each row that length. A row of zeros has no direction: the result is not finite."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        factors = lengths / np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
-        np.multiply(matrix, factors[:, None], out=matrix)
+    factors = lengths / np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
+    np.multiply(matrix, factors[:, None], out=matrix)
 
 
 def _turned_jobs(
@@ -154,18 +155,18 @@ def _turned_low_rank_jobs(
     factors: Floats | None = None
     if update.magnitude is not None:
         # The lengths are those of columns here, so that all rows are needed before the first.
-        squares, room = np.zeros(base.columns), Room()
-        for first, last in row_bands(base.rows, base.columns, band):
-            matrix = merged(room, first, last)
-            squares += np.einsum("ij,ij->j", matrix, matrix)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        squares, own = np.zeros(base.columns), Room()
+        with np.errstate(all="ignore"):
+            for first, last in row_bands(base.rows, base.columns, band):
+                matrix = merged(own, first, last)
+                squares += np.einsum("ij,ij->j", matrix, matrix)
             factors = (update.magnitude / np.sqrt(squares)).astype(np.float32)
     for first, last in row_bands(base.rows, base.columns, band):
 
         def job(room: Room, first: int = first, last: int = last) -> Words:
-            matrix = merged(room, first, last)
-            if factors is not None:
-                with np.errstate(invalid="ignore", over="ignore"):
+            with np.errstate(all="ignore"):
+                matrix = merged(room, first, last)
+                if factors is not None:
                     np.multiply(matrix, factors, out=matrix)
             return _checked(matrix.reshape(-1), target, room)
 
