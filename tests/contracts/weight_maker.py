@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import struct
+import threading
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -79,8 +80,8 @@ def bits(spec: TensorSpec) -> bytes:
 
 def made(maker: WeightMaker, weights: Sequence[PlannedWeight], room: Room) -> list[bytes]:
     """Everything, each chunk copied before the next is asked for."""
-    found = maker.run(weights, Sources(room, room))
-    return [b"".join(bytes(c) for c in chunks) for _, chunks in found]
+    with maker.run(weights, Sources(room, room)) as found:
+        return [b"".join(bytes(c) for c in chunks) for _, chunks in found]
 
 
 def alike(maker: WeightMaker, weight: PlannedWeight, room: Room) -> None:
@@ -210,7 +211,8 @@ class WeightMakerContract:
         specs = [TensorSpec(f"t{i}", "F32", (i, 5)) for i in range(4)]
         weights = [PlannedWeight(s, (Copy(Block.of(s)),)) for s in reversed(specs)]
         room = Room({s.name: noise(s) for s in specs})
-        found = [spec for spec, _ in maker.run(weights, Sources(room, room))]
+        with maker.run(weights, Sources(room, room)) as tensors:
+            found = [spec for spec, _ in tensors]
         assert found == specs[::-1]
 
     @pytest.mark.parametrize("dtype", ["F16", "BF16"])
@@ -249,11 +251,22 @@ class WeightMakerContract:
 
         def consume() -> None:
             weights = [PlannedWeight(spec, (Copy(Block.of(spec)),))]
-            for _, chunks in maker.run(weights, Sources(Broken(), Broken())):
-                list(chunks)
+            with maker.run(weights, Sources(Broken(), Broken())) as found:
+                for _, chunks in found:
+                    list(chunks)
 
         with pytest.raises(OSError, match="gone"):
             consume()
+
+    def test_leaving_early_ends_the_work(self, maker: WeightMaker) -> None:
+        spec, before = TensorSpec("t", "F32", (64, 9)), threading.active_count()
+        room = Room({"t": noise(spec)})
+        weights = [PlannedWeight(spec, (Copy(Block.of(spec)),))] * 20
+        with maker.run(weights, Sources(room, room)) as found:
+            next(next(found)[1])
+        reads = len(room.reads)
+        assert reads < 20 and threading.active_count() == before
+        assert len(room.reads) == reads
 
 
 def packed(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 
 from attrs import evolve
@@ -53,10 +54,16 @@ class ExactMaker:
 
     def run(
         self, weights: Sequence[PlannedWeight], sources: Sources
-    ) -> Iterator[tuple[TensorSpec, Iterator[Buffer]]]:
-        for weight in weights:
-            parts = (_made(part, weight.target, sources) for part in weight.parts)
-            yield weight.target, iter([b"".join(parts)])
+    ) -> AbstractContextManager[Iterator[tuple[TensorSpec, Iterator[Buffer]]]]:
+        return nullcontext(_tensors(weights, sources))
+
+
+def _tensors(
+    weights: Sequence[PlannedWeight], sources: Sources
+) -> Iterator[tuple[TensorSpec, Iterator[Buffer]]]:
+    for weight in weights:
+        parts = (_made(part, weight.target, sources) for part in weight.parts)
+        yield weight.target, iter([b"".join(parts)])
 
 
 def _made(operation: Operation, target: TensorSpec, sources: Sources) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -53,7 +54,7 @@ def seeded() -> MemoryFiles:
 @pytest.mark.parametrize("name", USE_CASES)
 def test_every_call(name: str, failure: BaseException, maker: WeightMaker) -> None:
     use_case, counting = USE_CASES[name], seeded()
-    before = counting.contents()
+    before, threads = counting.contents(), threading.active_count()
     use_case(counting, maker)
     after, calls = counting.contents(), counting.calls
     assert calls > 20 and after != before
@@ -63,3 +64,4 @@ def test_every_call(name: str, failure: BaseException, maker: WeightMaker) -> No
         with pytest.raises(type(failure)):
             use_case(files, maker)
         assert files.contents() in (before, after), number
+        assert threading.active_count() == threads, number

@@ -113,10 +113,7 @@ class WriteCheckpoint:
         if a value cannot be represented, or the StorageError family.
         """
         advance = _Advance(progress, verb, plan.total_bytes)
-        entries = [
-            stage.write(ArtifactPath(shard.path), self._chunks(shard, sources, advance))
-            for shard in plan.shards
-        ]
+        entries = [self._shard(shard, sources, stage, advance) for shard in plan.shards]
         if (index := plan.index_bytes) is not None:
             entries.append(stage.write(ArtifactPath(INDEX), [index]))
         entries.append(stage.write(CONFIG, [config]))
@@ -130,9 +127,21 @@ class WriteCheckpoint:
             raise ProofFailed(proof=proof)
         return tuple(sorted(entries, key=lambda e: e.path)), proof
 
-    def _chunks(self, shard: Shard, sources: Sources, advance: _Advance) -> Iterator[Buffer]:
+    def _shard(
+        self, shard: Shard, sources: Sources, stage: Stage, advance: _Advance
+    ) -> ManifestEntry:
+        with self.maker.run(shard.weights, sources) as tensors:
+            chunks = self._chunks(shard, tensors, advance)
+            return stage.write(ArtifactPath(shard.path), chunks)
+
+    def _chunks(
+        self,
+        shard: Shard,
+        tensors: Iterator[tuple[TensorSpec, Iterator[Buffer]]],
+        advance: _Advance,
+    ) -> Iterator[Buffer]:
         yield encode_header(shard.specs, METADATA)
-        for spec, chunks in self.maker.run(shard.weights, sources):
+        for spec, chunks in tensors:
             written = 0
             for chunk in chunks:
                 yield chunk

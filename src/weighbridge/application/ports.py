@@ -125,12 +125,15 @@ class WeightMaker(Protocol):
 
     def run(
         self, weights: Sequence[PlannedWeight], sources: Sources
-    ) -> Iterator[tuple[TensorSpec, Iterator[Buffer]]]:
+    ) -> AbstractContextManager[Iterator[tuple[TensorSpec, Iterator[Buffer]]]]:
         """Each planned tensor in order, as chunks in row-major order.
 
         A chunk is valid until the next one is asked for. Raises NotConvertible, with the tensor,
         as soon as a value is not finite or too large for the target's dtype. Memory is a few bands
         of rows and the factors of one LoRA; of a weight that is stored transposed, one tensor.
+
+        Leaving the context ends all work and reading, whatever was not asked for. (A generator
+        with threads that the garbage collector finds would wait for them in any thread at all.)
         """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,21 +44,17 @@ class NumpyWeightMaker:
     band_values: int = field(default=BAND_VALUES, kw_only=True)
     threads: int = field(factory=_threads, kw_only=True)
 
+    @contextmanager
     def run(
         self, weights: Sequence[PlannedWeight], sources: Sources
-    ) -> Iterator[tuple[TensorSpec, Iterator[Buffer]]]:
+    ) -> Iterator[Iterator[tuple[TensorSpec, Iterator[Buffer]]]]:
         """Each planned tensor with its chunks."""
-        with ThreadPoolExecutor(max_workers=self.threads) as pool:
+        pool = ThreadPoolExecutor(max_workers=self.threads)
+        try:
             jobs = (job for weight in weights for job in self._jobs(weight, sources))
-            chunks = ahead(pool, jobs, self.threads)
-            try:
-                for weight in weights:
-                    own = _until(chunks, weight.target.nbytes)
-                    yield weight.target, own
-                    for _ in own:  # what was not asked for is not the next tensor's
-                        pass
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            yield _tensors(weights, ahead(pool, jobs, self.threads))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _jobs(self, weight: PlannedWeight, sources: Sources) -> Iterator[Job]:
         for part in weight.parts:
@@ -93,6 +90,16 @@ class NumpyWeightMaker:
                 return np.ascontiguousarray(words[:, first:last].T)
 
             yield turn
+
+
+def _tensors(
+    weights: Sequence[PlannedWeight], chunks: Iterator[Buffer]
+) -> Iterator[tuple[TensorSpec, Iterator[Buffer]]]:
+    for weight in weights:
+        own = _until(chunks, weight.target.nbytes)
+        yield weight.target, own
+        for _ in own:  # what was not asked for is not the next tensor's
+            pass
 
 
 def _until(chunks: Iterator[Buffer], size: int) -> Iterator[Buffer]:

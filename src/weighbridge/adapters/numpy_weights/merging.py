@@ -29,6 +29,7 @@ from weighbridge.adapters.numpy_weights.floats import (
     narrowed,
     widened,
 )
+from weighbridge.adapters.numpy_weights.products import product_into
 from weighbridge.domain.checkpoint import Block, LowRank, Merge, Patch, Recast
 
 if TYPE_CHECKING:
@@ -95,17 +96,23 @@ def _low_rank_jobs(
 
 @frozen
 class _Update:
-    """The factors as float32; the scale is in ``left``, where mlx-lm multiplies it in."""
+    """The factors as float32; the scale is in ``left``, where mlx-lm multiplies it in.
+
+    ``turned``: both are the transposes of what they are called.
+    """
 
     left: Floats
     right: Floats
     magnitude: Floats | None
 
     @classmethod
-    def of(cls, change: LowRank, source: TensorSource) -> _Update:
+    def of(cls, change: LowRank, source: TensorSource, *, turned: bool = False) -> _Update:
         with np.errstate(over="ignore"):
             left = _matrix(source, change.left) * np.float32(change.scale)
         right = _matrix(source, change.right)
+        if turned:
+            left, right = left.T, right.T
+        left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
         if change.magnitude is None:
             return cls(left, right, None)
         return cls(left, right, _matrix(source, change.magnitude).reshape(-1))
@@ -113,13 +120,13 @@ class _Update:
     def add(self, matrix: Floats, rows: slice, room: Room) -> None:
         """Add the update of those rows to ``matrix``."""
         delta = room.floats(matrix.size, "delta").reshape(matrix.shape)
-        np.matmul(self.left[rows], self.right, out=delta)
+        product_into(self.left[rows], self.right, delta)
         np.add(matrix, delta, out=matrix)
 
     def add_turned(self, matrix: Floats, columns: slice, room: Room) -> None:
         """The same for the transpose: ``columns`` are the update's."""
         delta = room.floats(matrix.size, "delta").reshape(matrix.shape)
-        np.matmul(self.right.T[columns], self.left.T, out=delta)
+        product_into(self.right[columns], self.left, delta)
         np.add(matrix, delta, out=matrix)
 
 
@@ -144,7 +151,7 @@ def _turned_jobs(
 def _turned_low_rank_jobs(
     change: LowRank, base: Block, target: TensorSpec, sources: Sources, band: int
 ) -> Iterator[Job]:
-    update = _Update.of(change, sources.changes)
+    update = _Update.of(change, sources.changes, turned=True)
 
     def merged(room: Room, first: int, last: int) -> Floats:
         values = _widened_rows(sources.model, base, first, last, room)

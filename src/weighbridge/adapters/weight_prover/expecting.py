@@ -34,6 +34,7 @@ SINGLE = 2.0**-24
 #: Half a unit in the last place, relative to the value.
 ROUNDING = {"F32": SINGLE, "F16": 2.0**-11, "BF16": 2.0**-8}
 _GLOBAL = 448.0 * 6.0
+_MOST = 1 << 18
 
 
 @frozen
@@ -129,14 +130,21 @@ def _low_rank(change: LowRank, base: Matrix, sources: Sources) -> Expectation:
 
     def expect(rows: Sequence[int]) -> Expected:
         weight, factors = base.rows(rows), change.scale * left.rows(rows)
-        values = weight + factors @ right
-        sums = np.abs(weight) + np.abs(factors) @ np.abs(right)
+        values = weight + _product(factors, right)
+        sums = np.abs(weight) + _product(np.abs(factors), np.abs(right))
         slack = (len(right) + 4) * SINGLE * sums
         if lengths is None:
             return Expected(values, slack)
         return _stretched(values, slack, lengths[list(rows)])
 
     return expect
+
+
+def _product(left: Reals, right: Reals) -> Reals:
+    """``left @ right`` by columns: larger products go to threads of the BLAS, which spin."""
+    step = max(1, _MOST // max(1, left.size))
+    parts = [left @ right[:, at : at + step] for at in range(0, right.shape[1], step)]
+    return np.concatenate(parts, axis=1)
 
 
 def _stretched(values: Reals, slack: Reals, lengths: Reals) -> Expected:

@@ -154,10 +154,11 @@ def fused(done: Fused, *, figures: bool = False) -> str:
 def dequantised(done: Dequantised, *, figures: bool = False) -> str:
     """The answer of ``dequantize``."""
     plan = done.plan
-    packings = [f"{count} modules of {packing}" for packing, count in plan.packings]
-    head = f"{'dequantized' if packings else 'restored'} to {visible(done.output)}: " + "; ".join(
-        [*packings, f"{plan.renamed} of {len(plan.checkpoint.weights)} tensors moved"]
-    )
+    made = [f"{count} modules of {packing}" for packing, count in plan.packings]
+    made += [f"{plan.renamed} tensors to other names or shapes"] if plan.renamed else []
+    verb = "dequantized" if plan.packings else "restored"
+    made += [f"{len(plan.checkpoint.weights)} tensors in all"]
+    head = f"{verb} to {visible(done.output)}: {'; '.join(made)}"
     return _checkpoint(head, plan.checkpoint, done.entries, done.proof, figures)
 
 
