@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from weighbridge.entrypoints.api import (
         convert as convert,
         convert_mlx_to_peft as convert_mlx_to_peft,
+        dequantize as dequantize,
         detect_model_type as detect_model_type,
+        fuse as fuse,
         inspect as inspect,
         publish as publish,
         repair as repair,
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = [
     "convert",
     "convert_mlx_to_peft",
+    "dequantize",
     "detect_model_type",
+    "fuse",
     "inspect",
     "publish",
     "repair",

@@ -15,6 +15,7 @@ import pytest
 
 from tests.builders import (
     LORA_SPECS,
+    Q,
     fused_files,
     lora_files,
     peft_files,
@@ -23,14 +24,17 @@ from tests.builders import (
     tensors,
     write,
 )
+from tests.checkpoints import base_files, packed_files, run_files
 
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "v1"
 SCRIPT = Path(sys.prefix, "bin", "weighbridge")
 NAMES = [
     "completion",
     "conversion",
+    "dequantization",
     "error",
     "help",
+    "fusion",
     "inspection",
     "proof",
     "publication",
@@ -141,6 +145,8 @@ def test_validate_bad(models: Path, model: str, code: int) -> None:
         ["inspect"],
         ["convert", "-o", "out"],
         ["repair", "-o", "out"],
+        ["fuse", "-o", "out", "--base", "fused"],
+        ["dequantize", "-o", "out"],
         ["verify", "peft"],
         ["publish", "reg", "--name", "a/b"],
     ],
@@ -167,6 +173,36 @@ def test_convert_then_verify_then_validate(models: Path, tmp_path: Path) -> None
     assert run(models, "convert", "lora", "-o", out, "--force", "--format", "json")[0] == 0
     code, document = run(models, "verify", "lora", "peft", "--format", "json")
     assert code == 0 and document["schema"] == "weighbridge/proof/1"
+
+
+def test_fuse(models: Path, tmp_path: Path) -> None:
+    run_of = str(write(tmp_path / "run", run_files(dora=True)))
+    base = str(write(tmp_path / "base", base_files(sharded=True)))
+    command = ["fuse", run_of, "-o", str(tmp_path / "out"), "--format", "json"]
+    code, document = run(models, *command, "--base", base)
+    assert code == 0 and document["scales"] == [20.0] and document["proof"]["passed"]
+    assert document["changed"] == [f"{Q}.weight"] and document["tensors"] == 4
+    code, document = run(models, *command, "--base", base)
+    assert (code, document["error"]) == (2, "OutputExists")
+    assert run(models, *command, "--base", base, "--force")[0] == 0
+    code, document = run(models, *command, "--force")
+    assert (code, document["error"]) == (2, "UsageError")
+    code, document = run(models, *command, "--base", str(models / "fused"), "--force")
+    assert (code, document["error"]) == (1, "NotConvertible")
+
+
+def test_dequantize(models: Path, tmp_path: Path) -> None:
+    packed = str(write(tmp_path / "packed", packed_files()))
+    command = ["dequantize", packed, "-o", str(tmp_path / "out"), "--format", "json"]
+    code, document = run(models, *command, "--shard-gb", "1e-9")
+    assert code == 0 and len(document["files"]) == 7
+    packing = {"mode": "affine", "bits": 4, "group_size": 64, "modules": 1}
+    assert document["packings"] == [packing] and document["renamed"] == 0
+    assert run(models, "validate", str(tmp_path / "out"), "--format", "json")[0] == 0
+    code, document = run(models, *command)
+    assert (code, document["error"]) == (2, "OutputExists")
+    code, document = run(models, *command, "--shard-gb", "0")
+    assert code == 2
 
 
 def test_a_wrong_conversion_is_not_proved(models: Path) -> None:
@@ -289,6 +325,9 @@ def test_version(models: Path) -> None:
         ["convert", "lora"],
         ["convert", "lora", "-o", "out", "--scale", "much"],
         ["repair", "by-hand"],
+        ["fuse", "lora", "--base", "fused"],
+        ["dequantize", "fused"],
+        ["dequantize", "fused", "-o", "out", "--shard-gb", "many"],
         ["verify", "lora"],
         ["publish", "lora"],
         ["publish", "lora", "registry"],

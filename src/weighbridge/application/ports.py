@@ -5,7 +5,7 @@ Every implementation, fakes included, runs the contract suites in ``tests/contra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from typing import BinaryIO, Protocol, TypeAlias
@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from weighbridge.domain.artifact import ArtifactPath, ManifestEntry, Scan
 from weighbridge.domain.base_model import BaseModel
+from weighbridge.domain.checkpoint import PlannedWeight
 from weighbridge.domain.proof import ProofLevel, ProofStep
 from weighbridge.domain.publication import Destination, PublicationPlan, Receipt, RemoteHead
 from weighbridge.domain.survey import TensorStats
@@ -112,6 +113,43 @@ class Converter(Protocol):
 
         An operation that is not supported raises NotConvertible before the first yield. A chunk is
         valid until the next one is asked for; peak memory is bounded by a band, not by a tensor.
+        """
+
+
+@frozen
+class Sources:
+    """What a checkpoint is made from. ``changes`` has the patches' blocks, ``model`` all others."""
+
+    model: TensorSource
+    changes: TensorSource
+
+
+class WeightMaker(Protocol):
+    """Makes the tensors of a checkpoint. Arithmetic is in float32, rounded to nearest even."""
+
+    def run(
+        self, weights: Sequence[PlannedWeight], sources: Sources
+    ) -> AbstractContextManager[Iterator[tuple[TensorSpec, Iterator[Buffer]]]]:
+        """Each planned tensor in order, as chunks in row-major order.
+
+        A chunk is valid until the next one is asked for. Raises NotConvertible, with the tensor,
+        as soon as a value is not finite or too large for the target's dtype. Memory is a few bands
+        of rows and the factors of one LoRA; of a weight that is stored transposed, one tensor.
+
+        Leaving the context ends all work and reading, whatever was not asked for. (A generator
+        with threads that the garbage collector finds would wait for them in any thread at all.)
+        """
+
+
+class WeightProver(Protocol):
+    """Evidence that a checkpoint is what its plan says, from the files as written."""
+
+    def prove(
+        self, weights: Sequence[PlannedWeight], sources: Sources, written: TensorSource
+    ) -> ProofStep:
+        """The verdict with its figures; a wrong value is a failed step, not an exception.
+
+        Computes a sample of the rows of every tensor anew, in float64, without the maker's code.
         """
 
 

@@ -38,3 +38,16 @@ def _ships(model: Model, entry: FileEntry) -> bool:
             return entry.path.text in (model.weights_path, model.config_path)
         case FusedModel():
             return entry.path.text in model.weights_paths or bool(_TEXTS.fullmatch(name))
+
+
+def documents(scan: Scan) -> tuple[FileEntry, ...]:
+    """What a model made from this one takes over unchanged: tokenizer, settings, legal texts.
+
+    Neither the config nor the index, which are written anew, nor the card; and no code.
+    """
+    anew = ("config.json", "model.safetensors.index.json")
+    return tuple(
+        e for e in scan.files
+        if not e.path.parent and e.path.name not in anew
+        and (_TEXTS.fullmatch(e.path.name) or _LEGAL.fullmatch(e.path.name))
+    )  # fmt: skip

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from weighbridge.application.convert import Converted, ConvertRequest, Target, Wanted
+from weighbridge.application.dequantise import SHARD_BYTES, Dequantised, DequantiseRequest
+from weighbridge.application.fuse import Fused, FuseRequest
 from weighbridge.application.inspect import Inspection
 from weighbridge.application.ports import GgufType, Progress, no_progress
 from weighbridge.application.publish import PublishOutcome, PublishRequest
@@ -209,6 +211,62 @@ def verify(
         _level(require),
     )
     return _container(settings).verify()(request, progress)
+
+
+def fuse(
+    path: PathLike,
+    output: PathLike,
+    *,
+    base: PathLike | None = None,
+    base_model: str | None = None,
+    scale: float | None = None,
+    kind: str | Kind | None = None,
+    force: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> Fused:
+    """Write the base model with the run's LoRA, DoRA or full fine-tune merged in, all or nothing.
+
+    ``base`` is the unquantised base's directory, else its snapshot in the Hugging Face cache is
+    used if it is there. Raises NotConvertible, ProofFailed, OutputExists if not ``force``.
+    """
+    settings = settings or Settings.from_environment()
+    at_hand = _base_directory(path, base, base_model, kind, settings)
+    if at_hand is None:
+        raise UsageError(problem="the base's weights are needed; give --base DIR")
+    _keep_apart(output, path, at_hand)
+    request = FuseRequest(os.fspath(path), at_hand, os.fspath(output), scale, _kind(kind), force)
+    return _container(settings).fuse()(request, progress)
+
+
+def dequantize(
+    path: PathLike,
+    output: PathLike,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    kind: str | Kind | None = None,
+    force: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> Dequantised:
+    """Write a fused MLX model as a checkpoint that transformers loads, all or nothing.
+
+    Files of weights hold at most ``shard_bytes``. Raises NotConvertible, ProofFailed, OutputExists
+    if not ``force``.
+    """
+    if shard_bytes < 1:
+        raise UsageError(problem=f"a shard of {shard_bytes} bytes holds nothing")
+    _keep_apart(output, path)
+    request = DequantiseRequest(os.fspath(path), os.fspath(output), shard_bytes, _kind(kind), force)
+    return _container(settings).dequantize()(request, progress)
+
+
+def _keep_apart(output: PathLike, *sources: PathLike) -> None:
+    """Raises UsageError if replacing the output would remove what it is made from."""
+    target = os.path.realpath(output)
+    for source in sources:
+        if os.path.commonpath([target, found := os.path.realpath(source)]) == target:
+            raise UsageError(problem=f"{os.fspath(output)} is, or holds, what is read: {found}")
 
 
 def publish(

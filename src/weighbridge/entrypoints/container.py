@@ -21,8 +21,12 @@ from weighbridge.adapters.logits_prover import LogitsProver
 from weighbridge.adapters.mlx_converter import MlxConverter
 from weighbridge.adapters.numpy_converter import NumpyConverter
 from weighbridge.adapters.numpy_survey import NumpySurveyor
+from weighbridge.adapters.numpy_weights import NumpyWeightMaker
+from weighbridge.adapters.weight_prover import SamplingProver
 from weighbridge.application.convert import Convert
 from weighbridge.application.convert_gguf import ConvertGguf
+from weighbridge.application.dequantise import Dequantise
+from weighbridge.application.fuse import Fuse
 from weighbridge.application.inspect import Inspect
 from weighbridge.application.ports import Converter, Prover, Registry
 from weighbridge.application.publish import Publish
@@ -77,6 +81,8 @@ class Container(containers.DeclarativeContainer):
     surveyor = providers.Singleton(NumpySurveyor)
     gguf = providers.Singleton(GgufPackageWriter, files=files)
     provers = providers.Singleton(_provers)
+    weight_maker = providers.Singleton(NumpyWeightMaker)
+    weight_prover = providers.Singleton(SamplingProver)
     directory_registry = providers.Singleton(DirectoryRegistry)
     hub_registry = providers.Singleton(_hub, settings)
     registries = providers.Singleton(_registries, directory_registry, hub_registry)
@@ -91,6 +97,10 @@ class Container(containers.DeclarativeContainer):
     )
     repair = providers.Factory(Repair, files=files, converter=converter, provers=provers)
     verify = providers.Factory(Verify, files=files, provers=provers)
+    fuse = providers.Factory(Fuse, files=files, maker=weight_maker, prover=weight_prover)
+    dequantize = providers.Factory(
+        Dequantise, files=files, maker=weight_maker, prover=weight_prover
+    )
     publish = providers.Factory(
         Publish,
         files=files,

@@ -17,6 +17,8 @@ _COMMANDS = {
     "validate": "Judge a directory: findings with reason and remedy.",
     "convert": "Convert an MLX LoRA to PEFT, exactly.",
     "repair": "Correct a PEFT adapter that a script made wrong.",
+    "fuse": "Merge a run into its base model.",
+    "dequantize": "Make a checkpoint for transformers of a fused MLX model.",
     "verify": "Prove a conversion, at the strongest level possible.",
     "publish": "Validate, convert, prove, publish, read back.",
     "rules": "List all rules.",

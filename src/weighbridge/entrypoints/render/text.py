@@ -7,8 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 import click
 
 from weighbridge.application.convert import Converted
+from weighbridge.application.dequantise import Dequantised
+from weighbridge.application.fuse import Fused
 from weighbridge.application.inspect import Inspection
 from weighbridge.application.publish import PublishOutcome
+from weighbridge.domain.artifact import ManifestEntry
+from weighbridge.domain.checkpoint import CheckpointPlan
 from weighbridge.domain.findings import Rule
 from weighbridge.domain.proof import Figure, Proof, ProofLevel, ProofStep
 from weighbridge.domain.publication import HubRepo, PublicationPlan
@@ -119,6 +123,40 @@ def _settings(planned: ConversionPlan | None) -> str:
         return f": {count} tensors, r {config['r']}, {alpha}"
     parameters = config["lora_parameters"]
     return f": {count} tensors, rank {parameters['rank']}, scale {parameters['scale']:g}"
+
+
+def _checkpoint(
+    head: str,
+    written: CheckpointPlan,
+    entries: Iterable[ManifestEntry],
+    proved: Proof,
+    figures: bool,
+) -> str:
+    rows = sizes((str(e.path), e.size) for e in entries)
+    notes = (item(f"note: {note}", "") for note in written.notes)
+    return "\n".join([head, *rows, *notes, proof(proved, figures=figures)])
+
+
+def fused(done: Fused, *, figures: bool = False) -> str:
+    """The answer of ``fuse``."""
+    scales = ", ".join(f"{scale:g}" for scale in done.plan.scales)
+    head = (
+        f"fused to {visible(done.output)}: {done.plan.modules} modules into "
+        f"{len(done.plan.changed)} of {len(done.plan.checkpoint.weights)} tensors"
+        + (f", MLX scale {scales}" if scales else "")
+    )
+    return _checkpoint(head, done.plan.checkpoint, done.entries, done.proof, figures)
+
+
+def dequantised(done: Dequantised, *, figures: bool = False) -> str:
+    """The answer of ``dequantize``."""
+    plan = done.plan
+    made = [f"{count} modules of {packing}" for packing, count in plan.packings]
+    made += [f"{plan.renamed} tensors to other names or shapes"] if plan.renamed else []
+    verb = "dequantized" if plan.packings else "restored"
+    made += [f"{len(plan.checkpoint.weights)} tensors in all"]
+    head = f"{verb} to {visible(done.output)}: {'; '.join(made)}"
+    return _checkpoint(head, plan.checkpoint, done.entries, done.proof, figures)
 
 
 def plan(planned: PublicationPlan) -> str:

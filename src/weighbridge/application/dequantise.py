@@ -1,0 +1,98 @@
+"""Make a checkpoint for transformers of a fused MLX model: plan, stream, prove, commit."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from attrs import frozen
+
+from weighbridge.application.checkpoint import (
+    FilesSource,
+    WriteCheckpoint,
+    architecture_in,
+    refuse_existing,
+    tensor_files,
+)
+from weighbridge.application.load import Loaded, load
+from weighbridge.application.ports import (
+    FileSystem,
+    Progress,
+    Sources,
+    WeightMaker,
+    WeightProver,
+    no_progress,
+)
+from weighbridge.domain.artifact import ManifestEntry
+from weighbridge.domain.dequantisation import DequantisationPlan, plan_dequantisation
+from weighbridge.domain.errors import NotConvertible
+from weighbridge.domain.models import FusedModel, Kind
+from weighbridge.domain.proof import Proof
+
+#: What transformers called 5GB for years.
+SHARD_BYTES = 5_000_000_000
+
+
+@frozen
+class DequantiseRequest:
+    """``shard_bytes`` is the most that a file of weights holds, but for one larger tensor."""
+
+    location: str
+    output: str
+    shard_bytes: int = SHARD_BYTES
+    kind: Kind | None = None
+    force: bool = False
+
+
+@frozen
+class Dequantised:
+    """What was written."""
+
+    output: str
+    plan: DequantisationPlan
+    entries: tuple[ManifestEntry, ...]
+    proof: Proof
+
+
+@frozen
+class Dequantise:
+    """The use case, over its ports."""
+
+    files: FileSystem
+    maker: WeightMaker
+    prover: WeightProver
+
+    def __call__(self, request: DequantiseRequest, progress: Progress = no_progress) -> Dequantised:
+        """Write the checkpoint to ``output``, all or nothing.
+
+        A model that is not quantised gets its names and layouts back, and the plan says so. Raises
+        NotConvertible with every reason, ProofFailed, OutputExists without ``force``,
+        InvalidModelStructure if it is no model, StorageFull.
+        """
+        if not request.force:
+            refuse_existing(self.files, request.output, "dequantize")
+        loaded = load(self.files, request.location, request.kind)
+        model = _fused_of(loaded)
+        plan = plan_dequantisation(
+            model,
+            architecture_in(model.config),
+            location=request.location,
+            shard_bytes=request.shard_bytes,
+        )
+        write = WriteCheckpoint(self.files, self.maker, self.prover)
+        with ExitStack() as opened, self.files.stage(request.output) as stage:
+            found = tensor_files(loaded, model.weights_paths)
+            source = FilesSource.of(self.files, request.location, found, opened)
+            entries, proof = write(
+                plan.checkpoint, Sources(source, source), stage,
+                origin=loaded, config=plan.config_bytes, progress=progress, verb="dequantizing",
+            )  # fmt: skip
+            stage.commit(replace=request.force)
+        return Dequantised(request.output, plan, entries, proof)
+
+
+def _fused_of(loaded: Loaded) -> FusedModel:
+    """The model. Raises NotConvertible for any other kind."""
+    if not isinstance(loaded.model, FusedModel):
+        reason = "it is no whole model; fuse it into its base first (`weighbridge fuse`)"
+        raise NotConvertible(location=loaded.artifact.location, reasons=(reason,))
+    return loaded.model

@@ -1,0 +1,139 @@
+"""LoRA, DoRA or a full fine-tune into a base checkpoint, as a plan.
+
+The mathematics is mlx-lm's ``fuse``: a linear module's weight becomes ``W + scale * (a @ b).T``, an
+embedding's ``E + scale * a @ b``, an expert's ``W[e] + scale * b[e] @ a[e]``; DoRA scales each row
+of that to the length ``m``. Tensors of a full fine-tune replace those of the base.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from weighbridge.domain.base_tensors import BaseTensors
+from weighbridge.domain.checkpoint import CheckpointPlan, PlannedWeight, Shard
+from weighbridge.domain.errors import NotConvertible
+from weighbridge.domain.models import LoraModel
+from weighbridge.domain.packing import other_method, quantisation_of
+from weighbridge.domain.patches import Patches, Ties
+from weighbridge.domain.placement import Architecture
+from weighbridge.domain.scale import effective_scale
+from weighbridge.domain.tensors import TensorSpec
+
+_MOST_NAMED = 20
+
+
+@frozen
+class BaseModel:
+    """A base as loaded: its config, its entry in the table of architectures, and the tensors of
+    each file in file order."""
+
+    location: str
+    config: Mapping[str, Any]
+    architecture: Architecture
+    files: tuple[tuple[str, tuple[TensorSpec, ...]], ...]
+
+    @property
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """All tensors of all files."""
+        return tuple(t for _, tensors in self.files for t in tensors)
+
+
+@frozen
+class FusionPlan:
+    """What will be written. ``changed`` are the base tensors that the run changes."""
+
+    checkpoint: CheckpointPlan
+    modules: int
+    changed: tuple[str, ...]
+    scales: tuple[float, ...]
+
+
+def plan_fusion(
+    model: LoraModel, base: BaseModel, *, location: str, scale: float | None = None
+) -> FusionPlan:
+    """The plan. ``scale`` overrides what the run's config says.
+
+    Raises NotConvertible with every reason at once.
+    """
+    work = Patches(base.architecture, BaseTensors(base.architecture, base.tensors))
+    ties = Ties.of(base.config, work.base)
+    work.reasons += _base_refusals(base)
+    scales = [] if work.reasons else _gather(model, scale, work, ties)
+    if work.reasons:
+        raise NotConvertible(location=location, reasons=shortened(work.reasons))
+    dropped = ties.dropped(work.patches)
+    shards = tuple(Shard(p, _weights(tensors, work, dropped)) for p, tensors in base.files)
+    notes = tuple(_notes(model, base, dropped))
+    return FusionPlan(
+        CheckpointPlan(tuple(s for s in shards if s.weights), notes),
+        modules=len(model.targets) + len(model.others),
+        changed=tuple(sorted(work.patches)),
+        scales=tuple(sorted(set(scales))),
+    )
+
+
+def shortened(reasons: Sequence[str]) -> tuple[str, ...]:
+    """Each once, and not more than a screen of them."""
+    listed = list(dict.fromkeys(reasons))
+    rest = len(listed) - _MOST_NAMED
+    return (*listed[:_MOST_NAMED], *([f"and {rest} more reasons like these"] if rest > 0 else []))
+
+
+def _base_refusals(base: BaseModel) -> Iterable[str]:
+    packed = quantisation_of(base.config) or any(t.name.endswith(".scales") for t in base.tensors)
+    if packed:
+        yield (
+            f"the base {base.location} is quantised by MLX; give the original that it was made "
+            "from, or the output of `weighbridge dequantize`"
+        )
+    elif method := other_method(base.config):
+        yield f"the base {base.location} is quantised ({method}); give the unquantised model"
+    names = [t.name for t in base.tensors]
+    if len(names) != len(set(names)):
+        twice = sorted({n for n in names if names.count(n) > 1})
+        yield f"the base {base.location} has {twice[0]} in more than one file"
+
+
+def _gather(model: LoraModel, override: float | None, work: Patches, ties: Ties) -> list[float]:
+    """All patches of the run, or the reasons against them; the scales that were used."""
+    scales = []
+    for target in model.targets:
+        found = effective_scale(model.config, target.rank)
+        scale = found.value if override is None else override
+        if scale is None:
+            work.reasons.append(f"{model.config_path}: {found.reason}")
+        elif not 0 < scale < math.inf:
+            work.reasons.append(f"scale {scale:g} would make the LoRA do nothing or the opposite")
+        else:
+            work.add_target(target, scale, ties)
+            scales.append(scale)
+    for spec in model.others:
+        work.add_tensor(spec)
+    work.settle()
+    if not model.targets and not model.others:
+        work.reasons.append(f"{model.weights_path}: holds no tensors to fuse")
+    return scales
+
+
+def _weights(
+    tensors: Iterable[TensorSpec], work: Patches, dropped: str | None
+) -> tuple[PlannedWeight, ...]:
+    kept = (t for t in tensors if t.name != dropped)
+    return tuple(PlannedWeight(spec, (work.operation(spec),)) for spec in kept)
+
+
+def _notes(model: LoraModel, base: BaseModel, dropped: str | None) -> Iterable[str]:
+    if dropped:
+        yield f"{dropped} is left out: this base ties it to the embedding, which has changed"
+    dora = model.config.get("fine_tune_type") == "dora" or model.config.get("use_dora") is True
+    if dora and not any(t.magnitude for t in model.targets):
+        yield (
+            f"{model.config_path} says DoRA, but there are no magnitudes: it is fused as the plain "
+            "LoRA that mlx-lm 0.14.2 to 0.15 trained"
+        )
+    if not base.config.get("architectures"):
+        yield "config.json of the base names no architectures, which vLLM and llama.cpp need"

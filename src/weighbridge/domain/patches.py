@@ -1,0 +1,164 @@
+"""What a run changes in its base, tensor by tensor, and what it must not change.
+
+Gathers patches and the reasons against them; the use of both is ``fusion``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define, field, frozen
+
+from weighbridge.domain.base_tensors import BaseTensors, Home
+from weighbridge.domain.checkpoint import Block, Copy, LowRank, Merge, Patch, Recast
+from weighbridge.domain.models import LoraTarget
+from weighbridge.domain.placement import Architecture, Layout
+from weighbridge.domain.tensors import TensorSpec
+
+FLOATS = frozenset({"F32", "F16", "BF16"})
+_NOT_WEIGHTS = frozenset({"lora_a", "lora_b", "m", "scales", "biases", "global_scale"})
+_HEAD = "lm_head"
+
+
+@frozen
+class Ties:
+    """If the output head is the embedding. ``known`` False: transformers and MLX would differ."""
+
+    tied: bool
+    known: bool
+    head: TensorSpec | None
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], base: BaseTensors) -> Ties:
+        text = config.get("text_config")
+        said = [
+            place["tie_word_embeddings"]
+            for place in (config, text if isinstance(text, dict) else {})
+            if isinstance(place.get("tie_word_embeddings"), bool)
+        ]
+        head = base.find(f"{_HEAD}.weight")
+        return cls(said[0] if said else head is None, bool(said) or head is None, head)
+
+    def refusal(self, embedding: bool, head: bool) -> str | None:
+        """Why a LoRA on one of the two ends cannot be fused."""
+        if not embedding and not head:
+            return None
+        if not self.known:
+            return (
+                "is at an end of the model, and the base's config.json does not say "
+                "tie_word_embeddings, for which MLX and transformers assume different values"
+            )
+        if head and self.tied:
+            return "is on the output head, which this base does not have: it is the embedding"
+        return None
+
+    def dropped(self, patches: Mapping[str, object]) -> str | None:
+        """A head that is stored although it is tied: stale once the embedding has changed."""
+        if not self.tied or self.head is None or self.head.name in patches:
+            return None
+        return self.head.name if any(_is_embedding(name) for name in patches) else None
+
+
+def _is_embedding(name: str) -> bool:
+    return name.removesuffix(".weight").endswith(("embed_tokens", "wte", "embed_in", "embeddings"))
+
+
+@define
+class Patches:
+    """What is gathered target by target: patches by base tensor, and reasons against them."""
+
+    architecture: Architecture
+    base: BaseTensors
+    patches: dict[str, list[tuple[Home, Patch]]] = field(factory=dict)
+    reasons: list[str] = field(factory=list)
+
+    def add_target(self, target: LoraTarget, scale: float, ties: Ties) -> None:
+        """The patches of one LoRA pair."""
+        embedding = target.module in self.architecture.embeddings
+        head = target.module.rpartition(".")[2] == _HEAD
+        refusal = ties.refusal(embedding, head) or _unsound(target, embedding)
+        homes = refusal or self.base.of_module(target.module, _shape(target, embedding))
+        if isinstance(homes, str):
+            self.reasons.append(f"{target.module}: {homes}")
+            return
+        for home in homes:
+            change = _low_rank(target, home.expert, scale, embedding)
+            self._add(home, Patch(home.first, home.rows, change))
+
+    def add_tensor(self, spec: TensorSpec) -> None:
+        """The patches of a whole tensor that was trained."""
+        leaf = spec.name.rpartition(".")[2]
+        if leaf in _NOT_WEIGHTS or spec.dtype not in FLOATS:
+            found = f"{spec.dtype} {list(spec.shape)}"
+            self.reasons.append(f"{spec.name}: {found} is neither part of a pair nor a weight")
+            return
+        homes = self.base.of_tensor(spec.name, spec.shape)
+        if isinstance(homes, str):
+            self.reasons.append(f"{spec.name}: {homes}")
+            return
+        block = Block.of(spec)
+        for home in homes:
+            part = block if home.expert is None else block.part(home.expert, len(homes))
+            add = -1.0 if home.layout is Layout.MINUS_ONE else 0.0
+            self._add(home, Patch(home.first, home.rows, Recast(part, add)))
+
+    def _add(self, home: Home, patch: Patch) -> None:
+        self.patches.setdefault(home.tensor.name, []).append((home, patch))
+
+    def settle(self) -> None:
+        """Refuse what cannot be computed, once all patches of a tensor are known."""
+        for name, found in self.patches.items():
+            dtype = found[0][0].tensor.dtype
+            if dtype not in FLOATS:
+                self.reasons.append(f"{name}: is {dtype} in the base; F32, F16 or BF16 is needed")
+            found.sort(key=lambda pair: pair[1].first)
+            ends = [patch.first + patch.rows for _, patch in found]
+            begins = [patch.first for _, patch in found[1:]]
+            if any(begin < end for begin, end in zip(begins, ends, strict=False)):
+                self.reasons.append(f"{name}: is changed twice by this run")
+
+    def operation(self, spec: TensorSpec) -> Copy | Merge:
+        """What becomes of a tensor of the base."""
+        found = self.patches.get(spec.name)
+        if found is None:
+            return Copy(Block.of(spec))
+        return Merge(spec, tuple(patch for _, patch in found), found[0][0].turned)
+
+
+def _unsound(target: LoraTarget, embedding: bool) -> str | None:
+    parts = [target.a, target.b, *([target.magnitude] if target.magnitude else [])]
+    for spec in parts:
+        if spec.dtype not in FLOATS:
+            return f"{spec.name} is {spec.dtype}; F32, F16 or BF16 is needed"
+    if target.magnitude is None:
+        return None
+    if target.experts is not None:
+        return "has a DoRA magnitude on stacked experts, which mlx-lm does not have"
+    rows = target.a.shape[0] if embedding else target.out_features
+    if target.magnitude.shape != (rows,):
+        return f"has a magnitude of {list(target.magnitude.shape)}, not {[rows]}"
+    return None
+
+
+def _shape(target: LoraTarget, embedding: bool) -> tuple[int, ...]:
+    """Of MLX's weight."""
+    if target.experts is not None:
+        return target.experts, target.out_features, target.in_features
+    if embedding:
+        return target.a.shape[0], target.b.shape[1]
+    return target.out_features, target.in_features
+
+
+def _low_rank(target: LoraTarget, expert: int | None, scale: float, embedding: bool) -> LowRank:
+    a, b = target.a, target.b
+    magnitude = Block.of(target.magnitude) if target.magnitude else None
+    if expert is not None and target.experts is not None:
+        # Flattened or not, all of one expert's rows come together.
+        rank, rows, columns = target.rank, target.out_features, target.in_features
+        left = Block(b, expert * rows * rank, rows, rank)
+        return LowRank(left, Block(a, expert * rank * columns, rank, columns), scale)
+    if embedding:
+        return LowRank(Block.of(a), Block.of(b), scale, magnitude)
+    left = Block(b, 0, b.shape[0], b.shape[1], turned=True)
+    return LowRank(left, Block(a, 0, a.shape[0], a.shape[1], turned=True), scale, magnitude)

@@ -1,0 +1,38 @@
+"""``weighbridge fuse``."""
+
+from __future__ import annotations
+
+import click
+
+from weighbridge.entrypoints.cli.arguments import as_option, run_argument, scale_option
+from weighbridge.entrypoints.cli.output import common_options, emit, hint, progress, setting
+
+
+@click.command("fuse")
+@run_argument
+@click.option("-o", "--output", required=True, type=click.Path(), help="Directory to write.")
+@click.option(
+    "--base",
+    type=click.Path(),
+    help="Directory of the base model, not quantised; else looked for in the cache.",
+)
+@scale_option
+@as_option
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@common_options
+def command(
+    run: str, output: str, base: str | None, scale: float | None, kind: str | None, force: bool
+) -> None:  # fmt: skip
+    """Merge the LoRA, DoRA or full fine-tune in RUN into its base, as a Hugging Face model.
+
+    In float32, shard by shard, without loading the model. A sample of every tensor is read again
+    and computed anew before the output appears.
+    """
+    from weighbridge.entrypoints import api
+    from weighbridge.entrypoints.render import json, text
+
+    done = api.fuse(
+        run, output, base=base, scale=scale, kind=kind, force=force, progress=progress()
+    )
+    emit(lambda: text.fused(done, figures=bool(setting("verbose"))), lambda: json.fused(done))
+    hint(f"next: weighbridge publish {output} DEST")
