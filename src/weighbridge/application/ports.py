@@ -169,7 +169,10 @@ class Surveyor(Protocol):
 @frozen
 class ProofRequest:
     """What a prover gets: local directories, the scale that MLX applied, what the base is, and the
-    name of MLX's weights in ``source``."""
+    name of MLX's weights in ``source``.
+
+    ``full_base`` is the base in full precision, if ``base`` is quantised: what users will load.
+    """
 
     source: str
     converted: str
@@ -177,6 +180,7 @@ class ProofRequest:
     scale: float
     known: BaseModel = field(factory=BaseModel, repr=False)
     weights: str = "adapters.safetensors"
+    full_base: str | None = None
 
 
 class Prover(Protocol):

@@ -189,6 +189,7 @@ def verify(
     converted: PathLike,
     *,
     base: PathLike | None = None,
+    full_base: PathLike | None = None,
     scale: float | None = None,
     require: str | ProofLevel | None = None,
     kind: str | Kind | None = None,
@@ -197,6 +198,9 @@ def verify(
     progress: Progress = no_progress,
 ) -> Proof:
     """The proof that ``converted`` is ``path``, at every level that is possible here.
+
+    If ``base`` is quantised by MLX, the logits are compared on its unpacked weights; with
+    ``full_base``, the full-precision original, the gap to that is reported beside.
 
     ``passed`` of the proof is the verdict; raises ProofFailed only if ``require`` is not reached.
     """
@@ -209,6 +213,7 @@ def verify(
         scale,
         _choice(kind, checkpoint, bare=scale is not None),
         _level(require),
+        full_base=_path(full_base),
     )
     return _container(settings).verify()(request, progress)
 

@@ -28,6 +28,7 @@ from weighbridge.application.convert_gguf import ConvertGguf
 from weighbridge.application.dequantise import Dequantise
 from weighbridge.application.fuse import Fuse
 from weighbridge.application.inspect import Inspect
+from weighbridge.application.loadable_base import LoadableBase
 from weighbridge.application.ports import Converter, Prover, Registry
 from weighbridge.application.publish import Publish
 from weighbridge.application.repair import Repair
@@ -96,11 +97,12 @@ class Container(containers.DeclarativeContainer):
         ConvertGguf, files=files, converter=converter, algebra=provers.provided[0], gguf=gguf
     )
     repair = providers.Factory(Repair, files=files, converter=converter, provers=provers)
-    verify = providers.Factory(Verify, files=files, provers=provers)
     fuse = providers.Factory(Fuse, files=files, maker=weight_maker, prover=weight_prover)
     dequantize = providers.Factory(
         Dequantise, files=files, maker=weight_maker, prover=weight_prover
     )
+    loadable = providers.Factory(LoadableBase, files=files, dequantise=dequantize)
+    verify = providers.Factory(Verify, files=files, provers=provers, loadable=loadable)
     publish = providers.Factory(
         Publish,
         files=files,
@@ -108,6 +110,7 @@ class Container(containers.DeclarativeContainer):
         surveyor=surveyor,
         provers=provers,
         registries=registries,
+        loadable=loadable,
     )
 
 
