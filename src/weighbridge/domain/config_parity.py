@@ -111,7 +111,7 @@ def _differs(
     view: ConfigView, cause: Cause, name: str, mlx: float, transformers: float
 ) -> Iterator[Divergence]:
     if mlx != transformers:
-        uses = (f"uses {mlx:.12g}", f"{transformers:.12g}")
+        uses = (f"uses {mlx:.12g}", f"uses {transformers:.12g}")
         yield Divergence(cause, view.prefix + name, *uses, _line(name, transformers))
 
 
@@ -120,7 +120,7 @@ def _missing(view: ConfigView) -> Iterator[Divergence]:
         if name not in view.text:
             values = _value(view, name)
             line = _line(name, values[0]) if values else ""
-            yield Divergence(Cause.MISSING, view.prefix + name, "cannot load it without",
+            yield Divergence(Cause.MISSING, view.prefix + name, "needs",
                              "does not write it", line)  # fmt: skip
 
 
@@ -148,8 +148,8 @@ def _value(view: ConfigView, name: str) -> tuple[Any, ...]:
 def _vocabulary(view: ConfigView) -> Iterator[Divergence]:
     usual, own = _VOCABULARIES.get(view.module), view.number("vocab_size")
     if usual and view.prefix and own not in (None, usual) and "vocab_size" not in view.whole:
-        yield Divergence(Cause.MISSING, "vocab_size", f"expects {usual} words",
-                         f"{own:.0f}, from text_config", _line("vocab_size", own))  # fmt: skip
+        yield Divergence(Cause.MISSING, "vocab_size", f"without it expects {usual} words and needs",
+                         f"takes {own:.0f} from text_config", _line("vocab_size", own))  # fmt: skip
 
 
 def _rope_base(view: ConfigView) -> Iterator[Divergence]:
@@ -183,10 +183,10 @@ def _rope_scaling(view: ConfigView) -> Iterator[Divergence]:
     kind = str(view.rope.get("rope_type", view.rope.get("type")))
     if "rope_scaling" not in defaults:
         yield Divergence(Cause.BUILT_IN, f"{view.prefix}rope_parameters", "scales no RoPE in this "
-                         "model", f"by {kind}")  # fmt: skip
+                         "model", f"scales by {kind}")  # fmt: skip
     elif not view.text.get("rope_scaling") and defaults["rope_scaling"] is not Default.REQUIRED:
         yield Divergence(Cause.ROPE_SCALING, f"{view.prefix}rope_scaling", "scales nothing",
-                         f"by {kind}", _line("rope_scaling", dict(view.rope)))  # fmt: skip
+                         f"scales by {kind}", _line("rope_scaling", dict(view.rope)))  # fmt: skip
 
 
 def _rotary_part(view: ConfigView) -> Iterator[Divergence]:
@@ -221,10 +221,11 @@ def _pattern(view: ConfigView) -> Iterator[Divergence]:
         if isinstance(every, int) and every > 0 and full == _every(every, len(full)):
             continue
         right = full.index(True) + 1 if True in full else len(full) + 1
-        fits = full == _every(right, len(full))
-        yield Divergence(Cause.LAYER_PATTERN, view.prefix + name,
-                         f"has full attention in every layer divisible by {every}",
-                         "goes by layer_types", _line(name, right) if fits else "")  # fmt: skip
+        cause, line = Cause.LAYER_PATTERN, _line(name, right)
+        if full != _every(right, len(full)):
+            cause, line = Cause.BUILT_IN, ""  # mlx-lm knows no other than regular patterns
+        mlx = f"has full attention in every layer divisible by {every}"
+        yield Divergence(cause, view.prefix + name, mlx, "goes by layer_types", line)
 
 
 def _every(count: int, layers: int) -> list[bool]:
@@ -236,9 +237,10 @@ def _built_in(view: ConfigView) -> Iterator[Divergence]:
     wanted, theta = _part(view), _theta(view)
     if part is not None and wanted is not None and part != wanted:
         yield Divergence(Cause.BUILT_IN, "partial_rotary_factor", "turns the whole head",
-                         f"{wanted:g} of it")  # fmt: skip
+                         f"turns {wanted:g} of it")  # fmt: skip
     if base is not None and theta is not None and base != theta:
-        yield Divergence(Cause.BUILT_IN, "rope_theta", f"knows only {base:g}", f"{theta:g}")
+        yield Divergence(Cause.BUILT_IN, "rope_theta", f"knows only {base:g}",
+                         f"uses {theta:g}")  # fmt: skip
     if view.module == "ernie4_5_moe":
         yield Divergence(Cause.BUILT_IN, "moe_use_aux_free", "drops the router's correction bias",
                          "adds it when it chooses experts")  # fmt: skip
