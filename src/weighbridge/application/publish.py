@@ -112,7 +112,13 @@ class Publish:
         self, request: PublishRequest, location: str, choice: Choice, progress: Progress
     ) -> ValidationReport:
         report = Validate(self.files, self.surveyor)(
-            ValidateRequest(location, choice, request.wanted.base, request.wanted.base_model),
+            ValidateRequest(
+                location,
+                choice,
+                request.wanted.base,
+                request.wanted.base_model,
+                scale=request.wanted.scale,
+            ),
             progress,
         )
         if report.kind is None:

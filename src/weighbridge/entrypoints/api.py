@@ -105,16 +105,19 @@ def validate(
     checkpoint: int | None = None,
     base: PathLike | None = None,
     base_model: str | None = None,
+    scale: float | None = None,
     settings: Settings | None = None,
     progress: Progress = no_progress,
 ) -> ValidationReport:
     """Every finding of the directory; never raises for a bad one.
 
-    ``base`` is a directory with the base model's config.json, ``base_model`` its Hub id.
+    ``base`` is a directory with the base model's config.json, ``base_model`` its Hub id, ``scale``
+    what MLX multiplied by, if the config does not tell it.
     """
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
-    request = ValidateRequest(os.fspath(path), _choice(kind, checkpoint), at_hand, base_model)
+    choice = _choice(kind, checkpoint, bare=scale is not None)
+    request = ValidateRequest(os.fspath(path), choice, at_hand, base_model, scale=scale)
     return _container(settings).validate()(request, progress)
 
 

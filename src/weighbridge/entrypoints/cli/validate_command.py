@@ -10,6 +10,7 @@ from weighbridge.entrypoints.cli.arguments import (
     base_option,
     checkpoint_option,
     run_argument,
+    scale_option,
 )
 from weighbridge.entrypoints.cli.output import common_options, emit, progress, setting
 
@@ -20,9 +21,15 @@ from weighbridge.entrypoints.cli.output import common_options, emit, progress, s
 @checkpoint_option
 @base_option
 @base_model_option
+@scale_option
 @common_options
 def command(
-    run: str, kind: str | None, checkpoint: int | None, base: str | None, base_model: str | None
+    run: str,
+    kind: str | None,
+    checkpoint: int | None,
+    base: str | None,
+    base_model: str | None,
+    scale: float | None,
 ) -> int:
     """Judge RUN: findings with code, place, reason and remedy.
 
@@ -32,7 +39,13 @@ def command(
     from weighbridge.entrypoints.render import json, report_text
 
     judged = api.validate(
-        run, kind=kind, checkpoint=checkpoint, base=base, base_model=base_model, progress=progress()
+        run,
+        kind=kind,
+        checkpoint=checkpoint,
+        base=base,
+        base_model=base_model,
+        scale=scale,
+        progress=progress(),
     )
     emit(
         lambda: report_text.report(judged, everything=bool(setting("verbose"))),
