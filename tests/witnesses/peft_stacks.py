@@ -28,40 +28,41 @@ STACKS = MappingProxyType(
 )
 
 
-class Refused(Exception):
-    """The stack did not load the LoRA; the text is its own."""
-
-
 @frozen
 class Loaded:
     """Logits of the base, with the LoRA, and with it merged; ``unplaced`` are factors that the
-    file lacks for a module, or that no module took."""
+    file lacks for a module, or that no module took. ``refused`` is the error, if it did not load;
+    the rest is empty then."""
 
     plain: Logits
     lora: Logits
     merged: Logits
     unplaced: list[str]
     warnings: list[str]
+    refused: str | None = None
 
 
-def load(stack: str, base: Path, lora: Path, tokens: list[list[int]]) -> Loaded:
-    """What that stack computes for the tokens. Raises Refused, and WitnessFailed."""
+def load(stack: str, pairs: list[tuple[Path, Path]], tokens: list[list[int]]) -> list[Loaded]:
+    """What that stack computes for the tokens, for each base and LoRA. Raises WitnessFailed."""
     packages = [str(fetch(name)) for name in STACKS[stack]]
-    with tempfile.TemporaryDirectory(prefix="logits-") as output:
-        question = {
-            "packages": packages,
-            "base": str(base.absolute()),
-            "lora": str(lora.absolute()),
-            "tokens": tokens,
-            "output": output,
-        }
-        told = ask("load_peft", ROOT, question)
-        if "refused" in told:
-            raise Refused(told["refused"])
+    with tempfile.TemporaryDirectory(prefix="logits-") as scratch:
+        outputs = [Path(scratch, str(number)) for number in range(len(pairs))]
+        jobs = []
+        for (base, lora), output in zip(pairs, outputs, strict=True):
+            output.mkdir()
+            paths = {"base": base.absolute(), "lora": lora.absolute(), "output": output}
+            jobs.append({**{name: str(path) for name, path in paths.items()}, "tokens": tokens})
+        told = ask("load_peft", ROOT, {"packages": packages, "jobs": jobs})
         _assert_versions(stack, told["versions"])
-        names = ("plain", "lora", "merged")
-        logits = {name: np.load(Path(output, f"{name}.npy")) for name in names}
-    return Loaded(**logits, unplaced=told["unplaced"], warnings=told["warnings"])
+        return [_loaded(*each) for each in zip(told["outcomes"], outputs, strict=True)]
+
+
+def _loaded(outcome: dict[str, Any], output: Path) -> Loaded:
+    if "refused" in outcome:
+        nothing = np.empty(0)
+        return Loaded(nothing, nothing, nothing, [], [], outcome["refused"])
+    logits = [np.load(output / f"{name}.npy") for name in ("plain", "lora", "merged")]
+    return Loaded(*logits, outcome["unplaced"], outcome["warnings"])
 
 
 def _assert_versions(stack: str, versions: dict[str, str]) -> None:
