@@ -59,8 +59,8 @@ class Stage(Protocol):
         if the path, or a prefix of it, is already a file there; StorageFull, StorageDenied.
         """
 
-    def commit(self, *, replace: bool = False) -> None:
-        """Make the whole directory appear at the target, by one rename.
+    def commit(self, *, replace: bool = False, only: ArtifactPath | None = None) -> None:
+        """Make the whole directory appear at the target, by one rename; or ``only`` one file of it.
 
         With ``replace`` an existing target is exchanged for it. What returned survives a power
         failure, and one in the middle leaves the old state or the new. Raises PathConflict if the
