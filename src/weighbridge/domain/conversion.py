@@ -73,7 +73,8 @@ def plan_peft(
     reasons = _refusals(model)
     placed = _placed(model, asked.base, reasons)
     name = _base_name(model, asked.base_model, reasons)
-    scale = lora_scale(model, asked.scale, reasons)
+    # Of what holds no LoRA at all, the scale is no matter.
+    scale = lora_scale(model, asked.scale, reasons if model.targets else [])
     reasons += _profile_refusals(model, asked.profile)
     if reasons:
         raise NotConvertible(location=location, reasons=tuple(reasons))
