@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from tests.builders import (
     LORA_SPECS,
@@ -20,15 +20,25 @@ from tests.builders import (
     write as write_files,
 )
 from weighbridge.domain.tensors import TensorSpec
-from weighbridge.entrypoints.cli import cli
+from weighbridge.entrypoints.cli import main
 
 OTHER_RANK = "0000200_adapters.safetensors"
 CONFIG = lora_files()["adapter_config.json"]
 
 
-def answer(*arguments: str) -> tuple[int, dict[str, Any]]:
-    done = CliRunner().invoke(cli, [*arguments, "--format", "json"])
-    return done.exit_code, json.loads(done.stdout)
+Answer = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def answer(capsys: pytest.CaptureFixture[str]) -> Answer:
+    """Runs the command line; the exit code and the document."""
+
+    def ask(*arguments: str) -> tuple[int, dict[str, Any]]:
+        with pytest.raises(SystemExit) as exit_code:
+            main([*arguments, "--format", "json"])
+        return int(exit_code.value.code or 0), json.loads(capsys.readouterr().out)
+
+    return ask
 
 
 def codes(document: dict[str, Any]) -> set[str]:
@@ -47,7 +57,7 @@ def run(tmp_path: Path) -> Path:
     )
 
 
-def test_the_checkpoint_that_is_asked_for_is_judged(run: Path) -> None:
+def test_the_checkpoint_that_is_asked_for_is_judged(run: Path, answer: Answer) -> None:
     code, document = answer("validate", str(run), "--checkpoint", "200")
     assert code == 1 and "AD003" in codes(document)
     assert {f["path"] for f in document["findings"] if f["code"] == "AD003"} == {OTHER_RANK}
@@ -56,17 +66,17 @@ def test_the_checkpoint_that_is_asked_for_is_judged(run: Path) -> None:
         assert code == 0 and "AD003" not in codes(document)
 
 
-def test_a_checkpoint_that_is_not_there_names_those_that_are(run: Path) -> None:
+def test_a_checkpoint_that_is_not_there_names_those_that_are(run: Path, answer: Answer) -> None:
     code, document = answer("validate", str(run), "--checkpoint", "300")
     assert code == 3 and "100, 200" in json.dumps(document)
 
 
-def test_a_checkpoint_is_inspected(run: Path) -> None:
+def test_a_checkpoint_is_inspected(run: Path, answer: Answer) -> None:
     code, document = answer("inspect", str(run), "--checkpoint", "200")
     assert code == 0 and document["rank"] == [8] and document["checkpoints"] == [100, 200]
 
 
-def test_an_npz_is_judged_by_its_weights_too(tmp_path: Path) -> None:
+def test_an_npz_is_judged_by_its_weights_too(tmp_path: Path, answer: Answer) -> None:
     run = write_files(
         tmp_path / "run", {"adapters.npz": npz(LORA_SPECS), "adapter_config.json": CONFIG}
     )
@@ -76,7 +86,7 @@ def test_an_npz_is_judged_by_its_weights_too(tmp_path: Path) -> None:
     assert code == 0 and document["dialect"].startswith("npz") and document["tensors"] == 2
 
 
-def test_a_compressed_npz_is_a_finding_and_no_crash(tmp_path: Path) -> None:
+def test_a_compressed_npz_is_a_finding_and_no_crash(tmp_path: Path, answer: Answer) -> None:
     run = write_files(tmp_path / "run", {"adapter_config.json": CONFIG})
     plain = tmp_path / "plain.npz"
     plain.write_bytes(npz(LORA_SPECS))
@@ -91,7 +101,9 @@ def test_a_compressed_npz_is_a_finding_and_no_crash(tmp_path: Path) -> None:
     assert code == 1 and "is compressed" in found["message"] and found["path"] == "adapters.npz"
 
 
-def test_a_base_that_the_stacks_read_differently_is_found_before_training(tmp_path: Path) -> None:
+def test_a_base_that_the_stacks_read_differently_is_found_before_training(
+    tmp_path: Path, answer: Answer
+) -> None:
     rope = {"rope_type": "default", "rope_theta": 500000.0}
     base = write_files(tmp_path / "base", fused_files(rope_parameters=rope))
     code, document = answer("validate", str(base))
@@ -103,7 +115,7 @@ def test_a_base_that_the_stacks_read_differently_is_found_before_training(tmp_pa
     assert "CF030" not in codes(answer("validate", str(base))[1])
 
 
-def test_a_scale_that_is_said_lifts_the_finding(tmp_path: Path) -> None:
+def test_a_scale_that_is_said_lifts_the_finding(tmp_path: Path, answer: Answer) -> None:
     run = write_files(
         tmp_path / "run",
         lora_files()

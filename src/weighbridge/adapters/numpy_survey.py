@@ -136,10 +136,16 @@ class NumpySurveyor:
 
 
 def _runs(slots: Sequence[TensorSlot]) -> Iterator[list[TensorSlot]]:
-    """Neighbours that are all examined, or all not: the former are read as if one tensor."""
+    """Neighbours that are all examined, or all not: the former are read as if one tensor.
+
+    Between the tensors of an npz archive are headers, which are no numbers.
+    """
     run: list[TensorSlot] = []
     for slot in slots:
-        if run and (run[0].spec.dtype in _FORMATS) != (slot.spec.dtype in _FORMATS):
+        if run and (
+            (run[0].spec.dtype in _FORMATS) != (slot.spec.dtype in _FORMATS)
+            or slot.start != run[-1].start + run[-1].spec.nbytes
+        ):
             yield run
             run = []
         run.append(slot)
