@@ -114,7 +114,7 @@ RULES = (
     Rule("AD025", "magnitude-misfit", _E, "{shape} is the magnitude of no pair",
          "copy adapters.safetensors and adapter_config.json of the same run", _misfit, Need.MODEL,
          _LORA),
-    Rule("AD026", "full-fine-tune", _E, "holds {count} whole weights and no LoRA", _FUSE, _full,
+    Rule("AD026", "full-fine-tune", _E, "full fine-tuning: {count} whole weights and no LoRA", _FUSE, _full,
          Need.MODEL, _LORA),
     Rule("AD027", "stray-tensors", _E, "{count} tensors are no LoRA: {names}", _FUSE, _stray,
          Need.MODEL, _LORA),
