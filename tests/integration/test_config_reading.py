@@ -27,9 +27,8 @@ MODULES = installed.modules()
 PATTERNS = {"sliding_window_pattern", "full_attention_interval"}
 #: mlx-lm's Pixtral is the text model's; transformers' type of that name is the tower alone.
 OTHERS = {"pixtral"}
-#: ERNIE's router has a bias that mlx-lm drops, whatever config.json says. Bailing's config has a
-#: top-level rope_theta of its own beside rope_parameters, and the stacks take one each.
-STILL = {"ernie4_5_moe": Cause.BUILT_IN, "bailing_hybrid": Cause.ROPE_BASE}
+#: ERNIE's router has a bias that mlx-lm drops, whatever config.json says.
+STILL = {"ernie4_5_moe": Cause.BUILT_IN}
 
 
 def read(module: str) -> MlxReading | None:
