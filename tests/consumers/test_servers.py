@@ -1,4 +1,4 @@
-"""The readers of vLLM, SGLang and llama.cpp take our PEFT form, and refuse what we say they do."""
+"""vLLM, SGLang and llama.cpp take what we make of real runs, and refuse what we say they do."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from typing import Any
 
 import pytest
 
+import weighbridge
 from tests.consumers.acceptance import (
     assert_llama_cpp_converts,
     assert_sglang_takes,
     assert_vllm_takes,
     served_by_vllm,
 )
+from tests.consumers.real_runs import RUNS
 from tests.witnesses import run
 from tests.witnesses.outcomes import toys
 from tests.witnesses.toys import write_lora
 
 pytestmark = pytest.mark.slow
 
-FAMILIES = ("llama", "mixtral", "qwen3_moe")
+#: Of ``RUNS``, those whose module names ``served_by_vllm`` knows.
+SERVED = (
+    *("llama", "llama, last layer", "llama, q_proj", "llama, odd scale", "llama, two ranks"),
+    *("llama, vocabulary", "mixtral", "mixtral, last layer", "qwen3", "qwen3_moe"),
+    "qwen3_moe, last layer",
+)
 
 
 @functools.cache
@@ -38,19 +45,36 @@ def partial(directory: Path, *leaves: str, **config: Any) -> Path:
     return write_lora(directory, kept, **config)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_vllm(family: str) -> None:
-    assert_vllm_takes(toys() / family / "lora", base_config(family))
+@pytest.fixture(scope="module", params=SERVED)
+def converted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A real run's base and its directory, and our output of it."""
+    run = RUNS[request.param]
+    return run.base, run.convert(tmp_path_factory.mktemp("run") / "made").output
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_sglang(family: str) -> None:
-    assert_sglang_takes(toys() / family / "lora", base_config(family))
+def config_of(base: Path) -> Any:
+    return json.loads((base / "config.json").read_text())
 
 
-def test_llama_cpp(tmp_path: Path) -> None:
-    place = toys() / "llama"
-    assert_llama_cpp_converts(place / "lora", place / "base", tmp_path / "lora.gguf")
+def test_vllm_takes_our_output(converted: tuple[Path, Path]) -> None:
+    base, output = converted
+    assert_vllm_takes(output, config_of(base))
+
+
+def test_sglang_takes_our_output(converted: tuple[Path, Path]) -> None:
+    base, output = converted
+    assert_sglang_takes(output, config_of(base))
+
+
+def test_llama_cpp_makes_our_gguf_of_our_output(
+    converted: tuple[Path, Path], tmp_path: Path
+) -> None:
+    base, output = converted
+    theirs, ours = tmp_path / "theirs.gguf", tmp_path / "ours"
+    assert_llama_cpp_converts(output, base, theirs)
+    weighbridge.convert(output, ours, to="gguf", base=base)
+    (written,) = ours.glob("*.gguf")
+    assert written.read_bytes() == theirs.read_bytes()
 
 
 def vllm_refusal(directory: Path) -> str:
