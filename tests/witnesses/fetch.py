@@ -130,14 +130,16 @@ WITNESSES = {
     ),
     "tokenizers 0.20": _wheel("tokenizers==0.20.3"),
     "hub 0.26": _wheel(
-        "huggingface-hub==0.26.5", "fb7386090bbe892072e64b85f7c4479fd2d65eea5f2543327c970d5169e83924"
+        "huggingface-hub==0.26.5",
+        "fb7386090bbe892072e64b85f7c4479fd2d65eea5f2543327c970d5169e83924",
     ),
     "transformers 4.57": _wheel(
         "transformers==4.57.6", "4c9e9de11333ddfe5114bc872c9f370509198acf0b87a832a0ab9458e2bd0550"
     ),
     "tokenizers 0.22": _wheel("tokenizers==0.22.1"),
     "hub 0.36": _wheel(
-        "huggingface-hub==0.36.0", "7bcc9ad17d5b3f07b57c78e79d527102d08313caa278a641993acddcb894548d"
+        "huggingface-hub==0.36.0",
+        "7bcc9ad17d5b3f07b57c78e79d527102d08313caa278a641993acddcb894548d",
     ),
 }  # fmt: skip
 
