@@ -39,7 +39,7 @@ TRAININGS: Mapping[str, Training] = MappingProxyType(
         ),
         "q, odd scale": Training({"keys": ["self_attn.q_proj"], "scale": 3.7, "rank": 6}),
         "attention": Training(
-            {"keys": [f"self_attn.{leaf}_proj" for leaf in ("q", "k", "v", "o")]}
+            {"keys": [f"{stem}.{leaf}_proj" for stem in ("self_attn", "mixer") for leaf in "qkvo"]}
         ),
         "4-bit base": Training(bits=4),
     }
@@ -73,6 +73,7 @@ _REFUSED = {
     "gpt_oss": "interleaves the rows of gate and up",
     "jamba": "read as a bare weight",
     "llama4": "PEFT exchanges the two factors",
+    "longcat_flash": "read as a bare weight",
     "mamba": "PEFT refuses on Mamba models",
     "mamba2": "PEFT refuses on Mamba models",
     "nemotron_h": "PEFT refuses on Mamba models",

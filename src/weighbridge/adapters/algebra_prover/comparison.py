@@ -56,21 +56,42 @@ class Comparison:
 
     def _same_factors(self, change: Change, factors: Factors) -> bool:
         """True if the written factors are the source's, the scales' quotient in B, zeros added."""
-        target, pair = change.target, factors.pair
-        rank = change.a.rows
+        pair, rank = factors.pair, change.a.rows
         if factors.a.rows < rank or not pair.scale:
             return False
+        if self._same_ranks(change, factors, 0):
+            return True
+        first = self._first_rank(factors) if factors.a.rows > rank else 0
+        return 0 < first <= factors.a.rows - rank and self._same_ranks(change, factors, first)
+
+    def _same_ranks(self, change: Change, factors: Factors, first: int) -> bool:
+        """True if the source's ranks are those from ``first`` on, and B is zero at all others."""
+        target, pair = change.target, factors.pair
+        rank = change.a.rows
         quotient = self.mlx_scale / pair.scale
         if math.isclose(quotient, 1.0, rel_tol=_ROUNDING):
             quotient = 1.0
-        down = evolve(factors.a, rows=rank)
-        up = evolve(factors.b, columns=rank)
+        down = evolve(_beyond(factors.a.transposed, first).transposed, rows=rank)
+        up = evolve(_beyond(factors.b, first), columns=rank)
         return (
             self._equal(target.a.name, change.a, pair.a.name, down, 1.0)
             and self._equal(target.b.name, change.b, pair.b.name, up, quotient)
-            and self._zero(pair.a.name, _beyond(factors.a.transposed, rank))
-            and self._zero(pair.b.name, _beyond(factors.b, rank))
+            and self._zero(pair.b.name, evolve(factors.b, columns=first))
+            and self._zero(pair.b.name, _beyond(factors.b, first + rank))
+            and self._finite(pair.a.name, factors.a)
         )
+
+    def _first_rank(self, factors: Factors) -> int:
+        """The first rank at which B is not zero: those before are another part's of the module."""
+        nonzero = np.zeros(factors.b.columns, bool)
+        for part in _parts(factors.b, along_rows=True):
+            nonzero |= self.converted.reals(factors.pair.b.name, part).any(axis=0)
+        return int(nonzero.argmax())
+
+    def _finite(self, name: str, grid: Grid) -> bool:
+        """True if no element is infinite or NaN, which zeros in B would not undo."""
+        dtype, parts = self.converted.dtype(name), _parts(grid, grid.rows >= grid.columns)
+        return all(finite(self.converted.words(name, part), dtype) for part in parts)
 
     def _equal(self, ours: str, grid: Grid, theirs: str, other: Grid, factor: float) -> bool:
         """True if every element is the source's times ``factor``, and finite."""
