@@ -36,6 +36,7 @@ lint: $(READY)  ## ruff, mypy and the import contracts
 
 test: $(READY)  ## every test
 	bash scripts/need-git-lfs.sh
+	$(BIN)/python -m tests.witnesses
 	$(BIN)/python -m pytest -n $(JOBS)
 
 test-fast: $(READY)  ## the tests that take no more than seconds

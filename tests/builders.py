@@ -18,6 +18,7 @@ LORA_CONFIG: dict[str, Any] = {
 }
 PEFT_CONFIG: dict[str, Any] = {
     "peft_type": "LORA",
+    "task_type": "CAUSAL_LM",
     "base_model_name_or_path": "acme/base",
     "r": 4,
     "lora_alpha": 80,

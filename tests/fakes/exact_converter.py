@@ -6,8 +6,8 @@ import struct
 from collections.abc import Iterator
 
 from weighbridge.application.ports import Buffer, TensorSource
-from weighbridge.domain.conversion import ConversionPlan, Transpose
 from weighbridge.domain.errors import NotConvertible
+from weighbridge.domain.tensor_plan import ConversionPlan, Transpose
 from weighbridge.domain.tensors import DTYPE_BITS, TensorSpec
 
 _CODES = {16: "H", 32: "I"}

@@ -146,6 +146,22 @@ def test_a_worker_that_cannot_be_started_is_a_failed_step(
     assert "could not be started" in told(BindingProver().prove(llama))
 
 
+def test_the_stages_of_a_worker_are_told_while_it_runs(
+    llama: ProofRequest, worker_is: Callable[[str], None]
+) -> None:
+    worker_is("for s in one two; do echo $s >> stages; sleep 0.5; done; kill -9 $$")
+    for prover, total in ((BindingProver(), 3), (LogitsProver(), 6)):
+        told_: list[tuple[str, int, int]] = []
+        prover.prove(llama, lambda *figures, heard=told_: heard.append(figures))
+        title = f"proving {prover.level.label}"
+        assert list(dict.fromkeys(told_)) == [
+            (f"{title}: one", 0, total),
+            (f"{title}: two", 1, total),
+            (f"{title}: two", total, total),
+        ]
+        assert len(told_) > 3, "the same again, as a sign of life"
+
+
 def alive(pid: int) -> bool:
     """True if there is such a process, and it is no zombie."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.builders import lora_files, write
 
-HEAVY = {"mlx", "mlx_lm", "torch", "transformers", "peft", "huggingface_hub"}
+HEAVY = {"gguf", "mlx", "mlx_lm", "torch", "transformers", "peft", "huggingface_hub"}
 RUN_CLI = """
 from weighbridge.entrypoints.cli import main
 try:

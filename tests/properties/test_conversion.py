@@ -17,11 +17,12 @@ from safetensors import safe_open
 from weighbridge.adapters.algebra_prover import AlgebraProver
 from weighbridge.adapters.numpy_converter import NumpyConverter
 from weighbridge.application.ports import ProofRequest
-from weighbridge.domain.conversion import ConversionPlan, plan_peft
+from weighbridge.domain.conversion import PeftRequest, Profile, plan_peft
 from weighbridge.domain.detection import pair_targets
 from weighbridge.domain.models import LoraModel
 from weighbridge.domain.peft_selection import peft_selects
 from weighbridge.domain.proof import ProofStep
+from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.domain.tensors import TensorSpec, encode_header
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -49,11 +50,11 @@ class Lora:
     def specs(self) -> tuple[TensorSpec, ...]:
         return tuple(TensorSpec(n, d, w.shape) for n, (d, w) in self.tensors.items())
 
-    def plan(self) -> ConversionPlan:
+    def plan(self, profile: Profile = Profile.PEFT) -> ConversionPlan:
         targets, others = pair_targets(self.specs)
         config = {"model": "acme/base", "lora_parameters": {"scale": self.scale}}
         model = LoraModel("", "adapters.safetensors", "c.json", config, targets, others)
-        return plan_peft(model, location="here")
+        return plan_peft(model, location="here", request=PeftRequest(profile=profile))
 
     def read_into(self, name: str, buffer: memoryview, offset: int) -> None:
         buffer[:] = self.tensors[name][1].tobytes()[offset : offset + len(buffer)]
@@ -103,8 +104,8 @@ def save(path: Path, tensors: Tensors) -> None:
     path.write_bytes(encode_header(specs) + data)
 
 
-def converted(lora: Lora) -> tuple[Tensors, dict[str, Any]]:
-    plan, tensors = lora.plan(), {}
+def converted(lora: Lora, profile: Profile = Profile.PEFT) -> tuple[Tensors, dict[str, Any]]:
+    plan, tensors = lora.plan(profile), {}
     for spec, chunks in NumpyConverter().run(plan, lora):
         raw = b"".join(bytes(c) for c in chunks)
         words = np.frombuffer(raw, _WORDS[spec.dtype]).reshape(spec.shape)
@@ -153,20 +154,26 @@ def test_the_converted_file_is_the_exact_transpose(lora: Lora) -> None:
 
 
 @settings(deadline=None)
-@given(_LORAS)
-def test_a_right_conversion_is_proved(lora: Lora) -> None:
-    step = prove(lora, *converted(lora))
+@given(_LORAS, st.sampled_from(Profile))
+def test_a_right_conversion_is_proved(lora: Lora, profile: Profile) -> None:
+    step = prove(lora, *converted(lora, profile))
     assert step.passed and not step.problems
     figures = dict(step.figures)
-    assert figures["tensors"] == len(lora.tensors) == 2 * int(figures["modules"])
-    assert float(figures["largest_relative_difference"]) < 1e-12
+    assert len(lora.tensors) == 2 * int(figures["modules"]) <= int(figures["tensors"])
+    assert float(figures["largest_relative_difference"]) == 0.0
 
 
 Mutation = Callable[[Tensors, dict[str, Any], np.random.Generator], None]
 
 
 def _pick(tensors: Tensors, random: np.random.Generator, leaf: str = "weight") -> str:
-    return str(random.choice(sorted(n for n in tensors if leaf in n)))
+    return str(random.choice(sorted(n for n in tensors if leaf in n and _trained(tensors, n))))
+
+
+def _trained(tensors: Tensors, name: str) -> bool:
+    """False for a pair of zeros that was added: noise in one of its factors changes nothing."""
+    _, words = tensors[name.replace("lora_A", "lora_B")]
+    return bool(words.any())
 
 
 def transposed(tensors: Tensors, config: dict[str, Any], random: np.random.Generator) -> None:
@@ -176,7 +183,8 @@ def transposed(tensors: Tensors, config: dict[str, Any], random: np.random.Gener
 
 
 def swapped(tensors: Tensors, config: dict[str, Any], random: np.random.Generator) -> None:
-    first, second = random.choice(sorted(n for n in tensors if "lora_A" in n), 2, replace=False)
+    named = sorted(n for n in tensors if "lora_A" in n and _trained(tensors, n))
+    first, second = random.choice(named, 2, replace=False)
     tensors[first], tensors[second] = tensors[second], tensors[first]
 
 
@@ -248,14 +256,15 @@ MUTATIONS = (
     rank=st.integers(2, 17),
     dtype=st.sampled_from(sorted(_WORDS)),
     scale=st.floats(0.01, 100),
+    profile=st.sampled_from(Profile),
 )
 def test_no_mistake_is_proved(
-    mutation: Mutation, seed: int, rank: int, dtype: str, scale: float
+    mutation: Mutation, seed: int, rank: int, dtype: str, scale: float, profile: Profile
 ) -> None:
     # Factors are square, rank by rank, so that no shape gives a transposition or swap away.
     modules = [f"model.layers.{i}.{n}" for i in (3, 4) for n in _SUFFIXES[:2]]
     lora = draw_lora(seed, rank, modules, dtype, scale, square=True)
-    tensors, config = converted(lora)
+    tensors, config = converted(lora, profile)
     mutation(tensors, config, np.random.default_rng(seed))
     step = prove(lora, tensors, config)
     assert not step.passed and step.problems

@@ -14,7 +14,7 @@ from tests.fakes.memory_files import MemoryFiles
 from tests.fakes.memory_registry import MemoryRegistry
 from weighbridge.adapters.numpy_converter import NumpyConverter
 from weighbridge.adapters.numpy_survey import NumpySurveyor
-from weighbridge.application.ports import Blob, Progress, ProofRequest
+from weighbridge.application.ports import Blob, Progress, ProofRequest, no_progress
 from weighbridge.application.publish import Publish, PublishOutcome, PublishRequest
 from weighbridge.domain.artifact import ArtifactPath
 from weighbridge.domain.errors import StorageError
@@ -48,7 +48,7 @@ class Believer:
     def obstacle(self, request: ProofRequest) -> str | None:
         return None
 
-    def prove(self, request: ProofRequest) -> ProofStep:
+    def prove(self, request: ProofRequest, progress: Progress = no_progress) -> ProofStep:
         return ProofStep(self.level, True)
 
 

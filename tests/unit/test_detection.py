@@ -118,7 +118,7 @@ HALVES = [
     (without(peft_files(), "adapter_config.json"),
      "adapter_model.safetensors without adapter_config.json"),
     (without(lora_files(), "adapters.safetensors") | {"0000100_adapters.safetensors": b"x"},
-     "only checkpoints (0000100_adapters.safetensors) and no adapters.safetensors; copy"),
+     "only checkpoints (0000100_adapters.safetensors) and no adapters.safetensors; say"),
     (without(sharded_files(), SHARDS[1]), f"names {SHARDS[1]}, missing here"),
     (without(sharded_files(), "model.safetensors.index.json"), "2 shard(s) without"),
     (without(fused_files(), "config.json"), "weights without config.json; copy"),

@@ -72,7 +72,8 @@ def test_has_a_docstring_and_is_distinct(cls: type[WeighbridgeError]) -> None:
 
 
 CODES = {
-    1: ["PublicationBlocked", "ProofFailed", "NotConvertible", "ArtifactChanged"],
+    1: ["PublicationBlocked", "ProofFailed", "NotConvertible", "NotRepairable",
+        "ArtifactChanged"],
     2: ["UsageError", "MissingExtra", "OutputExists"],
     3: ["ArtifactError", "StructureError", "InvalidModelStructure", "AmbiguousModelStructure",
         "ArtifactUnreadable"],

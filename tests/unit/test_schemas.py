@@ -14,12 +14,14 @@ import jsonschema
 import pytest
 
 from tests.builders import (
+    LORA_SPECS,
     Q,
     fused_files,
     lora_files,
     peft_files,
     raw_tensors,
     sharded_files,
+    tensors,
     write,
 )
 from tests.checkpoints import base_files, packed_files, run_files
@@ -32,11 +34,14 @@ NAMES = [
     "dequantization",
     "error",
     "fusion",
+    "help",
     "inspection",
     "proof",
     "publication",
+    "repair",
     "report",
     "rules",
+    "version",
 ]
 
 
@@ -67,6 +72,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(root / "nested", lora_files("adapters"))
     write(root / "peft", peft_files())
     write(root / "fused", fused_files())
+    write(root / "by-hand", peft_files() | {"adapter_model.safetensors": tensors(LORA_SPECS)})
     write(root / "sharded", sharded_files())
     write(root / "both", lora_files("adapters") | fused_files())
     write(root / "broken", lora_files() | {"adapters.safetensors": raw_tensors(b"{]")})
@@ -140,6 +146,7 @@ def test_validate_bad(models: Path, model: str, code: int) -> None:
         ["convert", "-o", "out"],
         ["fuse", "-o", "out", "--base", "fused"],
         ["dequantize", "-o", "out"],
+        ["repair", "-o", "out"],
         ["verify", "peft"],
         ["publish", "reg", "--name", "a/b"],
     ],
@@ -216,6 +223,29 @@ def test_not_convertible(models: Path, model: str) -> None:
     assert (code, document["error"]) == (1, "NotConvertible")
 
 
+def test_repair(models: Path, tmp_path: Path) -> None:
+    out, rest = str(tmp_path / "out"), ["--format", "json", "--original", "lora"]
+    code, document = run(models, "repair", "by-hand", "--dry-run", *rest)
+    assert code == 0 and document["output"] is None and document["proof"] is None
+    code, document = run(models, "repair", "by-hand", "-o", out, *rest)
+    assert code == 0 and document["needed"] and document["proof"]["level"] == "algebra"
+    assert {d["code"] for d in document["defects"]} == {"PE002", "PE005", "PE009"}
+    assert {t["operation"] for t in document["tensors"]} == {"transposed"}
+    code, document = run(models, "repair", out, "-o", str(tmp_path / "again"), *rest)
+    assert code == 0 and not document["needed"] and not document["files"]
+    assert document["proof"]["passed"] and not (tmp_path / "again").exists()
+    code, document = run(models, "repair", "by-hand", "-o", out, *rest)
+    assert (code, document["error"]) == (2, "OutputExists")
+
+
+def test_what_cannot_be_repaired_is_explained(models: Path, tmp_path: Path) -> None:
+    write(tmp_path / "bad", peft_files(lora_alpha=None))
+    arguments = [str(tmp_path / "bad"), "-o", str(tmp_path / "out"), "--format", "json"]
+    code, document = run(models, "repair", *arguments)
+    assert (code, document["error"]) == (1, "NotRepairable") and "--scale" in document["message"]
+    assert [f["code"] for f in document["report"]["findings"]] == ["PE017"]
+
+
 @pytest.mark.parametrize("model", ["lora", "peft", "fused", "sharded"])
 def test_publish(models: Path, tmp_path: Path, model: str) -> None:
     where = [str(tmp_path / "registry"), "--name", f"acme/{model}", "--format", "json"]
@@ -250,6 +280,39 @@ def test_the_catalogue(models: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["--help"], "weighbridge"),
+        (["inspect", "-h"], "weighbridge inspect"),
+        (["publish", "lora", "--help", "nonsense"], "weighbridge publish"),
+    ],
+)
+@pytest.mark.parametrize("option", [["--format", "json"], ["--format=json"]])
+def test_help(models: Path, arguments: list[str], command: str, option: list[str]) -> None:
+    for line in (option + arguments, arguments + option):
+        code, document = run(models, *line)
+        assert code == 0 and document["command"] == command
+        assert {"--format", "--help"} <= {n for o in document["options"] for n in o["names"]}
+        assert bool(document["commands"]) is (command == "weighbridge")
+
+
+def test_help_says_what_an_option_takes(models: Path) -> None:
+    _, document = run(models, "publish", "--help", "--format", "json")
+    assert document["usage"] == "weighbridge publish [OPTIONS] RUN DEST"
+    assert document["arguments"][1] == {"name": "DEST", "required": True}
+    options = {o["names"][-1]: o for o in document["options"]}
+    assert options["--dry-run"]["value"] is None
+    assert options["--license"]["value"] == "ID"
+    assert options["--as"]["choices"] == ["lora", "fused", "peft"]
+
+
+def test_version(models: Path) -> None:
+    for line in (["--version", "--format", "json"], ["--format=json", "--version"]):
+        code, document = run(models, *line)
+        assert code == 0 and document["version"].count(".") == 2
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         [],
@@ -264,6 +327,7 @@ def test_the_catalogue(models: Path) -> None:
         ["fuse", "lora", "--base", "fused"],
         ["dequantize", "fused"],
         ["dequantize", "fused", "-o", "out", "--shard-gb", "many"],
+        ["repair", "by-hand"],
         ["verify", "lora"],
         ["publish", "lora"],
         ["publish", "lora", "registry"],

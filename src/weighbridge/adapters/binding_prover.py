@@ -7,6 +7,7 @@ algebra and logits levels.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,15 +17,19 @@ from attrs import frozen
 
 from weighbridge.adapters.workers import (
     TIMEOUT_SECONDS,
+    Steps,
     WorkerFailed,
     missing_peft,
     run_worker,
 )
+from weighbridge.application.ports import no_progress
+from weighbridge.domain.peft_selection import NotPeft, pair_scale
 from weighbridge.domain.proof import Figure, ProofLevel, ProofStep
 
 if TYPE_CHECKING:
-    from weighbridge.application.ports import ProofRequest
+    from weighbridge.application.ports import Progress, ProofRequest
 
+_STAGES = 3
 _LISTED = 20
 # lora_alpha / r is computed in double precision on both sides.
 _SCALE_TOLERANCE = 1e-6
@@ -51,7 +56,7 @@ class BindingProver:
             return "needs the base model's config.json, and the base directory has none"
         return None
 
-    def prove(self, request: ProofRequest) -> ProofStep:
+    def prove(self, request: ProofRequest, progress: Progress = no_progress) -> ProofStep:
         """Bind, and judge what PEFT did."""
         if reason := self.obstacle(request):
             return ProofStep(self.level, passed=False, problems=(reason,))
@@ -59,11 +64,17 @@ class BindingProver:
             "base": str(Path(str(request.base)).absolute()),
             "converted": str(Path(request.converted).absolute()),
         }
+        steps = Steps(progress, "proving binding", _STAGES)
         try:
-            answer = run_worker("binding_worker", asked, timeout=self.timeout)
+            answer = run_worker("binding_worker", asked, timeout=self.timeout, listener=steps)
+            config = json.loads(Path(request.converted, "adapter_config.json").read_bytes())
         except WorkerFailed as failure:
             return ProofStep(self.level, passed=False, problems=(f"PEFT: {failure}",))
-        problems = tuple(_problems(answer, request.scale))
+        except (OSError, ValueError) as failure:
+            return ProofStep(self.level, passed=False, problems=(f"adapter_config: {failure}",))
+        finally:
+            steps.end()
+        problems = tuple(_problems(answer, config))
         return ProofStep(self.level, not problems, _figures(answer), problems)
 
 
@@ -81,7 +92,7 @@ def _figures(answer: dict[str, Any]) -> tuple[tuple[str, Figure], ...]:
     )
 
 
-def _problems(answer: dict[str, Any], scale: float) -> Iterator[str]:
+def _problems(answer: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
     if not answer["tensors"]:
         yield "the converted file holds no tensor"
     if missing := answer["missing"]:
@@ -90,15 +101,25 @@ def _problems(answer: dict[str, Any], scale: float) -> Iterator[str]:
         yield f"PEFT binds to nothing {_listed('tensor', unexpected)}"
     if replaced := answer["replaced"]:
         yield f"PEFT would replace weights of the base: {_listed('tensor', replaced)}"
-    scalings: dict[str, float] = answer["scalings"]
+    yield from _scaling_problems(answer["scalings"], config)
+
+
+def _scaling_problems(scalings: dict[str, float], config: dict[str, Any]) -> Iterator[str]:
+    """PEFT must multiply by what its config says, which the algebra level compares with MLX's."""
+    try:
+        expected = {name: pair_scale(name, config) for name in scalings}
+    except NotPeft as problem:
+        yield str(problem)
+        return
     wrong = sorted(
         name
         for name, found in scalings.items()
-        if not math.isclose(found, scale, rel_tol=_SCALE_TOLERANCE)
+        if not math.isclose(found, expected[name], rel_tol=_SCALE_TOLERANCE)
     )
     if wrong:
         found = ", ".join(f"{value:g}" for value in sorted({scalings[name] for name in wrong}))
-        yield f"PEFT scales by {found} where MLX scales by {scale:g}: {_listed('module', wrong)}"
+        wanted = ", ".join(f"{value:g}" for value in sorted({expected[name] for name in wrong}))
+        yield f"PEFT scales by {found} where the config says {wanted}: {_listed('module', wrong)}"
 
 
 def _listed(noun: str, names: Sequence[str]) -> str:

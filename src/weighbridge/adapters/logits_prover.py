@@ -20,20 +20,24 @@ from attrs import frozen
 
 from weighbridge.adapters.workers import (
     TIMEOUT_SECONDS,
+    Steps,
     WorkerFailed,
     available_memory,
     missing_mlx,
     missing_peft,
     run_worker,
 )
+from weighbridge.application.ports import no_progress
 from weighbridge.domain.parity import LogitParity, base_suspects, lora_problems
 from weighbridge.domain.proof import Figure, ProofLevel, ProofStep
 
 if TYPE_CHECKING:
-    from weighbridge.application.ports import ProofRequest
+    from weighbridge.application.ports import Progress, ProofRequest
 
 _DIFFERS = "the base model differs between MLX and transformers, whatever the LoRA does: "
 _RUNS = ("base", "lora")
+_STACKS = ("mlx", "peft")
+_STAGES = 3  # of each stack
 _ROWS, _COLUMNS, _SEED = 2, 48, 20_240_229
 _LARGEST_VOCABULARY = 2**24
 _LARGEST_DOCUMENT = 16 * 2**20
@@ -77,16 +81,19 @@ class LogitsProver:
             return "the base model's config.json states no vocab_size to draw tokens from"
         return self._weights_obstacle(base)
 
-    def prove(self, request: ProofRequest) -> ProofStep:
+    def prove(self, request: ProofRequest, progress: Progress = no_progress) -> ProofStep:
         """Run both stacks and judge."""
         if reason := self.obstacle(request):
             return ProofStep(self.level, passed=False, problems=(reason,))
+        steps = Steps(progress, "proving logits", len(_STACKS) * _STAGES)
         try:
-            return self._prove(request, Path(str(request.base)).absolute())
+            return self._prove(request, Path(str(request.base)).absolute(), steps)
         except WorkerFailed as failure:
             return ProofStep(self.level, passed=False, problems=(str(failure),))
+        finally:
+            steps.end()
 
-    def _prove(self, request: ProofRequest, base: Path) -> ProofStep:
+    def _prove(self, request: ProofRequest, base: Path, steps: Steps) -> ProofStep:
         config = _config(base)
         asked = {
             "base": str(base),
@@ -97,13 +104,15 @@ class LogitsProver:
         }
         with tempfile.TemporaryDirectory(prefix="weighbridge-logits-") as scratch:
             answers = {}
-            for stack in ("mlx", "peft"):
+            for number, stack in enumerate(_STACKS):
+                steps.done = number * _STAGES
                 folder = Path(scratch) / stack
                 folder.mkdir()
                 answers[stack] = run_worker(
                     f"{stack}_logits_worker",
                     {**asked, "output": str(folder)},
                     timeout=self.timeout,
+                    listener=steps,
                 )
             parity = _compare(Path(scratch) / "mlx", Path(scratch) / "peft")
         if parity is None:

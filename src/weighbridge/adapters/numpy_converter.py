@@ -1,24 +1,26 @@
 """Carries out a conversion plan with numpy: moves raw integers, so no value can change.
 
-A tensor is written in bands of the target's rows. Memory is one band and one piece of input,
-whatever the tensor's size; a tensor larger than a band is read once per band.
+A transpose is written in bands of the target's rows: memory is one band and one piece of input,
+whatever the tensor's size; a tensor larger than a band is read once per band. What is assembled of
+pieces is made whole, one tensor at a time.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from weighbridge.domain.conversion import Transpose
 from weighbridge.domain.errors import NotConvertible
+from weighbridge.domain.tensor_plan import Assemble, Grid, Piece, Transpose
 from weighbridge.domain.tensors import DTYPE_BITS
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Buffer, TensorSource
-    from weighbridge.domain.conversion import ConversionPlan, PlannedTensor
+    from weighbridge.domain.tensor_plan import ConversionPlan, PlannedTensor
     from weighbridge.domain.tensors import TensorSpec
 
 Words: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -35,6 +37,9 @@ _BLOCK_BYTES = 32 << 10
 _TILE_ROWS = 256
 _TILE_BYTES = 256 << 10
 _WORDS = {16: "<u2", 32: "<u4"}
+_REALS = frozenset({"F32", "F16", "BF16"})
+_ASSEMBLED_WORDS = 2 << 20
+_SCALED_WORDS = 1 << 20
 
 
 @frozen
@@ -74,14 +79,25 @@ class NumpyConverter:
         piece = np.empty(max(8, min(largest, self.input_bytes)), np.uint8)
         band = np.empty(max(8, min(largest, self.band_bytes)), np.uint8)
         for planned in plan.tensors:
-            yield planned.target, _chunks(planned.operation.source, source, piece, band)
+            match planned.operation:
+                case Transpose(spec):
+                    yield planned.target, _chunks(spec, source, piece, band)
+                case Assemble(pieces):
+                    yield planned.target, _assembled(planned.target, pieces, source)
 
 
 def _refusal(planned: PlannedTensor) -> str | None:
-    target, operation = planned.target, planned.operation
-    if not isinstance(operation, Transpose):
-        return f"{target.name}: {type(operation).__name__} is not supported"
-    spec = operation.source
+    match planned.operation:
+        case Transpose(spec):
+            return _transpose_refusal(planned.target, spec)
+        case Assemble(pieces):
+            problems = (_piece_refusal(planned.target, p) for p in pieces)
+            return next((p for p in problems if p), None)
+        case other:
+            return f"{planned.target.name}: {type(other).__name__} is not supported"
+
+
+def _transpose_refusal(target: TensorSpec, spec: TensorSpec) -> str | None:
     if DTYPE_BITS[spec.dtype] not in _WORDS:
         return f"{spec.name}: a transpose of {spec.dtype} is not supported"
     if len(spec.shape) != 2:
@@ -90,6 +106,89 @@ def _refusal(planned: PlannedTensor) -> str | None:
         found = f"{target.dtype} {list(target.shape)}"
         return f"{target.name}: {found} is no transpose of {spec.dtype} {list(spec.shape)}"
     return None
+
+
+def _piece_refusal(target: TensorSpec, piece: Piece) -> str | None:
+    spec, read, write = piece.source, piece.read, piece.write
+    if spec.dtype not in _REALS or target.dtype not in _REALS:
+        return f"{target.name}: pieces of {spec.dtype} in {target.dtype} are not supported"
+    if not _moves_bits(target, piece) and target.dtype != "F32":
+        return f"{target.name}: arithmetic in {target.dtype} is not supported"
+    if (read.rows, read.columns) != (write.rows, write.columns):
+        return f"{target.name}: a piece of {spec.name} has another form than its place"
+    if read.last >= math.prod(spec.shape) or write.last >= math.prod(target.shape):
+        return f"{target.name}: a piece of {spec.name} reaches beyond its tensor"
+    return None
+
+
+def _moves_bits(target: TensorSpec, piece: Piece) -> bool:
+    return piece.factor == 1.0 and piece.source.dtype == target.dtype
+
+
+def _assembled(
+    target: TensorSpec, pieces: tuple[Piece, ...], source: TensorSource
+) -> Iterator[Buffer]:
+    words = np.zeros(math.prod(target.shape), _WORDS[DTYPE_BITS[target.dtype]])
+    held: tuple[str, Words] | None = None
+    for piece in pieces:
+        if held is None or held[0] != piece.source.name:
+            # Slices are read by themselves; of what is scattered, the tensor is read once.
+            held = None if _dense(piece.read) else (piece.source.name, _whole(piece.source, source))
+        read = _grid(held[1], piece.read) if held else _slice(piece, source)
+        place = _grid(words, piece.write)
+        if _moves_bits(target, piece):
+            place[...] = read
+        else:
+            _put_scaled(read, piece, place)
+    for start in range(0, words.size, _ASSEMBLED_WORDS):
+        yield words[start : start + _ASSEMBLED_WORDS].view(np.uint8).data
+
+
+def _dense(grid: Grid) -> bool:
+    """True if what lies between its first and last element is mostly its own."""
+    return grid.last - grid.start < 2 * grid.rows * grid.columns
+
+
+def _slice(piece: Piece, source: TensorSource) -> Words:
+    """The piece's elements, by reading only what lies between its first and last."""
+    word = np.dtype(_WORDS[DTYPE_BITS[piece.source.dtype]])
+    words = np.empty(max(0, piece.read.last + 1 - piece.read.start), word)
+    if words.size:
+        at = piece.read.start * word.itemsize
+        source.read_into(piece.source.name, words.view(np.uint8).data, at)
+    return _grid(words, evolve(piece.read, start=0))
+
+
+def _whole(spec: TensorSpec, source: TensorSource) -> Words:
+    words = np.empty(math.prod(spec.shape), _WORDS[DTYPE_BITS[spec.dtype]])
+    source.read_into(spec.name, words.view(np.uint8).data, 0)
+    return words
+
+
+def _grid(words: Words, grid: Grid) -> Words:
+    """A view of the grid's elements, (rows, columns)."""
+    item = words.itemsize
+    return np.lib.stride_tricks.as_strided(
+        words[grid.start :],
+        (grid.rows, grid.columns),
+        (grid.row_stride * item, grid.column_stride * item),
+    )
+
+
+def _put_scaled(read: Words, piece: Piece, place: Words) -> None:
+    """The piece's values times its factor, with one rounding to float32, some rows at a time."""
+    step = max(1, _SCALED_WORDS // max(1, read.shape[1]))
+    for row in range(0, read.shape[0], step):
+        words = np.ascontiguousarray(read[row : row + step])
+        match piece.source.dtype:
+            case "BF16":
+                values = (words.astype("<u4") << 16).view("<f4")
+            case "F16":
+                values = words.view("<f2").astype("<f4")
+            case _:
+                values = words.view("<f4")
+        product = (values.astype("<f8") * piece.factor).astype("<f4")
+        place[row : row + step] = product.view("<u4")
 
 
 def _bands(rows: int, columns: int, words: int, piece: int) -> Iterator[_Band]:

@@ -1,16 +1,18 @@
-"""Convert MLX LoRA to PEFT: plan, stage, stream, prove the algebra, commit by one rename."""
+"""Convert between MLX and PEFT: plan, stage, stream, prove the algebra, commit by one rename."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import Enum
 
-from attrs import frozen
+from attrs import field, frozen
 
-from weighbridge.application.load import Loaded, directory_of, load, read_base_config
+from weighbridge.application.load import Loaded, directory_of, load, read_base
 from weighbridge.application.ports import (
     Buffer,
     Converter,
     FileSystem,
+    GgufType,
     Progress,
     ProofRequest,
     Prover,
@@ -19,7 +21,9 @@ from weighbridge.application.ports import (
     no_progress,
 )
 from weighbridge.domain.artifact import ArtifactPath, ManifestEntry
-from weighbridge.domain.conversion import ConversionPlan, plan_peft
+from weighbridge.domain.base_model import BaseModel
+from weighbridge.domain.conversion import PeftRequest, Profile, plan_peft
+from weighbridge.domain.detection import LORA_WEIGHTS, Choice
 from weighbridge.domain.errors import (
     NotConvertible,
     OutputExists,
@@ -27,37 +31,75 @@ from weighbridge.domain.errors import (
     PathMissing,
     ProofFailed,
 )
-from weighbridge.domain.models import Kind, LoraModel
+from weighbridge.domain.mlx_conversion import plan_mlx
+from weighbridge.domain.models import Kind, LoraModel, PeftModel
 from weighbridge.domain.proof import Proof
+from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.domain.tensors import Header, encode_header
 
-WEIGHTS = ArtifactPath("adapter_model.safetensors")
 CONFIG = ArtifactPath("adapter_config.json")
-#: The metadata that PEFT itself writes; some readers look for it.
-METADATA = {"format": "pt"}
+
+
+class Target(Enum):
+    """What to convert to; the value is the word of ``--to``."""
+
+    PEFT = "peft"
+    MLX = "mlx"
+    GGUF = "gguf"
+
+    @property
+    def weights(self) -> ArtifactPath:
+        """The file that holds the tensors."""
+        name = "adapter_model.safetensors" if self is Target.PEFT else "adapters.safetensors"
+        return ArtifactPath(name)
+
+    @property
+    def metadata(self) -> Mapping[str, str] | None:
+        """What PEFT itself writes, since some readers look for it; MLX writes none."""
+        return {"format": "pt"} if self is Target.PEFT else None
+
+
+def peft_of(loaded: Loaded) -> PeftModel:
+    """The PEFT adapter. Raises NotConvertible for any other kind."""
+    if not isinstance(loaded.model, PeftModel):
+        reason = f"it is {loaded.detected.kind.value}, and only a PEFT adapter converts to MLX"
+        raise NotConvertible(location=loaded.artifact.location, reasons=(reason,))
+    return loaded.model
+
+
+@frozen
+class Wanted:
+    """What the caller says of a conversion. ``base_model`` and ``scale`` override the config;
+    ``base`` is a directory of the base model."""
+
+    base_model: str | None = None
+    base: str | None = None
+    scale: float | None = None
+    profile: Profile = Profile.PORTABLE
 
 
 @frozen
 class ConvertRequest:
-    """``base_model`` and ``scale`` override the config; ``base`` is a directory of the base."""
+    """What to convert, to where, and how."""
 
     location: str
     output: str
-    base_model: str | None = None
-    scale: float | None = None
-    base: str | None = None
-    kind: Kind | None = None
+    wanted: Wanted = field(factory=Wanted)
+    choice: Choice = field(factory=Choice)
     force: bool = False
+    to: Target = Target.PEFT
+    outtype: GgufType = GgufType.F32
 
 
 @frozen
 class Converted:
-    """What was written."""
+    """What was written. ``plan`` and ``proof`` are None if nothing was computed: a PEFT adapter was
+    only rendered in another container."""
 
     output: str
-    plan: ConversionPlan
+    plan: ConversionPlan | None
     entries: tuple[ManifestEntry, ...]
-    proof: Proof
+    proof: Proof | None
 
 
 @frozen
@@ -88,24 +130,24 @@ def lora_of(loaded: Loaded) -> LoraModel:
     return loaded.model
 
 
-def plan_conversion(
-    files: FileSystem,
-    loaded: Loaded,
-    *,
-    base_model: str | None,
-    scale: float | None,
-    base: str | None,
-) -> ConversionPlan:
-    """The plan, with what the base's config.json tells if it is at hand."""
-    config = read_base_config(files, base) or {}
-    model_type = config.get("model_type")
-    return plan_peft(
-        lora_of(loaded),
-        location=loaded.artifact.location,
-        base_model=base_model,
-        scale=scale,
-        model_type=model_type if isinstance(model_type, str) else None,
+def plan_conversion(files: FileSystem, loaded: Loaded, wanted: Wanted) -> ConversionPlan:
+    """The plan, with what the base's config.json and tensor headers tell if it is at hand."""
+    request = PeftRequest(
+        read_base(files, wanted.base), wanted.profile, wanted.base_model, wanted.scale
     )
+    return plan_peft(lora_of(loaded), location=loaded.artifact.location, request=request)
+
+
+def proof_request(
+    files: FileSystem,
+    source: str,
+    converted: str,
+    base: str | None,
+    scale: float,
+    weights: str = LORA_WEIGHTS,
+) -> ProofRequest:
+    """The request for provers, with what is known of the base."""
+    return ProofRequest(source, converted, base, scale, read_base(files, base), weights)
 
 
 @frozen
@@ -121,24 +163,30 @@ class StageConversion:
         plan: ConversionPlan,
         stage: Stage,
         *,
+        to: Target = Target.PEFT,
         digest: bool = False,
         progress: Progress = no_progress,
     ) -> tuple[ManifestEntry, ...]:
         """The entries written: weights and config."""
-        model, location = lora_of(loaded), loaded.artifact.location
+        model, location = loaded.model, loaded.artifact.location
+        assert isinstance(model, LoraModel | PeftModel)
         found = loaded.artifact.tensor_file(model.weights_path)
         assert found is not None and found.header is not None
         with self.files.open(location, found.path) as reader:
             source = SafetensorsSource.of(reader, found.header)
-            chunks = self._chunks(plan, source, progress)
-            weights = stage.write(WEIGHTS, chunks, digest=digest)
+            chunks = self._chunks(plan, source, to.metadata, progress)
+            weights = stage.write(to.weights, chunks, digest=digest)
         return weights, stage.write(CONFIG, [plan.config_bytes], digest=digest)
 
     def _chunks(
-        self, plan: ConversionPlan, source: SafetensorsSource, progress: Progress
+        self,
+        plan: ConversionPlan,
+        source: SafetensorsSource,
+        metadata: Mapping[str, str] | None,
+        progress: Progress,
     ) -> Iterator[Buffer]:
         total, done = sum(s.nbytes for s in plan.specs), 0
-        yield encode_header(plan.specs, METADATA)
+        yield encode_header(plan.specs, metadata)
         for spec, chunks in self.converter.run(plan, source):
             written = 0
             for chunk in chunks:
@@ -159,37 +207,70 @@ class Convert:
     algebra: Prover
 
     def __call__(self, request: ConvertRequest, progress: Progress = no_progress) -> Converted:
-        """Write the PEFT form to ``output``, all or nothing.
+        """Write the other form to ``output``, all or nothing.
 
         Raises NotConvertible, ProofFailed if what was written is not the same function,
         PathConflict if the output exists and ``force`` is False, StorageFull.
         """
         if not request.force:
-            self._refuse_existing(request.output)
-        loaded = load(self.files, request.location, request.kind)
-        plan = plan_conversion(
-            self.files,
-            loaded,
-            base_model=request.base_model,
-            scale=request.scale,
-            base=request.base,
+            refuse_existing(self.files, request.output, "convert")
+        loaded = load(self.files, request.location, request.choice)
+        if request.to is Target.PEFT:
+            plan = plan_conversion(self.files, loaded, request.wanted)
+            return self._carry_out(request, loaded, plan, progress)
+        try:
+            plan = self._plan_mlx(loaded, request.wanted, split=True)
+            return self._carry_out(request, loaded, plan, progress)
+        except ProofFailed:
+            # Only the values tell whether what transformers joins can be taken apart again.
+            plan = self._plan_mlx(loaded, request.wanted, split=False)
+            return self._carry_out(request, loaded, plan, progress)
+
+    def _plan_mlx(self, loaded: Loaded, wanted: Wanted, *, split: bool) -> ConversionPlan:
+        return plan_mlx(
+            peft_of(loaded),
+            read_base(self.files, wanted.base),
+            location=loaded.artifact.location,
+            base_model=wanted.base_model,
+            split=split,
         )
+
+    def _carry_out(
+        self, request: ConvertRequest, loaded: Loaded, plan: ConversionPlan, progress: Progress
+    ) -> Converted:
         with self.files.stage(request.output) as stage:
             write = StageConversion(self.files, self.converter)
-            entries = write(loaded, plan, stage, progress=progress)
-            source = directory_of(request.location, loaded.detected.directory)
-            step = self.algebra.prove(ProofRequest(source, stage.root, request.base, plan.scale))
-            proof = Proof((step,))
-            if not proof.passed:
-                raise ProofFailed(proof=proof)
+            entries = write(loaded, plan, stage, to=request.to, progress=progress)
+            there = directory_of(request.location, loaded.detected.directory)
+            mlx, peft = (there, stage.root) if request.to is Target.PEFT else (stage.root, there)
+            weights = loaded.detected.weights if request.to is Target.PEFT else LORA_WEIGHTS
+            known = read_base(self.files, request.wanted.base)
+            proof = prove_algebra(self.algebra, mlx, peft, plan.scale, known, weights)
             stage.commit(replace=request.force)
         return Converted(request.output, plan, entries, proof)
 
-    def _refuse_existing(self, output: str) -> None:
-        try:
-            self.files.scan(output)
-        except PathMissing:
-            return
-        except PathConflict:
-            pass  # a file of that name
-        raise OutputExists(path=output, operation="convert")
+
+def prove_algebra(
+    algebra: Prover,
+    mlx: str,
+    peft: str,
+    scale: float,
+    known: BaseModel,
+    weights: str = LORA_WEIGHTS,
+) -> Proof:
+    """The proof that both directories say the same. Raises ProofFailed."""
+    proof = Proof((algebra.prove(ProofRequest(mlx, peft, None, scale, known, weights)),))
+    if not proof.passed:
+        raise ProofFailed(proof=proof)
+    return proof
+
+
+def refuse_existing(files: FileSystem, output: str, operation: str) -> None:
+    """Raises OutputExists if there is anything at ``output``."""
+    try:
+        files.scan(output)
+    except PathMissing:
+        return
+    except PathConflict:
+        pass  # a file of that name
+    raise OutputExists(path=output, operation=operation)

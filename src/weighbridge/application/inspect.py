@@ -10,6 +10,7 @@ from attrs import frozen
 
 from weighbridge.application.load import Loaded, load
 from weighbridge.application.ports import FileSystem
+from weighbridge.domain.detection import Choice
 from weighbridge.domain.models import FusedModel, Kind, LoraModel, PeftModel
 from weighbridge.domain.scale import effective_scale
 from weighbridge.domain.tensors import TensorSpec
@@ -44,9 +45,9 @@ class Inspect:
 
     files: FileSystem
 
-    def __call__(self, location: str, kind: Kind | None = None) -> Inspection:
+    def __call__(self, location: str, choice: Choice | Kind | None = None) -> Inspection:
         """Raises InvalidModelStructure, AmbiguousModelStructure or ArtifactUnreadable."""
-        return describe(load(self.files, location, kind))
+        return describe(load(self.files, location, choice))
 
 
 _LEAF = re.compile(r"\.(lora_[abAB](\.weight)?|m|weight|bias|scales|biases)$")

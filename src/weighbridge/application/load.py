@@ -5,6 +5,8 @@ Reads no weights.
 
 from __future__ import annotations
 
+import re
+
 from attrs import frozen
 
 from weighbridge.application.ports import FileSystem
@@ -17,24 +19,41 @@ from weighbridge.domain.artifact import (
     Scan,
     TensorFile,
 )
+from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.detection import (
     ADAPTER_CONFIG,
     CONFIG,
     INDEX,
+    NPZ_WEIGHTS,
+    Choice,
     Detected,
     detect,
     indexed_shards,
     parse_model,
 )
-from weighbridge.domain.errors import InvalidModelStructure, PathConflict, PathMissing, StorageError
+from weighbridge.domain.errors import (
+    ArtifactUnreadable,
+    InvalidModelStructure,
+    PathConflict,
+    PathMissing,
+    StorageError,
+)
 from weighbridge.domain.models import Kind, Model
+from weighbridge.domain.npz import parse_npz
 from weighbridge.domain.strict_json import StrictJsonError, parse_object, parse_strictly
-from weighbridge.domain.tensors import HeaderInvalid, header_length, parse_header
+from weighbridge.domain.tensors import (
+    HeaderDefect,
+    HeaderInvalid,
+    TensorSpec,
+    header_length,
+    parse_header,
+)
 
 _MAX_JSON = 10_000_000
 _MAX_TOKENIZER = 128_000_000
 _SMALL_TEXT = 4096
 _OBJECT_SUFFIXES = ("config.json", "index.json", "tokenizer.json", "special_tokens_map.json")
+_BASE_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _MODEL_DOCUMENTS = frozenset({ADAPTER_CONFIG, CONFIG, INDEX})
 _TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja", ".safetensors", ".model")
 
@@ -86,6 +105,20 @@ def read_header(files: FileSystem, location: str, entry: FileEntry) -> TensorFil
     return TensorFile(entry.path, entry.size, header)
 
 
+def read_npz(files: FileSystem, location: str, entry: FileEntry) -> TensorFile:
+    """The places of the tensors in an npz archive, or its defects."""
+
+    def read(offset: int, length: int) -> bytes:
+        if offset < 0 or length < 0 or offset + length > entry.size:
+            raise HeaderInvalid([HeaderDefect("NZ001", "points beyond the end of the file")])
+        return files.read(location, entry.path, offset, length)
+
+    try:
+        return TensorFile(entry.path, entry.size, parse_npz(read, entry.size))
+    except HeaderInvalid as error:
+        return TensorFile(entry.path, entry.size, None, error.defects)
+
+
 def read_artifact(
     files: FileSystem, location: str, *, scan: Scan | None = None, everything: bool = False
 ) -> ModelArtifact:
@@ -97,6 +130,8 @@ def read_artifact(
         name = entry.path.name
         if name.endswith(".safetensors") and entry.path.text.count("/") <= 1:
             tensor_files.append(read_header(files, location, entry))
+        elif name == NPZ_WEIGHTS and entry.path.text.count("/") <= 1:
+            tensor_files.append(read_npz(files, location, entry))
         elif name.endswith(".json") and (everything or name in _MODEL_DOCUMENTS):
             documents.append(read_document(files, location, entry))
         if everything and 0 < entry.size <= _SMALL_TEXT and name.endswith(_TEXT_SUFFIXES):
@@ -104,14 +139,14 @@ def read_artifact(
     return ModelArtifact(location, scan, tuple(documents), tuple(tensor_files), tuple(texts))
 
 
-def classify(artifact: ModelArtifact, wanted: Kind | None = None) -> Detected:
+def classify(artifact: ModelArtifact, wanted: Choice | Kind | None = None) -> Detected:
     """The kind. Raises InvalidModelStructure or AmbiguousModelStructure."""
     index = artifact.document(INDEX)
     shards = indexed_shards(index.object) if index else None
     return detect(artifact.location, artifact.scan, shards, wanted)
 
 
-def load(files: FileSystem, location: str, wanted: Kind | None = None) -> Loaded:
+def load(files: FileSystem, location: str, wanted: Choice | Kind | None = None) -> Loaded:
     """The typed model at ``location``.
 
     Raises InvalidModelStructure, AmbiguousModelStructure, or ArtifactUnreadable.
@@ -150,3 +185,23 @@ def read_base_config(files: FileSystem, base: str | None) -> dict[str, object] |
         raise StorageError(
             path=f"{base}/{CONFIG}", operation="reading the base model's config", reason=str(error)
         ) from error
+
+
+def read_base(files: FileSystem, base: str | None) -> BaseModel:
+    """What a base directory tells without its weights; nothing if none is at hand.
+
+    Raises StorageError if ``base`` is given but holds no readable config.json, ArtifactUnreadable
+    if a header of its weights is broken.
+    """
+    config = read_base_config(files, base)
+    if base is None or config is None:
+        return BaseModel()
+    tensors: dict[str, TensorSpec] = {}
+    for entry in files.scan(base).files:
+        if _BASE_WEIGHTS.fullmatch(entry.path.text):
+            found = read_header(files, base, entry)
+            if found.header is None:
+                problems = tuple(f"{entry.path}: {d.code} {d.detail}" for d in found.defects)
+                raise ArtifactUnreadable(location=base, problems=problems)
+            tensors.update(found.header.specs)
+    return BaseModel.of(config, tensors)

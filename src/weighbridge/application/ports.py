@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from enum import Enum
 from typing import BinaryIO, Protocol, TypeAlias
 
 from attrs import field, frozen
 
 from weighbridge.domain.artifact import ArtifactPath, ManifestEntry, Scan
+from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.checkpoint import PlannedWeight
-from weighbridge.domain.conversion import ConversionPlan
 from weighbridge.domain.proof import ProofLevel, ProofStep
 from weighbridge.domain.publication import Destination, PublicationPlan, Receipt, RemoteHead
 from weighbridge.domain.survey import TensorStats
+from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.domain.tensors import Header, TensorSpec
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
-#: Called with a stage's name, what is done and what there is to do, in bytes or items.
+#: Called with a stage's name, what is done and what there is to do, in bytes or items. The same
+#: again is a sign of life, and a stage that stops short of its total gives way to the next.
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 
@@ -59,8 +62,9 @@ class Stage(Protocol):
     def commit(self, *, replace: bool = False) -> None:
         """Make the whole directory appear at the target, by one rename.
 
-        With ``replace`` an existing target is exchanged for it. Raises PathConflict if the target
-        exists and ``replace`` is False; then nothing has changed.
+        With ``replace`` an existing target is exchanged for it. What returned survives a power
+        failure, and one in the middle leaves the old state or the new. Raises PathConflict if the
+        target exists and ``replace`` is False; then nothing has changed.
         """
 
 
@@ -164,12 +168,15 @@ class Surveyor(Protocol):
 
 @frozen
 class ProofRequest:
-    """What a prover gets: local directories, and the scale that MLX applied."""
+    """What a prover gets: local directories, the scale that MLX applied, what the base is, and the
+    name of MLX's weights in ``source``."""
 
     source: str
     converted: str
     base: str | None
     scale: float
+    known: BaseModel = field(factory=BaseModel, repr=False)
+    weights: str = "adapters.safetensors"
 
 
 class Prover(Protocol):
@@ -182,8 +189,48 @@ class Prover(Protocol):
     def obstacle(self, request: ProofRequest) -> str | None:
         """Why the level cannot be attempted here; None if it can. Imports no vendor."""
 
-    def prove(self, request: ProofRequest) -> ProofStep:
-        """The verdict with its figures. A bad conversion is a failed step, not an exception."""
+    def prove(self, request: ProofRequest, progress: Progress = no_progress) -> ProofStep:
+        """The verdict with its figures. A bad conversion is a failed step, not an exception.
+
+        What takes more than a second tells ``progress`` where it is, from the calling thread.
+        """
+
+
+class GgufType(Enum):
+    """Number format of a GGUF file's tensors, by the name that llama.cpp's converter gives it."""
+
+    F32 = "f32"
+    F16 = "f16"
+    BF16 = "bf16"
+
+
+@frozen
+class GgufRequest:
+    """``converted``: a directory with a PEFT LoRA; ``base``: one with the base's config.json.
+
+    ``name`` is what the file calls the model if the card does not; None: the directory's name.
+    """
+
+    converted: str
+    base: str
+    name: str | None = None
+    outtype: GgufType = GgufType.F32
+
+
+class GgufWriter(Protocol):
+    """Makes the GGUF file that llama.cpp and Ollama load as a LoRA."""
+
+    def obstacle(self) -> str | None:
+        """Why no GGUF can be made here, with what to install; None if it can. Imports no vendor."""
+
+    def render(self, request: GgufRequest) -> Iterator[Buffer]:
+        """The bytes of the file, in order; the same for the same request.
+
+        Raises before it returns: MissingExtra; NotConvertible for whatever llama.cpp has no exact
+        form of, with the reasons and the way out; ArtifactUnreadable; StorageError if a file is
+        missing. The chunks raise StorageError, and NotConvertible for a value that float16 cannot
+        hold. A chunk is valid until the next one is asked for; memory is one tensor of the output.
+        """
 
 
 @frozen

@@ -9,16 +9,15 @@ import hashlib
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from attrs import frozen
+from attrs import field, frozen
 
-from weighbridge.application.convert import StageConversion, plan_conversion
+from weighbridge.application.convert import StageConversion, Wanted, plan_conversion, proof_request
 from weighbridge.application.load import Loaded, directory_of, load, read_optional
 from weighbridge.application.ports import (
     Blob,
     Converter,
     FileSystem,
     Progress,
-    ProofRequest,
     Prover,
     Registry,
     Stage,
@@ -29,7 +28,7 @@ from weighbridge.application.validate import Validate, ValidateRequest
 from weighbridge.application.verify import Prove, demand
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.card import CardFacts, licence_of, render_card
-from weighbridge.domain.conversion import ConversionPlan
+from weighbridge.domain.detection import Choice
 from weighbridge.domain.errors import (
     ArtifactChanged,
     PublicationBlocked,
@@ -47,20 +46,19 @@ from weighbridge.domain.publication import (
     read_back_differences,
 )
 from weighbridge.domain.shipping import CARD, shipped
+from weighbridge.domain.tensor_plan import ConversionPlan
 
 _CHUNK = 4 << 20
 
 
 @frozen
 class PublishRequest:
-    """``base`` is a directory of the base model; ``require`` a level that the proof must reach."""
+    """What to publish, to where, and how; ``require`` is a level that the proof must reach."""
 
     location: str
     destination: Destination
-    base_model: str | None = None
-    base: str | None = None
-    scale: float | None = None
-    kind: Kind | None = None
+    wanted: Wanted = field(factory=Wanted)
+    choice: Choice = field(factory=Choice)
     public: bool = False
     dry_run: bool = False
     require: ProofLevel | None = None
@@ -93,12 +91,12 @@ class Publish:
     def __call__(self, request: PublishRequest, progress: Progress = no_progress) -> PublishOutcome:
         """Raises PublicationBlocked, NotConvertible, ProofFailed, or the RegistryError family."""
         registry = self._registry(request.destination)
-        report = self._judge(request, request.location, request.kind, progress)
-        loaded = load(self.files, request.location, request.kind)
+        report = self._judge(request, request.location, request.choice, progress)
+        loaded = load(self.files, request.location, request.choice)
         with self.files.stage(None) as stage:
             proof, made = self._convert(request, loaded, stage, progress)
             if isinstance(loaded.model, LoraModel):
-                self._judge(request, stage.root, Kind.PEFT, progress)
+                self._judge(request, stage.root, Choice(Kind.PEFT), progress)
             blobs = self._blobs(request, loaded, stage, made, progress)
             return self._send(request, registry, blobs, report, proof, progress)
 
@@ -109,13 +107,14 @@ class Publish:
         return found
 
     def _judge(
-        self, request: PublishRequest, location: str, kind: Kind | None, progress: Progress
+        self, request: PublishRequest, location: str, choice: Choice, progress: Progress
     ) -> ValidationReport:
         report = Validate(self.files, self.surveyor)(
-            ValidateRequest(location, kind, request.base, request.base_model), progress
+            ValidateRequest(location, choice, request.wanted.base, request.wanted.base_model),
+            progress,
         )
         if report.kind is None:
-            load(self.files, location, kind)  # raises with the structure's problems
+            load(self.files, location, choice)  # raises with the structure's problems
         if not report.overall_valid:
             raise PublicationBlocked(report=report)
         return report
@@ -125,18 +124,14 @@ class Publish:
     ) -> tuple[Proof | None, tuple[ManifestEntry, ...]]:
         if not isinstance(loaded.model, LoraModel):
             return None, ()
-        plan = plan_conversion(
-            self.files,
-            loaded,
-            base_model=request.base_model,
-            scale=request.scale,
-            base=request.base,
-        )
+        plan = plan_conversion(self.files, loaded, request.wanted)
         write = StageConversion(self.files, self.converter)
         entries = write(loaded, plan, stage, digest=True, progress=progress)
         source = directory_of(request.location, loaded.detected.directory)
-        proof_request = ProofRequest(source, stage.root, request.base, plan.scale)
-        proof = Prove(self.provers)(proof_request, limit=request.limit, progress=progress)
+        asked = proof_request(
+            self.files, source, stage.root, request.wanted.base, plan.scale, loaded.detected.weights
+        )
+        proof = Prove(self.provers)(asked, limit=request.limit, progress=progress)
         demand(proof, request.require)
         card = self._card(request, loaded, plan)
         return proof, (*entries, *self._written_card(loaded, stage, card))
@@ -154,8 +149,8 @@ class Publish:
         plan: ConversionPlan | None,
     ) -> bytes:
         licence = request.licence
-        if licence is None and request.base is not None:
-            licence = licence_of(read_optional(self.files, request.base, CARD) or b"")
+        if licence is None and request.wanted.base is not None:
+            licence = licence_of(read_optional(self.files, request.wanted.base, CARD) or b"")
         facts = _card_facts(request, loaded, plan, licence)
         return render_card(facts)
 
@@ -264,10 +259,10 @@ def _card_facts(
     if isinstance(loaded.model, FusedModel):
         mlx = loaded.model.quantised
         library = "mlx" if mlx else "transformers"
-        relation = "finetune" if request.base_model else None
-        return CardFacts(name, library, request.base_model, relation, licence, (library,))
+        relation = "finetune" if request.wanted.base_model else None
+        return CardFacts(name, library, request.wanted.base_model, relation, licence, (library,))
     if plan is None:
-        base = request.base_model or loaded.model.base_model
+        base = request.wanted.base_model or loaded.model.base_model
         return CardFacts(name, "peft", base, "adapter", licence, ("lora", "transformers"))
     base = str(plan.config["base_model_name_or_path"])
     figures = [("rank", str(plan.config["r"])), ("scale", f"{plan.scale:g}")]

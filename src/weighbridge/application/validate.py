@@ -10,10 +10,11 @@ from attrs import evolve, field, frozen
 from weighbridge.application.load import classify, read_artifact, read_base_config
 from weighbridge.application.ports import FileSystem, Progress, Surveyor, no_progress
 from weighbridge.domain.artifact import ModelArtifact, Scan, TensorFile
-from weighbridge.domain.detection import parse_model
+from weighbridge.domain.detection import Choice, parse_model
 from weighbridge.domain.errors import ArtifactUnreadable, InvalidModelStructure, StructureError
 from weighbridge.domain.findings import Rule, Subject, ValidationReport, judge
-from weighbridge.domain.models import FusedModel, Kind, Model
+from weighbridge.domain.misnamed import misnamed_adapter
+from weighbridge.domain.models import FusedModel, Kind, LoraModel, Model
 from weighbridge.domain.rules import CATALOGUE
 from weighbridge.domain.survey import TensorStats, WeightSurvey
 
@@ -23,7 +24,7 @@ class ValidateRequest:
     """``base`` is a directory with the base's config.json; ``base_model`` its name, if said."""
 
     location: str
-    kind: Kind | None = None
+    choice: Choice = field(factory=Choice)
     base: str | None = None
     base_model: str | None = None
     weights: bool = True
@@ -52,16 +53,34 @@ class Validate:
             return Subject(empty, structure_error=error)
         subject = Subject(artifact, base_config=base_config, base_model=request.base_model)
         try:
-            detected = classify(artifact, request.kind)
+            detected = classify(artifact, request.choice)
         except StructureError as error:
-            return evolve(subject, structure_error=error)
+            return self._told_apart(request, evolve(subject, structure_error=error), progress)
         subject = evolve(subject, kind=detected.kind)
         try:
             model = parse_model(artifact, detected)
         except ArtifactUnreadable:
             return subject  # the families ST and JS say why
-        survey = self.survey(artifact, model, progress) if request.weights else None
-        return evolve(subject, model=model, survey=survey)
+        if isinstance(model, LoraModel) and not model.targets:
+            return self._told_apart(request, evolve(subject, model=model), progress)
+        return self._surveyed(request, evolve(subject, model=model), progress)
+
+    def _told_apart(
+        self, request: ValidateRequest, subject: Subject, progress: Progress
+    ) -> Subject:
+        """The same, seen as the PEFT adapter that it was meant to be, if that can be said.
+
+        The structure is no better for it; but its other defects can be named.
+        """
+        meant = misnamed_adapter(subject.artifact)
+        if meant is not None:
+            subject = evolve(subject, kind=Kind.PEFT, model=meant)
+        return self._surveyed(request, subject, progress)
+
+    def _surveyed(self, request: ValidateRequest, subject: Subject, progress: Progress) -> Subject:
+        if subject.model is None or not request.weights:
+            return subject
+        return evolve(subject, survey=self.survey(subject.artifact, subject.model, progress))
 
     def survey(
         self, artifact: ModelArtifact, model: Model, progress: Progress = no_progress

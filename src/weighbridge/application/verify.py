@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 
-from weighbridge.application.convert import lora_of
+from weighbridge.application.convert import lora_of, proof_request
 from weighbridge.application.load import directory_of, load
 from weighbridge.application.ports import (
     FileSystem,
@@ -13,6 +13,7 @@ from weighbridge.application.ports import (
     Prover,
     no_progress,
 )
+from weighbridge.domain.detection import Choice
 from weighbridge.domain.errors import NotConvertible, ProofFailed
 from weighbridge.domain.models import Kind, PeftModel
 from weighbridge.domain.proof import Proof, ProofLevel, ProofStep, Unattempted
@@ -27,7 +28,7 @@ class VerifyRequest:
     converted: str
     base: str | None = None
     scale: float | None = None
-    kind: Kind | None = None
+    choice: Choice = field(factory=Choice)
     require: ProofLevel | None = None
     limit: ProofLevel = ProofLevel.LOGITS
 
@@ -49,7 +50,7 @@ class Prove:
         steps: list[ProofStep] = []
         unattempted: list[Unattempted] = []
         ordered = sorted(self.provers, key=lambda p: p.level)
-        for number, prover in enumerate(ordered):
+        for prover in ordered:
             if steps and not steps[-1].passed:
                 unattempted.append(Unattempted(prover.level, "a weaker level failed"))
             elif prover.level > limit:
@@ -57,8 +58,10 @@ class Prove:
             elif (obstacle := prover.obstacle(request)) is not None:
                 unattempted.append(Unattempted(prover.level, obstacle))
             else:
-                progress(f"proving {prover.level.label}", number, len(ordered))
-                steps.append(prover.prove(request))
+                title = f"proving {prover.level.label}"
+                progress(title, 0, 1)
+                steps.append(prover.prove(request, progress))
+                progress(title, 1, 1)
         return Proof(tuple(steps), tuple(unattempted))
 
 
@@ -79,7 +82,7 @@ class Verify:
     def __call__(self, request: VerifyRequest, progress: Progress = no_progress) -> Proof:
         """The proof, passed or not. Raises if one of the directories cannot be read as its kind,
         or ProofFailed if it does not reach ``require``."""
-        source = load(self.files, request.location, request.kind)
+        source = load(self.files, request.location, request.choice)
         model = lora_of(source)
         target = load(self.files, request.converted, Kind.PEFT)
         assert isinstance(target.model, PeftModel)
@@ -89,13 +92,15 @@ class Verify:
             if found.value is None:
                 raise NotConvertible(location=request.location, reasons=(found.reason,))
             scale = found.value
-        proof_request = ProofRequest(
+        asked = proof_request(
+            self.files,
             directory_of(request.location, source.detected.directory),
             directory_of(request.converted, target.detected.directory),
             request.base,
             scale,
+            source.detected.weights,
         )
-        proof = Prove(self.provers)(proof_request, limit=request.limit, progress=progress)
+        proof = Prove(self.provers)(asked, limit=request.limit, progress=progress)
         if request.require is not None and proof.passed:
             return demand(proof, request.require)
         return proof

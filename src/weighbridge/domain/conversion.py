@@ -1,64 +1,61 @@
-"""MLX LoRA to PEFT, as a plan: every tensor that will be written and what it is made of.
+"""MLX LoRA to PEFT, as a plan: exact, or refused with every reason at once.
 
-The mathematics: MLX adds ``scale * (x @ lora_a) @ lora_b``, PEFT ``alpha/r * B(A x)``; therefore
-``A = lora_a.T``, ``B = lora_b.T``, ``alpha = scale * r``. Carrying the plan out is the Converter's.
+Two profiles of the same function. ``peft`` is the minimal form, for PEFT itself; ``portable`` is
+the form that every known consumer loads: an integer alpha, one rank, suffixes, per-expert tensors,
+and pairs of zeros where a consumer expects a pair.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable
+from enum import Enum
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
-from weighbridge.domain.architectures import SUPPORTED_TYPES, unsupported_module
+from weighbridge.domain.base_model import BaseModel
+from weighbridge.domain.base_names import looks_quantised
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.models import LoraModel, LoraTarget
+from weighbridge.domain.peft_pairs import (
+    KEY_PREFIX as KEY_PREFIX,
+    Pair,
+    expert_pairs,
+    stacked_pairs,
+    told_apart,
+)
+from weighbridge.domain.peft_scale import Strength, exact_strength, integer_strength
+from weighbridge.domain.placed import LAYER, Placed, padded, place_target
+from weighbridge.domain.placement import Experts, Impossible, Plain, RouteForm, Standing
 from weighbridge.domain.scale import effective_scale
+from weighbridge.domain.target_selection import Selection, neighbours, select
+from weighbridge.domain.tensor_plan import ConversionPlan, Padding, PlannedTensor
 from weighbridge.domain.tensors import TensorSpec
 
 _MOST_NAMED = 10
-KEY_PREFIX = "base_model.model."
 CONVERTIBLE_DTYPES = frozenset({"F32", "F16", "BF16"})
-_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_FUSE = "weighbridge fuse RUN --base DIR -o OUT makes a whole model of it"
+
+
+class Profile(Enum):
+    """Which form of the same function; the value is the word of ``--profile``."""
+
+    PEFT = "peft"
+    PORTABLE = "portable"
 
 
 @frozen
-class Transpose:
-    """The target is ``source`` with its two axes exchanged."""
+class PeftRequest:
+    """What the caller decides. ``base_model`` and ``scale`` override the artifact's config."""
 
-    source: TensorSpec
-
-
-@frozen
-class PlannedTensor:
-    """One tensor to be written."""
-
-    target: TensorSpec
-    operation: Transpose
-
-
-@frozen
-class ConversionPlan:
-    """What will be written: tensors in file order, and the config. ``scale`` is MLX's."""
-
-    tensors: tuple[PlannedTensor, ...]
-    config: Mapping[str, Any]
-    scale: float
-
-    @property
-    def specs(self) -> tuple[TensorSpec, ...]:
-        """Specs of the output, in file order."""
-        return tuple(t.target for t in self.tensors)
-
-    @property
-    def config_bytes(self) -> bytes:
-        """``adapter_config.json`` as written."""
-        return (json.dumps(self.config, indent=2, sort_keys=True) + "\n").encode()
+    base: BaseModel = field(factory=BaseModel)
+    profile: Profile = Profile.PORTABLE
+    base_model: str | None = None
+    scale: float | None = None
 
 
 def is_local_path(name: str) -> bool:
@@ -66,6 +63,28 @@ def is_local_path(name: str) -> bool:
     return name.startswith(("/", "~", ".", "file:", "\\")) or "\\" in name or not (
         _HUB_ID.fullmatch(name)
     )  # fmt: skip
+
+
+def plan_peft(
+    model: LoraModel, *, location: str, request: PeftRequest | None = None
+) -> ConversionPlan:
+    """The exact PEFT form of a LoRA. Raises NotConvertible with every reason at once."""
+    asked = request or PeftRequest()
+    reasons = _refusals(model)
+    placed = _placed(model, asked.base, reasons)
+    name = _base_name(model, asked.base_model, reasons)
+    scale = lora_scale(model, asked.scale, reasons)
+    reasons += _profile_refusals(model, asked.profile)
+    if reasons:
+        raise NotConvertible(location=location, reasons=tuple(reasons))
+    match asked.profile:
+        case Profile.PEFT:
+            return _native(placed, asked.base, name, scale)
+        case Profile.PORTABLE:
+            return _portable(placed, asked.base, name, scale)
+
+
+# --- refusals -----------------------------------------------------------------------------------
 
 
 def _base_name(model: LoraModel, override: str | None, reasons: list[str]) -> str:
@@ -77,137 +96,242 @@ def _base_name(model: LoraModel, override: str | None, reasons: list[str]) -> st
             f"the base model {name!r} is a path of one machine, not a Hub id; give --base-model "
             "org/name"
         )
+    elif override is None and looks_quantised(name):
+        reasons.append(
+            f"the base model {name!r} is MLX's quantised copy, which nothing that reads PEFT can "
+            "load; name the original with --base-model org/name"
+        )
     return name or ""
 
 
-def _scale(model: LoraModel, override: float | None, reasons: list[str]) -> float:
-    if override is not None:
-        return override
-    found = effective_scale(model.config, model.targets[0].rank if model.targets else 1)
-    if found.value is None:
-        reasons.append(f"{model.config_path}: {found.reason}")
-    return found.value or 0.0
+def lora_scale(model: LoraModel, override: float | None, reasons: list[str]) -> float:
+    """What MLX multiplied by; why it cannot be known, or used, goes to ``reasons``."""
+    value = override
+    if value is None:
+        found = effective_scale(model.config, model.targets[0].rank if model.targets else 1)
+        if found.value is None:
+            reasons.append(f"{model.config_path}: {found.reason}")
+            return 0.0
+        value = found.value
+    if not 0 < value < math.inf:
+        reasons.append(f"scale {value:g} would make the LoRA do nothing or the opposite")
+    return value
 
 
 def _other_reason(spec: TensorSpec) -> str:
     leaf, shape = spec.name.rpartition(".")[2], list(spec.shape)
     if leaf == "m":
-        return f"{spec.name}: is a DoRA magnitude; fuse the model instead (mlx_lm.fuse)"
-    if leaf in ("lora_a", "lora_b") and len(shape) == 3:
-        return f"{spec.name}: {shape} is a LoRA on stacked experts (MoE)"
+        return f"{spec.name}: {shape} is a DoRA magnitude that fits no pair"
+    if re.search(r"\.lora_[ab]\.\d+$", spec.name):
+        return f"{spec.name}: one of several LoRAs on one module (afm7), which PEFT has no form for"
     if leaf in ("lora_a", "lora_b"):
-        return f"{spec.name}: {shape} is not part of a sound dense lora_a/lora_b pair"
-    return f"{spec.name}: {spec.dtype} {shape} is not a LoRA tensor (full fine-tuning?)"
+        return f"{spec.name}: {shape} is not part of a sound lora_a/lora_b pair"
+    if leaf in ("scales", "biases"):
+        return f"{spec.name}: a packed weight of a quantised base; it cannot have been trained"
+    return f"{spec.name}: {spec.dtype} {shape} is a trained weight, no LoRA; {_FUSE}"
 
 
-def _refusals(model: LoraModel, model_type: str | None) -> list[str]:
+def _refusals(model: LoraModel) -> list[str]:
     reasons = [_other_reason(spec) for spec in model.others[:_MOST_NAMED]]
     if len(model.others) > _MOST_NAMED:
         reasons.append(f"and {len(model.others) - _MOST_NAMED} more tensors like these")
-    for target in model.targets:
-        if target.magnitude is not None:
-            reasons.append(_other_reason(target.magnitude))
-        if target.experts is not None:
-            reasons += [_other_reason(target.a), _other_reason(target.b)]
     if not model.targets and not model.others:
-        reasons.append(f"{model.weights_path}: holds no LoRA tensors")
-    if model_type is not None and model_type not in SUPPORTED_TYPES:
-        known = ", ".join(sorted(SUPPORTED_TYPES))
-        reasons.append(f"the base's model_type {model_type!r} is not one of {known}")
+        reasons.append(
+            f"{model.weights_path}: holds no LoRA tensors; the keys of the training matched nothing"
+        )
     for target in model.targets:
-        problem = unsupported_module(target.module)
-        if problem is not None:
-            reasons.append(f"{target.module}: {problem}")
-        for spec in (target.a, target.b):
+        for spec in target.specs:
             if spec.dtype not in CONVERTIBLE_DTYPES:
                 reasons.append(f"{spec.name}: dtype {spec.dtype} is not F32, F16 or BF16")
-    if len({t.rank for t in model.targets}) > 1:
-        reasons.append("ranks differ between modules: " + _rank_list(model.targets))
+    with_magnitude = [t for t in model.targets if t.magnitude]
+    if with_magnitude and len(with_magnitude) < len(model.targets):
+        plain = next(t for t in model.targets if not t.magnitude)
+        reasons.append(f"{plain.module}: has no DoRA magnitude where others have; PEFT's use_dora "
+                       f"is for all or none; {_FUSE}")  # fmt: skip
     return reasons
 
 
-def _rank_list(targets: tuple[LoraTarget, ...]) -> str:
-    return ", ".join(f"{t.module} {t.rank}" for t in targets[:4]) + (" ..." if targets[4:] else "")
+def _profile_refusals(model: LoraModel, profile: Profile) -> list[str]:
+    if profile is Profile.PORTABLE and any(t.magnitude for t in model.targets):
+        return [
+            "it is a DoRA, whose magnitude hardly any server applies: vLLM, SGLang and llama.cpp "
+            f"refuse it, TGI and LoRAX ignore it; {_FUSE}, or --profile peft writes the adapter "
+            "for PEFT alone"
+        ]
+    return []
 
 
-def plan_peft(
-    model: LoraModel,
-    *,
-    location: str,
-    base_model: str | None = None,
-    scale: float | None = None,
-    model_type: str | None = None,
+def _placed(model: LoraModel, base: BaseModel, reasons: list[str]) -> tuple[Placed, ...]:
+    placed, architecture = [], base.architecture
+    if architecture.standing is Standing.NEEDS_BASE and base.config and not base.tensors:
+        reasons.append(
+            f"the architecture {architecture.model_type} {architecture.reason}; give --base with "
+            "its weights, of which only the headers are read"
+        )
+    for target in model.targets:
+        place = architecture.place(target.module)
+        if isinstance(place, Impossible):
+            reasons.append(f"{target.module}: {place.reason}")
+            continue
+        embedding = target.module in architecture.embeddings
+        one = place_target(target, place, embedding=embedding)
+        problem = _target_problem(one, target, base)
+        if problem is None:
+            placed.append(one)
+        else:
+            reasons.append(f"{target.module}: {problem}")
+    return tuple(placed)
+
+
+def _target_problem(one: Placed, target: LoraTarget, base: BaseModel) -> str | None:
+    if isinstance(one.place, Experts) != (target.experts is not None):
+        return f"is a stack of experts on one side only: lora_b is {list(target.b.shape)}"
+    if one.embedding:
+        return _embedding_problem(target, base)
+    if target.magnitude and not isinstance(one.place, Plain):
+        return f"is a DoRA on a part of a module, which PEFT has no form for; {_FUSE}"
+    return _shape_problem(one, base)
+
+
+def _embedding_problem(target: LoraTarget, base: BaseModel) -> str | None:
+    if target.magnitude:
+        return ("is a DoRA on an embedding: MLX normalises each token's row, PEFT each dimension; "
+                f"{_FUSE}")  # fmt: skip
+    if base.tied is None:
+        return ("is an embedding, whose PEFT form depends on whether the head shares its weight; "
+                "give --base")  # fmt: skip
+    if base.tied:
+        return ("is an embedding that the head shares: PEFT has no form for it that is right both "
+                f"merged and unmerged; {_FUSE}")  # fmt: skip
+    found = base.find(target.module)
+    if found is not None and found.shape != (target.in_features, target.out_features):
+        return f"is {target.in_features} x {target.out_features}, the base's {list(found.shape)}"
+    return None
+
+
+def _shape_problem(one: Placed, base: BaseModel) -> str | None:
+    if not base.tensors:
+        return None
+    where = one.place.checkpoint or one.key
+    shape = base.shape(one.place) or base.stored_shape(one.target.module if one.target else "")
+    if shape is None:
+        return f"the base has no {where}; check that it is the model that was trained"
+    if shape != (one.out_features, one.in_features):
+        return (f"maps {one.in_features} -> {one.out_features}, but the base's {where} "
+                f"{shape[1]} -> {shape[0]}")  # fmt: skip
+    return None
+
+
+# --- the two forms ------------------------------------------------------------------------------
+
+
+def _native(placed: tuple[Placed, ...], base: BaseModel, name: str, scale: float) -> ConversionPlan:
+    pairs = told_apart(stacked_pairs(placed), base.architecture, placed)
+    rank = _usual_rank(pairs)
+    selection = _selection(pairs, base, prefer_layers=True)
+    config = _config(name, rank, exact_strength(scale, rank), base, selection, pairs)
+    odd = [p for p in pairs if p.rank != rank]
+    config["rank_pattern"] = {p.module: p.rank for p in odd}
+    config["alpha_pattern"] = {p.module: exact_strength(scale, p.rank).alpha for p in odd}
+    return ConversionPlan(_tensors(pairs), config, scale, notes=tuple(_notes(pairs)))
+
+
+def _portable(
+    placed: tuple[Placed, ...], base: BaseModel, name: str, scale: float
 ) -> ConversionPlan:
-    """The exact PEFT form of a dense LoRA.
-
-    ``base_model`` and ``scale`` override the config; ``model_type`` comes from the
-    base's config.json when it is at hand. Raises NotConvertible with every reason at once.
-    """
-    reasons = _refusals(model, model_type)
-    name = _base_name(model, base_model, reasons)
-    factor = _scale(model, scale, reasons)
-    if not reasons and not 0 < factor < math.inf:
-        reasons.append(f"scale {factor:g} would make the LoRA do nothing or the opposite")
-    if reasons:
-        raise NotConvertible(location=location, reasons=tuple(reasons))
-    tensors = tuple(p for target in model.targets for p in _planned(target))
-    return ConversionPlan(tensors, _peft_config(model, name, factor), factor)
-
-
-def _planned(target: LoraTarget) -> tuple[PlannedTensor, PlannedTensor]:
-    stem = KEY_PREFIX + target.module
-    a, b = target.a, target.b
-    return (
-        PlannedTensor(TensorSpec(f"{stem}.lora_A.weight", a.dtype, a.shape[::-1]), Transpose(a)),
-        PlannedTensor(TensorSpec(f"{stem}.lora_B.weight", b.dtype, b.shape[::-1]), Transpose(b)),
-    )
-
-
-def _layer_of(module: str) -> int | None:
-    found = _LAYER.search(module)
-    return int(found.group(1)) if found else None
-
-
-def target_selection(
-    modules: tuple[str, ...],
-) -> tuple[list[str], list[int] | None]:
-    """``target_modules`` and ``layers_to_transform`` that select exactly ``modules``.
-
-    Suffixes with a list of layers if the modules are the full product of the two, which is the
-    form that every consumer reads; else full paths.
-    """
-    layered = {m: layer for m in modules if (layer := _layer_of(m)) is not None}
-    suffixes = sorted({m.rpartition(".")[2] for m in modules})
-    layers = sorted(set(layered.values()))
-    product = len(layered) == len(modules) == len(layers) * len(suffixes)
-    if not product:
-        return sorted(modules), None
-    return suffixes, layers
+    completed, notes = padded(placed, base)
+    architecture = base.architecture
+    stacks = [p.place for p in completed if isinstance(p.place, Experts) and p.place.container]
+    apart = architecture.rewriting is not RouteForm.NONE and all(s.checkpoint for s in stacks)
+    if stacks and not apart:
+        notes.append(
+            f"experts are stacked, as PEFT does not convert per-expert tensors of "
+            f"{architecture.model_type}; llama.cpp and SGLang cannot load them"
+        )
+        pairs = stacked_pairs(completed)
+    else:
+        pairs = expert_pairs(completed, checkpoint=architecture.renamed_on_load)
+    pairs = told_apart(pairs, architecture, completed)
+    rank = max((p.rank for p in pairs if p.experts == 1), default=_usual_rank(pairs))
+    pairs = tuple(p.of_rank(rank) if p.experts == 1 else p for p in pairs)
+    strength = integer_strength(scale, rank)
+    if strength.fold != 1.0:
+        pairs = tuple(evolve(p, b=p.b.scaled(strength.fold)) for p in pairs)
+        notes.append(f"{strength.fold:g} of the scale is folded into lora_B, for lora_alpha must "
+                     "be an integer")  # fmt: skip
+    config = _config(name, rank, strength, base, _selection(pairs, base), pairs)
+    odd = [p for p in pairs if p.rank != rank]
+    config["rank_pattern"] = {p.module: p.rank for p in odd}
+    config["alpha_pattern"] = {p.module: strength.alpha * p.rank / rank for p in odd}
+    zeros = [t for p in pairs if p.zero for t in p.tensors]
+    padding = Padding(len(zeros), sum(t.target.nbytes for t in zeros))
+    notes += _notes(pairs)
+    return ConversionPlan(_tensors(pairs), config, scale, padding, tuple(notes))
 
 
-def _peft_config(model: LoraModel, base_model: str, scale: float) -> dict[str, Any]:
-    rank = model.targets[0].rank
-    alpha = scale * rank
-    modules, layers = target_selection(tuple(t.module for t in model.targets))
+def _notes(pairs: Iterable[Pair]) -> list[str]:
+    if any(p.parameter for p in pairs):
+        return ["some modules are listed in target_parameters, which needs PEFT 0.17 or later"]
+    return []
+
+
+def _usual_rank(pairs: Iterable[Pair]) -> int:
+    ranks = Counter(p.rank for p in pairs)
+    return max(ranks, key=lambda rank: (ranks[rank], -rank))
+
+
+def _tensors(pairs: Iterable[Pair]) -> tuple[PlannedTensor, ...]:
+    return tuple(tensor for pair in pairs for tensor in pair.tensors)
+
+
+def _selection(
+    pairs: tuple[Pair, ...], base: BaseModel, *, prefer_layers: bool = False
+) -> Selection:
+    modules = [p.module for p in pairs if not p.parameter]
+    if not modules:
+        return Selection(())
+    last = max((int(f["layer"]) for m in modules if (f := LAYER.fullmatch(m))), default=-1)
+    universe = neighbours(modules, last + 1)
+    if base.tensors:
+        stems = frozenset(p.stem for p in pairs)
+        universe = (base.modules_like(stems) - stems) | frozenset(modules)
+    # A name may select what is listed as a parameter too: that is held all the same.
+    told = {name for p in pairs if p.parameter for name in (p.stem, p.module)}
+    return select(modules, universe - told, prefer_layers=prefer_layers)
+
+
+def _config(
+    name: str,
+    rank: int,
+    strength: Strength,
+    base: BaseModel,
+    selection: Selection,
+    pairs: tuple[Pair, ...],
+) -> dict[str, Any]:
+    parameters = sorted({p.parameter for p in pairs if p.parameter})
+    told: dict[str, Any] = {"target_parameters": parameters} if parameters else {}
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_model,
+        "base_model_name_or_path": name,
         "revision": None,
         "inference_mode": True,
         "r": rank,
-        # Ollama parses an unsigned integer here, so an integral value is written as one.
-        "lora_alpha": int(alpha) if alpha == int(alpha) else alpha,
+        "lora_alpha": strength.alpha,
         "lora_dropout": 0.0,
-        "target_modules": modules,
+        "target_modules": list(selection.modules),
         "bias": "none",
-        "fan_in_fan_out": False,
+        "fan_in_fan_out": base.architecture.conv1d,
         "init_lora_weights": True,
         "modules_to_save": None,
         "use_rslora": False,
-        "use_dora": False,
-        "layers_to_transform": layers,
-        "layers_pattern": "layers" if layers is not None else None,
+        "use_dora": any(p.magnitude for p in pairs),
+        "layers_to_transform": None if selection.layers is None else list(selection.layers),
+        "layers_pattern": selection.pattern,
         "rank_pattern": {},
         "alpha_pattern": {},
-    }
+    } | told
+
+
+__all__ = ["CONVERTIBLE_DTYPES", "KEY_PREFIX", "PeftRequest", "Profile", "is_local_path",
+           "lora_scale", "plan_peft"]  # fmt: skip

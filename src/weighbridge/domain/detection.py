@@ -21,6 +21,8 @@ from weighbridge.domain.models import FusedModel, Kind, LoraModel, LoraTarget, M
 from weighbridge.domain.tensors import TensorSpec
 
 LORA_WEIGHTS = "adapters.safetensors"
+#: What mlx-lm wrote until 2024-04, and mlx-examples still does.
+NPZ_WEIGHTS = "adapters.npz"
 PEFT_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 CONFIG = "config.json"
@@ -37,23 +39,52 @@ _NEEDS = (
 
 
 @frozen
+class Choice:
+    """What the caller says of a directory in which more than one model may be.
+
+    ``checkpoint`` is the number of a LoRA's checkpoint to take for its weights. ``bare`` accepts
+    LoRA weights without a config, since the caller gives what it would say.
+    """
+
+    kind: Kind | None = None
+    checkpoint: int | None = None
+    bare: bool = False
+
+    @property
+    def lora_weights(self) -> tuple[str, ...]:
+        """Names that a LoRA's weights may have."""
+        if self.checkpoint is not None:
+            return (f"{self.checkpoint:07d}_{LORA_WEIGHTS}",)
+        return (LORA_WEIGHTS, NPZ_WEIGHTS)
+
+
+def _choice(wanted: Choice | Kind | None) -> Choice:
+    return wanted if isinstance(wanted, Choice) else Choice(wanted)
+
+
+@frozen
 class Detected:
-    """A kind and the directory (relative, '' is the root) that holds its files."""
+    """A kind, the directory (relative, '' is the root) that holds its files, and its weights' name
+    if it is a LoRA."""
 
     kind: Kind
     directory: str
+    weights: str = LORA_WEIGHTS
 
 
 def _join(directory: str, name: str) -> str:
     return f"{directory}/{name}" if directory else name
 
 
-def _complete(paths: frozenset[str], shards: tuple[str, ...] | None) -> list[Detected]:
+def _complete(
+    paths: frozenset[str], shards: tuple[str, ...] | None, choice: Choice
+) -> list[Detected]:
     found = []
     for directory in ("", "adapters"):
         config = _join(directory, ADAPTER_CONFIG) in paths
-        if config and _join(directory, LORA_WEIGHTS) in paths:
-            found.append(Detected(Kind.LORA, directory))
+        named = [n for n in choice.lora_weights if _join(directory, n) in paths]
+        if named and (config or choice.bare):
+            found.append(Detected(Kind.LORA, directory, named[0]))
         if config and _join(directory, PEFT_WEIGHTS) in paths:
             found.append(Detected(Kind.PEFT, directory))
     sharded = INDEX in paths and bool(shards) and all(s in paths for s in shards or ())
@@ -63,25 +94,34 @@ def _complete(paths: frozenset[str], shards: tuple[str, ...] | None) -> list[Det
 
 
 def detect(
-    location: str, scan: Scan, shards: tuple[str, ...] | None = None, wanted: Kind | None = None
+    location: str,
+    scan: Scan,
+    shards: tuple[str, ...] | None = None,
+    wanted: Choice | Kind | None = None,
 ) -> Detected:
     """The one kind that is complete. ``shards`` are the files that the index names, if readable.
 
     Raises InvalidModelStructure with everything that is missing, or AmbiguousModelStructure if
     several kinds are complete and ``wanted`` does not choose one of them.
     """
-    paths = frozenset(e.path.text for e in scan.files)
-    found = _complete(paths, shards)
-    chosen = [d for d in found if wanted is None or d.kind is wanted]
+    paths, choice = frozenset(e.path.text for e in scan.files), _choice(wanted)
+    found = _complete(paths, shards, choice)
+    chosen = [d for d in found if choice.kind in (None, d.kind)]
+    if choice.checkpoint is not None:
+        chosen = [d for d in chosen if d.kind is Kind.LORA]
     if len(chosen) == 1:
         return chosen[0]
     listed = tuple(sorted(paths))
     if len(chosen) > 1:
         raise _ambiguous(location, chosen, listed)
     problems = list(_half_problems(paths, shards)) + _symlink_problems(scan)
-    if wanted is not None and found:
+    if choice.checkpoint is not None:
+        steps = sorted(int(m["step"]) for p in paths if (m := CHECKPOINT.search(p)))
+        listed_steps = ", ".join(map(str, steps)) or "none"
+        problems.insert(0, f"no checkpoint {choice.checkpoint}; those here: {listed_steps}")
+    elif choice.kind is not None and found:
         kinds = ", ".join(d.kind.value for d in found)
-        problems.append(f"not a {wanted.value} model; what is complete here: {kinds}")
+        problems.append(f"not a {choice.kind.value} model; what is complete here: {kinds}")
     raise InvalidModelStructure(location=location, problems=tuple(problems) + _NEEDS, found=listed)
 
 
@@ -106,18 +146,21 @@ def _ambiguous(
 def _half_problems(paths: frozenset[str], shards: tuple[str, ...] | None) -> Iterable[str]:
     for directory in ("", "adapters"):
         weights, config = _join(directory, LORA_WEIGHTS), _join(directory, ADAPTER_CONFIG)
-        peft = _join(directory, PEFT_WEIGHTS)
-        present = [w for w in (weights, peft) if w in paths]
+        old, peft = _join(directory, NPZ_WEIGHTS), _join(directory, PEFT_WEIGHTS)
+        present = [w for w in (weights, old, peft) if w in paths]
         checkpoints = sorted(
             p for p in paths
             if p.rpartition("/")[0] == directory and CHECKPOINT.fullmatch(p.rpartition("/")[2])
         )  # fmt: skip
         if present and config not in paths:
-            yield f"half a LoRA: {present[0]} without {config}; copy the one that training wrote"
+            yield (
+                f"half a LoRA: {present[0]} without {config}; copy the one that training wrote, or "
+                "if it wrote none say what it would: --scale and --base-model"
+            )
         if checkpoints and weights not in paths:
             yield (
-                f"only checkpoints ({', '.join(checkpoints[-3:])}) and no {weights}; copy the "
-                f"checkpoint that you mean to {weights}"
+                f"only checkpoints ({', '.join(checkpoints[-3:])}) and no {weights}; say which one "
+                "with --checkpoint N"
             )
         elif config in paths and not present:
             yield f"half a LoRA: {config} without {weights}; training did not finish"
@@ -160,7 +203,7 @@ def parse_model(artifact: ModelArtifact, detected: Detected) -> Model:
     """The typed model. Raises ArtifactUnreadable with every file that cannot be parsed."""
     match detected.kind:
         case Kind.LORA:
-            return _parse_lora(artifact, detected.directory)
+            return _parse_lora(artifact, detected.directory, detected.weights)
         case Kind.PEFT:
             return _parse_peft(artifact, detected.directory)
         case Kind.FUSED:
@@ -192,38 +235,56 @@ def _raise_if(artifact: ModelArtifact, problems: list[str]) -> None:
         raise ArtifactUnreadable(location=artifact.location, problems=tuple(problems))
 
 
+#: How trainers call the two factors: mlx-lm and most others; layers of nn.Linear (unsloth); mlx-vlm
+#: before 2026-05.
+_FACTORS = ((".lora_a", ".lora_b"), (".lora_a.weight", ".lora_b.weight"), (".A", ".B"))
+
+
 def pair_targets(
     specs: Iterable[TensorSpec],
 ) -> tuple[tuple[LoraTarget, ...], tuple[TensorSpec, ...]]:
-    """LoRA pairs, with DoRA's magnitudes, and every tensor that is not part of one."""
+    """Every sound pair with its magnitude if it has one, and every tensor that is part of none."""
     by_name = {s.name: s for s in specs}
     targets, used = [], set()
     for name, a in by_name.items():
-        module, _, leaf = name.rpartition(".")
-        b = by_name.get(f"{module}.lora_b")
-        if leaf != "lora_a" or not module or b is None:
-            continue
-        experts = b.shape[0] if len(b.shape) == 3 else None
-        if _is_pair(a.shape, b.shape):
-            magnitude = by_name.get(f"{module}.m")
-            targets.append(LoraTarget(module, a, b, magnitude, experts))
-            used |= {a.name, b.name} | ({magnitude.name} if magnitude else set())
+        for first, second in _FACTORS:
+            module = name.removesuffix(first)
+            b = by_name.get(module + second)
+            if module in (name, "") or b is None:
+                continue
+            turned = first.endswith(".weight")
+            target = _pair(module, a, b, by_name.get(f"{module}.m"), turned)
+            if target is not None:
+                targets.append(target)
+                used |= {s.name for s in target.specs}
     others = tuple(s for s in by_name.values() if s.name not in used)
     return tuple(sorted(targets, key=lambda t: t.module)), others
 
 
-def _is_pair(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    if len(b) == 3:
-        experts, _, rank = b
-        stacked = len(a) == 3 and a[:2] == (experts, rank)
-        return rank > 0 and (stacked or (len(a) == 2 and a[0] == experts * rank))
-    return len(a) == len(b) == 2 and a[1] == b[0] > 0
+def _pair(
+    module: str, a: TensorSpec, b: TensorSpec, m: TensorSpec | None, turned: bool
+) -> LoraTarget | None:
+    """The target that the shapes make, if they are those of a pair."""
+    if turned:
+        fits = len(a.shape) == len(b.shape) == 2 and a.shape[0] == b.shape[1] > 0
+        return LoraTarget(module, a, b, turned=True) if fits else None
+    match a.shape, b.shape:
+        case (_, rank), (inner, out) if rank == inner > 0:
+            # DoRA's magnitude is one number for each output; of an embedding, for each token.
+            fits = m is not None and m.shape in ((out,), (a.shape[0],))
+            return LoraTarget(module, a, b, m if fits else None)
+        case (experts, rank, _), (others, _, inner) if experts == others and rank == inner > 0:
+            return LoraTarget(module, a, b, experts=experts)
+        case (stacked, _), (experts, _, rank) if stacked == experts * rank > 0:
+            return LoraTarget(module, a, b, experts=experts)
+    return None
 
 
-def _parse_lora(artifact: ModelArtifact, directory: str) -> LoraModel:
+def _parse_lora(artifact: ModelArtifact, directory: str, name: str) -> LoraModel:
     problems: list[str] = []
-    weights, config = _join(directory, LORA_WEIGHTS), _join(directory, ADAPTER_CONFIG)
-    parsed = _config(artifact, config, problems)
+    weights, config = _join(directory, name), _join(directory, ADAPTER_CONFIG)
+    # Weights without a config are a LoRA only if the caller gave what it would say.
+    parsed = _config(artifact, config, problems) if config in artifact.paths else {}
     targets, others = pair_targets(_tensors(artifact, weights, problems))
     _raise_if(artifact, problems)
     return LoraModel(directory, weights, config, parsed, targets, others)

@@ -6,6 +6,7 @@ one that does not breaks a whole process pool.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,25 @@ class NotConvertible(ArtifactError):
         return "\n".join(
             [f"Cannot convert {self.location} exactly", *(f"  - {r}" for r in self.reasons)]
         )
+
+
+@define(kw_only=True, eq=False, slots=False)
+class NotRepairable(NotConvertible):
+    """A broken PEFT adapter that cannot be corrected with what is known; ``report`` names its
+    defects, ``reasons`` the evidence that is missing and the option that would supply it."""
+
+    report: ValidationReport | None = None
+
+    def message(self) -> str:
+        findings = self.report.findings if self.report else ()
+        counted = Counter(f.code for f in findings if f.severity.rank < 2)
+        lines = []
+        for code, count in counted.items():
+            first = next(f for f in findings if f.code == code)
+            more = f" (and {count - 1} more)" if count > 1 else ""
+            lines.append(f"  found: {code} {first.name}, {first.where}: {first.message}{more}")
+        missing = [f"  - {reason}" for reason in self.reasons]
+        return "\n".join([f"Cannot repair {self.location}", *lines, *missing])
 
 
 @define(kw_only=True, eq=False, slots=False)

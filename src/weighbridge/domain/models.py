@@ -21,10 +21,12 @@ class Kind(Enum):
 
 @frozen
 class LoraTarget:
-    """One module with its pair: ``a`` is (in, rank), ``b`` is (rank, out).
+    """One module with its pair.
 
-    A stack of ``experts`` has ``a`` (experts, rank, in), or flattened (rank * experts, in) from old
-    versions, and ``b`` (experts, out, rank). ``magnitude`` is DoRA's, (out,).
+    Dense: ``a`` is (in, rank), ``b`` is (rank, out); an embedding's ``in`` is the vocabulary.
+    Stacked experts: ``a`` is (experts, rank, in), before mlx-lm 0.28.3 (experts * rank, in) with
+    the same memory order, and ``b`` is (experts, out, rank). ``magnitude`` is DoRA's m, (out,).
+    With ``turned`` the pair was trained as linear layers: ``a`` is (rank, in), ``b`` (out, rank).
     """
 
     module: str
@@ -32,26 +34,34 @@ class LoraTarget:
     b: TensorSpec
     magnitude: TensorSpec | None = None
     experts: int | None = None
+    turned: bool = False
 
     @property
     def rank(self) -> int:
         """The inner dimension."""
-        return self.a.shape[1] if self.experts is None else self.b.shape[2]
+        if self.turned:
+            return self.a.shape[0]
+        return self.b.shape[-1] if self.experts is not None else self.a.shape[1]
 
     @property
     def in_features(self) -> int:
         """Input size of the adapted module."""
-        return self.a.shape[0] if self.experts is None else self.a.shape[-1]
+        return self.a.shape[-1] if self.turned or self.experts is not None else self.a.shape[0]
 
     @property
     def out_features(self) -> int:
         """Output size of the adapted module."""
-        return self.b.shape[1]
+        return self.b.shape[0] if self.turned else self.b.shape[1]
+
+    @property
+    def specs(self) -> tuple[TensorSpec, ...]:
+        """Its tensors."""
+        return (self.a, self.b) if self.magnitude is None else (self.a, self.b, self.magnitude)
 
 
 @frozen
 class LoraModel:
-    """What mlx-lm's LoRA training wrote. ``others`` are tensors that are no dense LoRA pair."""
+    """What mlx-lm's LoRA training wrote. ``others`` are tensors that are part of no LoRA pair."""
 
     directory: str
     weights_path: str

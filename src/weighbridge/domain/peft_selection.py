@@ -1,4 +1,4 @@
-"""What PEFT expects of an adapter: the tensors of each module, and a config that selects them.
+"""What PEFT makes of a config: the modules it selects, and what it multiplies each by.
 
 Written from PEFT's side, and on purpose without anything of ``conversion``: it judges what that
 made.
@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
-
-from weighbridge.domain.tensors import TensorSpec
 
 #: PEFT's wrapper and its model stand before the module's own path.
 KEY_PREFIX = "base_model.model."
-_ALTERING = ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern")
 
 
 def peft_selects(module: str, config: Mapping[str, Any]) -> bool:
@@ -41,7 +38,7 @@ def peft_selects(module: str, config: Mapping[str, Any]) -> bool:
 
 def _neighbours(modules: Iterable[str], layers: Any) -> set[str]:
     """``modules``, and the same in every layer up to the last that the file or config names."""
-    found = {m: re.fullmatch(r"(.*\blayers\.)(\d+)(\..*)", m) for m in modules}
+    found = {m: re.fullmatch(r"(.*\b(?:layers|h|blocks)\.)(\d+)(\..*)", m) for m in modules}
     named = [int(f.group(2)) for f in found.values() if f]
     named += [x for x in layers if isinstance(x, int)] if isinstance(layers, list) else []
     stems = {(f.group(1), f.group(3)) for f in found.values() if f}
@@ -50,14 +47,19 @@ def _neighbours(modules: Iterable[str], layers: Any) -> set[str]:
     return set(found) | {f"{head}{i}{tail}" for head, tail in stems for i in every}
 
 
-def selection_problems(modules: Iterable[str], config: Mapping[str, Any]) -> list[str]:
-    """Where the config's selection is not exactly ``modules``, judged without the base.
+def selection_problems(
+    modules: Iterable[str], config: Mapping[str, Any], existing: Collection[str] | None
+) -> list[str]:
+    """Where the config's selection is not exactly ``modules``.
 
-    Asks about the same modules in every layer too, as PEFT would adapt those as well.
+    ``existing`` are the base's modules. Without them (None) every layer is taken to have the same
+    modules; empty, nobody knows which exist, and only what is not selected is a problem.
     """
     held = set(modules)
     try:
         universe = _neighbours(held, config.get("layers_to_transform"))
+        if existing is not None:
+            universe = held | (universe & set(existing))
         chosen = {m for m in universe if peft_selects(m, config)}
     except (re.error, TypeError) as error:
         return [f"adapter_config: the target selection is invalid: {error}"]
@@ -69,55 +71,76 @@ class NotPeft(ValueError):
     """A config that PEFT could not compute with; the text says why."""
 
 
-def peft_scale(config: Mapping[str, Any]) -> float:
-    """What PEFT multiplies a LoRA of that config by. Raises NotPeft."""
-    rank, alpha = config.get("r"), config.get("lora_alpha")
+def _patterned(module: str, config: Mapping[str, Any], key: str) -> Any:
+    """What ``rank_pattern`` or ``alpha_pattern`` says of a module; None if nothing.
+
+    PEFT's rule: the pattern matches the whole path, or its end after a dot.
+    """
+    patterns = config.get(key) or {}
+    if not isinstance(patterns, dict):
+        raise NotPeft(f"adapter_config: {key} is no object")
+    try:
+        return next((v for k, v in patterns.items() if re.match(rf"(.*\.)?({k})$", module)), None)
+    except re.error as error:
+        raise NotPeft(f"adapter_config: {key} is invalid: {error}") from error
+
+
+def pair_rank(module: str, config: Mapping[str, Any]) -> int:
+    """The rank that PEFT gives a module. Raises NotPeft."""
+    found = _patterned(module, config, "rank_pattern")
+    rank = config.get("r") if found is None else found
     if type(rank) is not int or not 1 <= rank < 2**31:
         raise NotPeft(f"adapter_config: r {rank!r} is no rank")
+    return rank
+
+
+def pair_scale(module: str, config: Mapping[str, Any]) -> float:
+    """What PEFT multiplies the LoRA of a module by. Raises NotPeft."""
+    rank = pair_rank(module, config)
+    found = _patterned(module, config, "alpha_pattern")
+    alpha = config.get("lora_alpha") if found is None else found
     # An integer may be too large for a float, and a bool is an int.
     if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not abs(alpha) < 1e300:
         raise NotPeft(f"adapter_config: lora_alpha {str(alpha)[:40]} is no number")
     return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
-def config_problems(modules: Iterable[str], config: Mapping[str, Any]) -> list[str]:
-    """What in a written config would make PEFT compute, or select, something else."""
+def parameter_names(stems: Collection[str], config: Mapping[str, Any]) -> dict[str, str]:
+    """The stems that are targeted as parameters, and of which parameter each is.
+
+    PEFT wraps a module once for each of its parameters; the one that the module defines first, an
+    expert stack's ``gate_up_proj``, is the inner one, and called ``base_layer`` in the file.
+    """
+    entries = config.get("target_parameters")
+    listed = [e for e in entries if isinstance(e, str)] if isinstance(entries, list) else []
+    found: dict[str, str] = {}
+    for stem in stems:
+        module = stem.removesuffix(".base_layer")
+        inner, both = stem != module, f"{module}.base_layer" in stems
+        for name in ("gate_up_proj", "down_proj", "weight"):
+            parameter = f"{module}.{name}"
+            if not any(parameter == e or parameter.endswith(f".{e}") for e in listed):
+                continue
+            if both and inner != (name == "gate_up_proj"):
+                continue
+            found.setdefault(stem, parameter)
+    return found
+
+
+def config_problems(
+    modules: Collection[str],
+    config: Mapping[str, Any],
+    existing: Collection[str] | None,
+    *,
+    dora: bool = False,
+) -> list[str]:
+    """What in a written config would make PEFT compute, or select, something else.
+
+    ``modules`` are those that are no parameters; ``dora`` says that the file has magnitudes;
+    ``existing`` as for ``selection_problems``.
+    """
     problems = [] if config.get("peft_type") == "LORA" else ["adapter_config: no LORA"]
-    for key in _ALTERING:
-        if config.get(key):
-            problems.append(f"adapter_config: {key} changes what PEFT computes")
-    return problems + selection_problems(modules, config)
-
-
-def counterparts(
-    source: Mapping[str, TensorSpec], converted: Mapping[str, TensorSpec], rank: int
-) -> tuple[list[str], list[str]]:
-    """The modules that both files hold in full and in fitting shapes, and every problem."""
-    modules = {name.rpartition(".")[0] for name in source}
-    wanted = {f"{m}.lora_{x}" for m in modules for x in "ab"}
-    expected = {f"{KEY_PREFIX}{m}.lora_{x}.weight" for m in modules for x in "AB"}
-    problems = [f"{n}: missing in the source" for n in sorted(wanted - source.keys())]
-    problems += [f"{n}: is no LoRA tensor" for n in sorted(source.keys() - wanted)]
-    problems += [f"{n}: missing in the converted file" for n in sorted(expected - converted.keys())]
-    problems += [f"{n}: has no counterpart in MLX" for n in sorted(converted.keys() - expected)]
-    sound = []
-    for module in sorted(modules):
-        a, b = source.get(f"{module}.lora_a"), source.get(f"{module}.lora_b")
-        down = converted.get(f"{KEY_PREFIX}{module}.lora_A.weight")
-        up = converted.get(f"{KEY_PREFIX}{module}.lora_B.weight")
-        if a and b and down and up:
-            wrong = [f"{module}: {p}" for p in _shape_problems(a, b, down, up, rank)]
-            problems += wrong
-            sound += [] if wrong else [module]
-    return sound, problems
-
-
-def _shape_problems(
-    a: TensorSpec, b: TensorSpec, down: TensorSpec, up: TensorSpec, rank: int
-) -> Iterator[str]:
-    for ours, theirs in ((a, down), (b, up)):
-        if theirs.shape != ours.shape[::-1]:
-            found, shape = list(theirs.shape), list(ours.shape)
-            yield f"{theirs.name} is {found}, not the transpose of {shape}"
-    if not down.shape[0] == up.shape[1] == rank:
-        yield f"ranks {down.shape[0]} and {up.shape[1]}, but the config's r is {rank}"
+    if bool(config.get("use_dora")) != dora:
+        problems.append(f"adapter_config: use_dora is {config.get('use_dora')!r}, and the file has "
+                        f"{'' if dora else 'no '}magnitudes")  # fmt: skip
+    return problems + (selection_problems(modules, config, existing) if modules else [])

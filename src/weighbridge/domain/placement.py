@@ -1,106 +1,68 @@
 """Where a module of MLX's tree lives in the checkpoint that transformers loads.
 
-The vocabulary of ``architectures``: four answers to that question, and an architecture's rules
-that give them. Decides nothing about tensors; what a LoRA becomes there is ``conversion``'s.
+The vocabulary of ``architectures``: rules that give the answers of ``places``, and an architecture
+made of them. Decides nothing about tensors; what a LoRA becomes there is ``conversion``'s.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from enum import Enum
-from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import evolve, frozen
+
+from weighbridge.domain.places import (
+    Experts,
+    Impossible,
+    Layout,
+    Part,
+    Place,
+    Plain,
+    Rows,
+    Stored,
+)
+
+__all__ = [
+    "Architecture",
+    "Experts",
+    "Impossible",
+    "Kept",
+    "Layout",
+    "Part",
+    "Place",
+    "Plain",
+    "Rename",
+    "RouteForm",
+    "Rows",
+    "Rule",
+    "Standing",
+    "Stored",
+]
+
+
+# When first asked for, since the table has hundreds and a run needs those of one entry.
+_compiled = functools.cache(re.compile)
 
 
 class Standing(Enum):
     """What can be said of a LoRA on an architecture before its tensors are seen."""
 
+    #: Proved by values: the tests match every weight of a model built in both stacks.
     CONVERTIBLE = "convertible"
+    #: Follows from mlx-lm's source only: exact if the base has each module, in the shape expected.
     NEEDS_BASE = "convertible after the base's headers are known"
     REFUSED = "refused"
 
 
-class Part(Enum):
-    """Which expert matrix; gate and up are the halves of transformers' ``gate_up_proj``."""
-
-    GATE = "gate"
-    UP = "up"
-    DOWN = "down"
-
-
-@frozen
-class Plain:
-    """One module, one module. ``path`` is what transformers 5 calls it (without ``.weight``);
-    ``checkpoint`` is its name in published checkpoints and in transformers 4."""
-
-    path: str
-    checkpoint: str
-
-
-@frozen
-class Rows:
-    """The module's output is rows of a larger module: part ``index`` of ``count`` equal parts."""
-
-    path: str
-    checkpoint: str
-    index: int
-    count: int
-
-
-@frozen
-class Experts:
-    """A stack of matrices, one per expert.
-
-    ``container`` is the module that holds the stacked parameters in transformers 5;
-    ``checkpoint`` is the name of one expert's module, with ``{}`` for its number.
-    """
-
-    container: str
-    checkpoint: str
-    part: Part
-
-    def each(self, expert: int) -> str:
-        """The checkpoint's name of one expert's module."""
-        return self.checkpoint.replace("{}", str(expert))
-
-
-@frozen
-class Impossible:
-    """No exact form exists; ``reason`` begins with a verb or noun that follows the module's name."""
-
-    reason: str
-
-
-Place: TypeAlias = Plain | Rows | Experts | Impossible
-
-
-class Layout(Enum):
-    """What mlx-lm did to a tensor's values when it loaded a checkpoint, to be undone."""
-
-    SAME = "same"
-    #: A convolution's (channels, width, 1) is (channels, 1, width) in the checkpoint.
-    CONVOLUTION = "convolution"
-    #: A norm's weight is stored one larger in MLX.
-    MINUS_ONE = "minus one"
-
-
-@frozen
-class Stored:
-    """The checkpoint's name of a whole tensor; with ``{}`` for the expert if MLX stacked them."""
-
-    name: str
-    layout: Layout = Layout.SAME
-
-
 class RouteForm(Enum):
-    """How PEFT on transformers 5 has to be told of modules whose names look like an expert's.
+    """Which modules PEFT on transformers 5 takes for an expert's, by the names of their leaves.
 
-    For some model types it rewrites every target called gate, gate_proj, up_proj or down_proj
-    into the stacked experts (``_convert_peft_config_moe`` of PEFT 0.20 and later).
+    For some model types it rewrites such targets into the stacked experts, and converts files with
+    a LoRA per expert when it loads them (``_convert_peft_config_moe`` of PEFT 0.20 and later).
     """
 
-    #: Nothing is rewritten: there are no experts, or none that PEFT knows.
+    #: Nothing is rewritten and files with a LoRA per expert are not converted.
     NONE = "none"
     #: Rewritten as for Mixtral: gate, w1, w2, w3.
     MIXTRAL = "mixtral"
@@ -109,25 +71,37 @@ class RouteForm(Enum):
 
 
 @frozen
-class Rule:
-    """Modules whose whole path matches ``pattern`` are at ``place``, a template of that match.
+class Rename:
+    """What matches ``pattern`` in a name of MLX's is called ``path`` in transformers 5 and
+    ``checkpoint`` in checkpoints. Both are templates of ``re.Match.expand``."""
 
-    Templates are those of ``re.Match.expand``; ``{}`` is left for the expert.
+    pattern: str
+    path: str
+    checkpoint: str
+
+
+@frozen
+class Rule:
+    """Modules whose whole MLX path matches ``pattern`` are at ``place``, a template of that match.
+
+    Templates are those of ``re.Match.expand``, of MLX's names: the architecture's renames come
+    after. ``{}`` is left for the expert.
     """
 
-    pattern: re.Pattern[str] = field(converter=re.compile)
+    pattern: str
     place: Place
 
     def apply(self, module: str) -> Place | None:
         """The place of that module, or None if the rule does not speak of it."""
-        found = self.pattern.fullmatch(module)
+        found = _compiled(self.pattern).fullmatch(module)
         if found is None:
             return None
         match self.place:
-            case Plain(path, checkpoint):
-                return Plain(found.expand(path), found.expand(checkpoint))
-            case Rows(path, checkpoint, index, count):
-                return Rows(found.expand(path), found.expand(checkpoint), index, count)
+            case Plain(path, checkpoint, parameter):
+                return Plain(found.expand(path), found.expand(checkpoint), parameter)
+            case Rows(path, checkpoint) as rows:
+                path, checkpoint = found.expand(path), found.expand(checkpoint)
+                return evolve(rows, path=path, checkpoint=checkpoint)
             case Experts(container, checkpoint, part):
                 return Experts(found.expand(container), found.expand(checkpoint), part)
             case Impossible() as impossible:
@@ -135,28 +109,59 @@ class Rule:
 
 
 @frozen
+class Kept:
+    """Tensors whose whole MLX name matches ``pattern`` are ``stored`` so, a template as in Rule."""
+
+    pattern: str
+    stored: Stored | Impossible
+
+    def apply(self, tensor: str) -> Stored | Impossible | None:
+        """What that tensor is stored as, or None if the rule does not speak of it."""
+        found = _compiled(self.pattern).fullmatch(tensor)
+        if found is None or isinstance(self.stored, Impossible):
+            return None if found is None else self.stored
+        return evolve(self.stored, name=found.expand(self.stored.name))
+
+
+@frozen
 class Architecture:
     """One entry of the table: the first of ``rules`` that matches a module places it.
 
-    ``model_type`` is the base's; ``embeddings`` are MLX paths of embedding modules, whose LoRA has
-    another form in PEFT; ``conv1d`` says that linear weights are stored (in, out) by transformers.
+    ``model_type`` is the base's. ``embeddings`` are MLX paths of embedding modules, whose LoRA has
+    another form in PEFT. ``conv1d`` says that linear weights are stored (in, out) by transformers.
+
+    ``inside`` is the prefix of the text model's names in MLX; rules, renames and ``kept`` do
+    without it. ``outside`` renames the text model's names into the whole model's. ``dropped`` names
+    what of the checkpoint MLX leaves out: a fused model lacks it, and transformers would fill the
+    gap with random values, so the fused model has to be published as ``text_only()``.
+
+    ``lost_on_load`` matches the modules whose LoRA the newest PEFT on transformers 5 does not find
+    under its ``checkpoint`` name, though it renames others (and says nothing of it). ``uniform``
+    says that every decoder layer has the same modules in the same shapes.
     """
 
     model_type: str
     standing: Standing
     reason: str = ""
     rules: tuple[Rule, ...] = ()
+    renames: tuple[Rename, ...] = ()
+    kept: tuple[Kept, ...] = ()
     embeddings: tuple[str, ...] = ("model.embed_tokens",)
     conv1d: bool = False
     rewriting: RouteForm = RouteForm.NONE
+    lost_on_load: str = ""
+    inside: str = ""
+    outside: tuple[Rename, ...] = ()
+    dropped: str = ""
+    uniform: bool = False
 
     def place(self, module: str) -> Place:
         """Where that MLX module path is. Impossible, with the reason, if it is nowhere."""
         if self.standing is Standing.REFUSED:
             return Impossible(f"is of the architecture {self.model_type}, which {self.reason}")
-        for rule in self.rules:
-            if (place := rule.apply(module)) is not None:
-                return place
+        for rule in self.rules if module.startswith(self.inside) else ():
+            if (place := rule.apply(module.removeprefix(self.inside))) is not None:
+                return self._renamed(place)
         return Impossible(f"is not a module of {self.model_type} that can be mapped exactly")
 
     def restore(self, tensor: str) -> Stored | Impossible:
@@ -164,11 +169,65 @@ class Architecture:
 
         ``tensor`` is a full name with its last part (``weight``, ``bias``, ``A_log``).
         """
+        if self.standing is Standing.REFUSED:
+            return Impossible(f"is of the architecture {self.model_type}, which {self.reason}")
+        if not tensor.startswith(self.inside):
+            return Impossible(f"is not a tensor of {self.model_type} that mlx-lm writes")
+        name = tensor.removeprefix(self.inside)
+        for kept in self.kept:
+            match kept.apply(name):
+                case Stored(kept_name) as stored:
+                    return evolve(stored, name=self._checkpoint(kept_name))
+                case Impossible() as impossible:
+                    return impossible
+        return self._restored(tensor, name)
+
+    def loads_as_checkpoint(self, module: str) -> bool:
+        """Whether the newest PEFT finds that MLX module's LoRA under its ``checkpoint`` name.
+
+        Only the tensors' names are meant; targets in the config always have to be ``path``. Where
+        it does, that name is the better one: older PEFT and the servers know no other.
+        """
+        return _compiled(self.lost_on_load or "(?!)").fullmatch(module) is None
+
+    @property
+    def renamed_on_load(self) -> bool:
+        """Whether the newest PEFT finds every module's LoRA under its ``checkpoint`` name."""
+        return not self.lost_on_load
+
+    def text_only(self) -> Architecture:
+        """The same text model as the class for text alone has it; itself if there is no other."""
+        return evolve(self, outside=(), dropped="", lost_on_load="") if self.outside else self
+
+    def _restored(self, tensor: str, name: str) -> Stored:
         module, _, leaf = tensor.rpartition(".")
         match self.place(module):
-            case Plain(_, checkpoint):
+            case Experts(_, checkpoint) if checkpoint:
                 return Stored(f"{checkpoint}.{leaf}")
-            case Experts(_, checkpoint):
-                return Stored(f"{checkpoint}.{leaf}")
-            case Rows() | Impossible():
-                return Impossible("has no counterpart in the checkpoint")
+            case Rows(_, checkpoint, index, count, apart=False):
+                return Stored(f"{checkpoint}.{leaf}", index=index, count=count)
+            case Plain(_, checkpoint) if module not in self.embeddings:
+                turned = self.conv1d and leaf == "weight"
+                layout = Layout.TRANSPOSED if turned else Layout.SAME
+                return Stored(f"{checkpoint}.{leaf}", layout)
+            case _:
+                return Stored(self._checkpoint(name))
+
+    def _renamed(self, place: Place) -> Place:
+        match place:
+            case Plain(path, checkpoint) | Rows(path, checkpoint):
+                return evolve(place, path=self._path(path), checkpoint=self._checkpoint(checkpoint))
+            case Experts(container, checkpoint, part):
+                return Experts(self._path(container), self._checkpoint(checkpoint), part)
+            case Impossible():
+                return place
+
+    def _path(self, name: str) -> str:
+        for rename in self.renames + self.outside:
+            name = _compiled(rename.pattern).sub(rename.path, name, count=1)
+        return name
+
+    def _checkpoint(self, name: str) -> str:
+        for rename in self.renames + self.outside:
+            name = _compiled(rename.pattern).sub(rename.checkpoint, name, count=1)
+        return name

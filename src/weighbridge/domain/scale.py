@@ -31,7 +31,7 @@ def effective_scale(config: Mapping[str, Any], rank: int) -> Scale:
     """The multiplier for LoRA tensors of that rank, or why ``--scale`` must say it."""
     parameters = config.get("lora_parameters")
     if not isinstance(parameters, dict):
-        return Scale(None, "lora_parameters is missing; give --scale")
+        return Scale(None, _without_parameters(config))
     scale, alpha = _number(parameters.get("scale")), _number(parameters.get("alpha"))
     if scale is None:
         return Scale(None, "lora_parameters.scale is missing or no number; give --scale")
@@ -44,3 +44,17 @@ def effective_scale(config: Mapping[str, Any], rank: int) -> Scale:
         f"the config is from mlx-lm 0.13.1 to 0.18.1, where the scale was {scale * alpha / rank:g} "
         f"or {scale:g} depending on the version; give --scale",
     )
+
+
+def _without_parameters(config: Mapping[str, Any]) -> str:
+    """Why a config in another form than mlx-lm's does not tell the scale."""
+    rank, alpha = _number(config.get("rank")), _number(config.get("alpha"))
+    if rank and alpha is not None:
+        return (
+            f"the config is mlx-vlm's, which multiplied by alpha ({alpha:g}) before 2026-04-18 and "
+            f"by alpha / rank ({alpha / rank:g}) since, and its files do not tell which; "
+            "give --scale"
+        )
+    if not config:
+        return "there is no config that says what the LoRA is multiplied by; give --scale"
+    return "lora_parameters is missing; give --scale"

@@ -8,14 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from weighbridge.application.convert import Converted, ConvertRequest
+from weighbridge.application.convert import Converted, ConvertRequest, Target, Wanted
 from weighbridge.application.dequantise import SHARD_BYTES, Dequantised, DequantiseRequest
 from weighbridge.application.fuse import Fused, FuseRequest
 from weighbridge.application.inspect import Inspection
-from weighbridge.application.ports import Progress, no_progress
+from weighbridge.application.ports import GgufType, Progress, no_progress
 from weighbridge.application.publish import PublishOutcome, PublishRequest
+from weighbridge.application.repair import Repaired
+from weighbridge.application.repair_plan import RepairRequest
 from weighbridge.application.validate import ValidateRequest
 from weighbridge.application.verify import VerifyRequest
+from weighbridge.domain.conversion import Profile
+from weighbridge.domain.detection import Choice
 from weighbridge.domain.errors import InvalidModelStructure, UsageError, WeighbridgeError
 from weighbridge.domain.findings import ValidationReport
 from weighbridge.domain.models import Kind
@@ -43,6 +47,10 @@ def _kind(name: str | Kind | None) -> Kind | None:
         raise UsageError(problem=f"{name!r} is no kind of model; known are {known}") from None
 
 
+def _choice(kind: str | Kind | None, checkpoint: int | None, *, bare: bool = False) -> Choice:
+    return Choice(_kind(kind), checkpoint, bare)
+
+
 def _level(name: str | ProofLevel | None) -> ProofLevel | None:
     try:
         return ProofLevel.parse(name) if isinstance(name, str) else name
@@ -51,21 +59,50 @@ def _level(name: str | ProofLevel | None) -> ProofLevel | None:
         raise UsageError(problem=f"{name!r} is no proof level; known are {known}") from None
 
 
+def _profile(name: str | Profile) -> Profile:
+    try:
+        return Profile(name) if isinstance(name, str) else name
+    except ValueError:
+        known = ", ".join(p.value for p in Profile)
+        raise UsageError(problem=f"{name!r} is no profile; known are {known}") from None
+
+
+def _target(name: str | Target) -> Target:
+    try:
+        return Target(name) if isinstance(name, str) else name
+    except ValueError:
+        known = ", ".join(t.value for t in Target)
+        raise UsageError(problem=f"{name!r} is nothing to convert to; known are {known}") from None
+
+
+def _outtype(name: str | GgufType) -> GgufType:
+    try:
+        return GgufType(name) if isinstance(name, str) else name
+    except ValueError:
+        known = ", ".join(t.value for t in GgufType)
+        raise UsageError(problem=f"{name!r} is no type for a GGUF; known are {known}") from None
+
+
 def _path(path: PathLike | None) -> str | None:
     return None if path is None else os.fspath(path)
 
 
 def inspect(
-    path: PathLike, *, kind: str | Kind | None = None, settings: Settings | None = None
+    path: PathLike,
+    *,
+    kind: str | Kind | None = None,
+    checkpoint: int | None = None,
+    settings: Settings | None = None,
 ) -> Inspection:
     """What the directory is. Raises InvalidModelStructure (a ValueError) if it is no model."""
-    return _container(settings).inspect()(os.fspath(path), _kind(kind))
+    return _container(settings).inspect()(os.fspath(path), _choice(kind, checkpoint))
 
 
 def validate(
     path: PathLike,
     *,
     kind: str | Kind | None = None,
+    checkpoint: int | None = None,
     base: PathLike | None = None,
     base_model: str | None = None,
     settings: Settings | None = None,
@@ -77,7 +114,7 @@ def validate(
     """
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
-    request = ValidateRequest(os.fspath(path), _kind(kind), at_hand, base_model)
+    request = ValidateRequest(os.fspath(path), _choice(kind, checkpoint), at_hand, base_model)
     return _container(settings).validate()(request, progress)
 
 
@@ -88,21 +125,63 @@ def convert(
     base_model: str | None = None,
     scale: float | None = None,
     base: PathLike | None = None,
+    profile: str | Profile = Profile.PORTABLE,
+    to: str | Target = Target.PEFT,
+    outtype: str | GgufType = GgufType.F32,
     kind: str | Kind | None = None,
+    checkpoint: int | None = None,
     force: bool = False,
     settings: Settings | None = None,
     progress: Progress = no_progress,
 ) -> Converted:
-    """Write the PEFT form of an MLX LoRA to ``output``, all or nothing, its algebra proved.
+    """Write another form of a LoRA to ``output``, all or nothing, its algebra proved.
 
-    Raises NotConvertible, ProofFailed, PathConflict if ``output`` exists and not ``force``.
+    ``to`` is peft (from MLX, in a ``profile``), mlx (from PEFT) or gguf (from either, with values
+    of ``outtype``). Raises NotConvertible, ProofFailed, PathConflict if ``output`` exists and not
+    ``force``.
     """
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
     request = ConvertRequest(
-        os.fspath(path), os.fspath(output), base_model, scale, at_hand, _kind(kind), force
+        os.fspath(path),
+        os.fspath(output),
+        Wanted(base_model, at_hand, scale, _profile(profile)),
+        _choice(kind, checkpoint, bare=scale is not None),
+        force,
+        _target(to),
+        _outtype(outtype),
     )
-    return _container(settings).convert()(request, progress)
+    services = _container(settings)
+    use = services.convert_gguf() if request.to is Target.GGUF else services.convert()
+    done: Converted = use(request, progress)
+    return done
+
+
+def repair(
+    path: PathLike,
+    output: PathLike | None = None,
+    *,
+    original: PathLike | None = None,
+    base_model: str | None = None,
+    scale: float | None = None,
+    base: PathLike | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> Repaired:
+    """Write the PEFT adapter that the broken one in ``path`` was meant to be to ``output``.
+
+    ``original`` is the MLX run that it was made from; with it the result is proved. Nothing is
+    written under ``dry_run`` or if the adapter is sound. Raises NotRepairable with every defect and
+    all that is missing to correct them, ProofFailed, OutputExists.
+    """
+    settings = settings or Settings.from_environment()
+    at_hand = _base_directory(original or path, base, base_model, None, settings)
+    request = RepairRequest(
+        os.fspath(path), _path(output), _path(original), at_hand, base_model, scale, force, dry_run
+    )
+    return _container(settings).repair()(request, progress)
 
 
 def verify(
@@ -113,6 +192,7 @@ def verify(
     scale: float | None = None,
     require: str | ProofLevel | None = None,
     kind: str | Kind | None = None,
+    checkpoint: int | None = None,
     settings: Settings | None = None,
     progress: Progress = no_progress,
 ) -> Proof:
@@ -123,7 +203,12 @@ def verify(
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(converted, base, None, None, settings)
     request = VerifyRequest(
-        os.fspath(path), os.fspath(converted), at_hand, scale, _kind(kind), _level(require)
+        os.fspath(path),
+        os.fspath(converted),
+        at_hand,
+        scale,
+        _choice(kind, checkpoint, bare=scale is not None),
+        _level(require),
     )
     return _container(settings).verify()(request, progress)
 
@@ -136,6 +221,7 @@ def fuse(
     base_model: str | None = None,
     scale: float | None = None,
     kind: str | Kind | None = None,
+    checkpoint: int | None = None,
     force: bool = False,
     settings: Settings | None = None,
     progress: Progress = no_progress,
@@ -150,7 +236,8 @@ def fuse(
     if at_hand is None:
         raise UsageError(problem="the base's weights are needed; give --base DIR")
     _keep_apart(output, path, at_hand)
-    request = FuseRequest(os.fspath(path), at_hand, os.fspath(output), scale, _kind(kind), force)
+    choice = _choice(kind, checkpoint, bare=scale is not None)
+    request = FuseRequest(os.fspath(path), at_hand, os.fspath(output), scale, choice, force)
     return _container(settings).fuse()(request, progress)
 
 
@@ -192,7 +279,9 @@ def publish(
     base_model: str | None = None,
     base: PathLike | None = None,
     scale: float | None = None,
+    profile: str | Profile = Profile.PORTABLE,
     kind: str | Kind | None = None,
+    checkpoint: int | None = None,
     public: bool = False,
     dry_run: bool = False,
     require_proof: str | ProofLevel | None = None,
@@ -212,10 +301,13 @@ def publish(
     request = PublishRequest(
         location=os.fspath(path),
         destination=to,
-        base_model=base_model,
-        base=_base_directory(path, base, base_model, kind, settings),
-        scale=scale,
-        kind=_kind(kind),
+        wanted=Wanted(
+            base_model,
+            _base_directory(path, base, base_model, kind, settings),
+            scale,
+            _profile(profile),
+        ),
+        choice=_choice(kind, checkpoint, bare=scale is not None),
         public=public,
         dry_run=dry_run,
         require=_level(require_proof),

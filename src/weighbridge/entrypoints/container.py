@@ -13,6 +13,7 @@ from dependency_injector import containers, providers
 from weighbridge.adapters.algebra_prover import AlgebraProver
 from weighbridge.adapters.binding_prover import BindingProver
 from weighbridge.adapters.directory_registry import DirectoryRegistry
+from weighbridge.adapters.gguf_writer import GgufPackageWriter
 from weighbridge.adapters.hub import HubRegistry
 from weighbridge.adapters.local_files import LocalFiles
 from weighbridge.adapters.logits_prover import LogitsProver
@@ -22,11 +23,13 @@ from weighbridge.adapters.numpy_survey import NumpySurveyor
 from weighbridge.adapters.numpy_weights import NumpyWeightMaker
 from weighbridge.adapters.weight_prover import SamplingProver
 from weighbridge.application.convert import Convert
+from weighbridge.application.convert_gguf import ConvertGguf
 from weighbridge.application.dequantise import Dequantise
 from weighbridge.application.fuse import Fuse
 from weighbridge.application.inspect import Inspect
 from weighbridge.application.ports import Converter, Prover, Registry
 from weighbridge.application.publish import Publish
+from weighbridge.application.repair import Repair
 from weighbridge.application.validate import Validate
 from weighbridge.application.verify import Verify
 from weighbridge.domain.errors import UsageError
@@ -69,6 +72,7 @@ class Container(containers.DeclarativeContainer):
     files = providers.Singleton(LocalFiles)
     converter = providers.Singleton(_converter, settings)
     surveyor = providers.Singleton(NumpySurveyor)
+    gguf = providers.Singleton(GgufPackageWriter, files=files)
     provers = providers.Singleton(_provers)
     weight_maker = providers.Singleton(NumpyWeightMaker)
     weight_prover = providers.Singleton(SamplingProver)
@@ -81,6 +85,10 @@ class Container(containers.DeclarativeContainer):
     convert = providers.Factory(
         Convert, files=files, converter=converter, algebra=provers.provided[0]
     )
+    convert_gguf = providers.Factory(
+        ConvertGguf, files=files, converter=converter, algebra=provers.provided[0], gguf=gguf
+    )
+    repair = providers.Factory(Repair, files=files, converter=converter, provers=provers)
     verify = providers.Factory(Verify, files=files, provers=provers)
     fuse = providers.Factory(Fuse, files=files, maker=weight_maker, prover=weight_prover)
     dequantize = providers.Factory(

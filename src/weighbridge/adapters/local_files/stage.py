@@ -5,21 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from attrs import define, frozen
 
-from weighbridge.adapters.local_files import renames, rooms
+from weighbridge.adapters.local_files import durability, renames, rooms
 from weighbridge.adapters.local_files.failures import printable, translated
+from weighbridge.adapters.local_files.writing import fill
 from weighbridge.application.ports import Buffer
-from weighbridge.domain.artifact import ArtifactPath, Digest, ManifestEntry
+from weighbridge.domain.artifact import ArtifactPath, ManifestEntry
 from weighbridge.domain.errors import PathConflict, PathMissing, StorageError
 
 _LONGEST_LABEL = 200
-# Below this the hand-over to the thread costs more than the hash.
-_SMALL = 1 << 16
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -76,7 +74,7 @@ def open_stage(target: str | None) -> Iterator[LocalStage]:
             rooms.sweep(names.parent, names.prefix)
             names.recover()
             room = rooms.make_room(names.parent, names.prefix, 0o777)
-    stage = LocalStage(room, names)
+    stage = LocalStage(room, names, made)
     try:
         yield stage
     finally:
@@ -91,7 +89,7 @@ def _scratch() -> Iterator[LocalStage]:
     with translated("stage", parent):
         rooms.sweep(parent, "weighbridge-scratch-")
         room = rooms.make_room(parent, "weighbridge-scratch-", 0o700)
-    stage = LocalStage(room, None)
+    stage = LocalStage(room, None, ())
     try:
         yield stage
     finally:
@@ -104,6 +102,8 @@ class LocalStage:
 
     _room: rooms.Room
     _names: _Names | None
+    # Parents of the target that were made for it, outermost first.
+    _made: Sequence[str]
     committed: bool = False
 
     @property
@@ -123,18 +123,24 @@ class LocalStage:
             with translated("write", path.text):
                 descriptor = os.open(location, _NEW_FILE, 0o666)
             try:
-                size, digests = _fill(descriptor, path.text, chunks, digest)
+                durable = self._names is not None
+                size, digests = fill(descriptor, path.text, chunks, digest=digest, durable=durable)
             except BaseException:
                 rooms.remove(location)
                 raise
         return ManifestEntry(path, size, digests)
 
     def commit(self, *, replace: bool = False) -> None:
-        """Appear at the target, by one rename; a replaced target is removed afterwards."""
+        """Appear at the target, by one rename; a replaced target is removed afterwards.
+
+        A power failure leaves the old state or the new one: what is renamed is on the disk before,
+        and the new name is before the old files are removed.
+        """
         self._require_open("commit", self._room.path)
         if self._names is None:
             raise StorageError(path=self.root, operation="commit", reason="is scratch room")
         with translated("commit", self._names.target):
+            durability.sync_tree(self._room.path)
             self.committed = True
             try:
                 if not (replace and self._exchange(self._names)):
@@ -142,6 +148,8 @@ class LocalStage:
             except BaseException:
                 self.committed = False
                 raise
+            for parent in (self._names.parent, *map(os.path.dirname, reversed(self._made))):
+                durability.sync_directory(parent)
         # After an exchange, this is where the old one is.
         rooms.remove(self._room.path)
 
@@ -166,61 +174,3 @@ class LocalStage:
         if not os.path.isdir(self._room.path):
             reason = "the stage is gone; a parent was replaced"
             raise PathMissing(path=printable(path), operation=operation, reason=reason)
-
-
-def _fill(
-    descriptor: int, shown: str, chunks: Iterable[Buffer], digest: bool
-) -> tuple[int, tuple[Digest, ...]]:
-    """Write all chunks and close the descriptor, whatever happens."""
-    try:
-        if digest:
-            size, digests = _write_hashed(descriptor, shown, chunks)
-        else:
-            size, digests = sum(_write(descriptor, shown, _flat(c)) for c in chunks), ()
-    except BaseException:
-        with suppress(OSError):
-            os.close(descriptor)
-        raise
-    # Network file systems tell of a full disk only here.
-    with translated("write", shown):
-        os.close(descriptor)
-    return size, digests
-
-
-def _write_hashed(
-    descriptor: int, shown: str, chunks: Iterable[Buffer]
-) -> tuple[int, tuple[Digest, ...]]:
-    """Hash each chunk in a thread while it is written.
-
-    The hash is waited for before the next chunk is asked for: the buffer is valid only until then.
-    """
-    size, hasher = 0, hashlib.sha256()
-    update: Callable[[memoryview], None] = hasher.update
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        for chunk in chunks:
-            view = _flat(chunk)
-            if len(view) < _SMALL:
-                update(view)
-                size += _write(descriptor, shown, view)
-                continue
-            hashed = pool.submit(update, view)
-            try:
-                size += _write(descriptor, shown, view)
-            finally:
-                hashed.result()
-    return size, (Digest("sha256", hasher.hexdigest()),)
-
-
-def _flat(chunk: Buffer) -> memoryview:
-    view = memoryview(chunk)
-    # A view of no bytes cannot be cast.
-    return view.cast("B") if view.nbytes else memoryview(b"")
-
-
-def _write(descriptor: int, shown: str, view: memoryview) -> int:
-    done = 0
-    while done < len(view):
-        with translated("write", shown):
-            # macOS refuses a single write of 2 GiB or more.
-            done += os.write(descriptor, view[done : done + (1 << 30)])
-    return done

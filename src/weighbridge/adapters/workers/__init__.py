@@ -16,9 +16,22 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from weighbridge.adapters.workers.stages import Listener, Steps, nobody, wait
+
+__all__ = [
+    "TIMEOUT_SECONDS",
+    "Steps",
+    "WorkerFailed",
+    "available_memory",
+    "missing_extra",
+    "missing_mlx",
+    "missing_peft",
+    "run_worker",
+]
 
 TIMEOUT_SECONDS: Final = 1800.0
 
@@ -49,19 +62,27 @@ class WorkerFailed(Exception):
 
 
 def run_worker(
-    name: str, request: Mapping[str, Any], *, timeout: float = TIMEOUT_SECONDS
+    name: str,
+    request: Mapping[str, Any],
+    *,
+    timeout: float = TIMEOUT_SECONDS,
+    listener: Listener = nobody,
 ) -> dict[str, Any]:
     """What the worker module of that name answered to the request.
 
-    ``timeout`` is in seconds. Raises WorkerFailed if the worker cannot be started, dies by a
+    ``timeout`` is in seconds; ``listener`` is told where the worker is, again and again while it
+    runs. Raises WorkerFailed if the worker cannot be started, dies by a
     signal, ends with another code than 0, takes longer, or leaves no JSON object. Whatever
     interrupts the wait (KeyboardInterrupt) kills the worker and what it started, then goes on.
     """
     with tempfile.TemporaryDirectory(prefix="weighbridge-worker-") as scratch:
         folder = Path(scratch)
         question, answer, stderr = folder / "request", folder / "answer", folder / "stderr"
-        question.write_text(json.dumps({**request, "answer": str(answer)}), encoding="utf-8")
-        code = _run(name, question, stderr, timeout)
+        stages = folder / "stages"
+        asked = {**request, "answer": str(answer), "stages": str(stages)}
+        question.write_text(json.dumps(asked), encoding="utf-8")
+        with _started(name, question, stderr, timeout) as process:
+            code = wait(process, stages, listener, timeout)
         if code:
             raise WorkerFailed(name, f"{_ending(code)}{_last_lines(stderr)}")
         return _read(name, answer)
@@ -119,7 +140,11 @@ def _found(module: str) -> bool:
         return False
 
 
-def _run(name: str, question: Path, stderr: Path, timeout: float) -> int:
+@contextlib.contextmanager
+def _started(
+    name: str, question: Path, stderr: Path, timeout: float
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The worker's process; whatever ends the block early kills it."""
     with question.open("rb") as source, stderr.open("wb") as errors:
         try:
             process = subprocess.Popen(
@@ -136,7 +161,7 @@ def _run(name: str, question: Path, stderr: Path, timeout: float) -> int:
         except OSError as problem:
             raise WorkerFailed(name, f"could not be started: {problem}") from problem
         try:
-            return process.wait(timeout)
+            yield process
         except subprocess.TimeoutExpired:
             _kill(process)
             raise WorkerFailed(name, f"took longer than {timeout:g} s") from None

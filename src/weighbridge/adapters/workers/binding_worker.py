@@ -18,14 +18,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from weighbridge.adapters.workers.stages import begin
 
-def bind(base: str, converted: str) -> dict[str, Any]:
+
+def bind(request: dict[str, Any]) -> dict[str, Any]:
     """The answer to one request. Raises what the vendors raise, a shape mismatch for instance."""
     # Imported by name, so that type checking needs no vendor; Any is confined to these files.
+    begin(request, "importing PEFT")
     torch, peft = import_module("torch"), import_module("peft")
+    base, converted = request["base"], request["converted"]
     started = time.monotonic()
+    begin(request, "an empty base model")
     with torch.device("meta"):
         model = empty_model(base)
+    begin(request, "attaching the LoRA")
     config = peft.PeftConfig.from_pretrained(converted)
     config.inference_mode = True
     model = peft.get_peft_model(model, config, low_cpu_mem_usage=True, autocast_adapter_dtype=False)
@@ -92,8 +98,7 @@ def versions() -> dict[str, str]:
 def main() -> None:
     """Answer the request on standard input."""
     request = json.load(sys.stdin)
-    answer = bind(request["base"], request["converted"])
-    Path(request["answer"]).write_text(json.dumps(answer), encoding="utf-8")
+    Path(request["answer"]).write_text(json.dumps(bind(request)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from weighbridge.adapters.workers.stages import begin
+
 WEIGHTS = "adapters.safetensors"
 CONFIG = "adapter_config.json"
 
@@ -25,14 +27,17 @@ CONFIG = "adapter_config.json"
 def compute(request: dict[str, Any]) -> dict[str, Any]:
     """Write both arrays and return the answer. Raises what mlx-lm raises."""
     # Imported by name, so that type checking needs no vendor; Any is confined to these files.
+    begin(request, "importing MLX")
     mx = import_module("mlx.core")
     # One arithmetic on every machine: the tolerances were measured on the CPU.
     mx.set_default_device(mx.cpu)
     started = time.monotonic()
     base, source = Path(request["base"]), Path(request["source"])
     output, tokens = Path(request["output"]), mx.array(request["tokens"])
+    begin(request, "the base model in MLX")
     model = load_base(base)
     save_logits(model, tokens, output / "base.npy")
+    begin(request, "the LoRA in MLX")
     model, stated_anew = attach(model, base, source, request["scale"])
     save_logits(model, tokens, output / "lora.npy")
     return {

@@ -17,15 +17,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from weighbridge.adapters.workers.stages import begin
+
 
 def compute(request: dict[str, Any]) -> dict[str, Any]:
     """Write both arrays and return the answer. Raises what the vendors raise."""
     # Imported by name, so that type checking needs no vendor; Any is confined to these files.
+    begin(request, "importing PEFT")
     torch, peft = import_module("torch"), import_module("peft")
     started = time.monotonic()
     output, tokens = Path(request["output"]), torch.tensor(request["tokens"])
+    begin(request, "the base model in transformers")
     model, loading = load_base(request["base"])
     save_logits(model, tokens, output / "base.npy")
+    begin(request, "the LoRA in PEFT")
     model = peft.PeftModel.from_pretrained(model, request["converted"])
     save_logits(model, tokens, output / "lora.npy")
     return {

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from weighbridge.domain.findings import Rule
-from weighbridge.domain.rules import config, container, fused, layout, lora, peft, weights
+from weighbridge.domain.rules import (
+    config,
+    container,
+    fused,
+    layout,
+    lora,
+    peft,
+    peft_settings,
+    weights,
+)
 
 CATALOGUE: tuple[Rule, ...] = (
     *layout.RULES,
     *container.RULES,
     *config.RULES,
     *lora.RULES,
+    *peft_settings.RULES,
     *peft.RULES,
     *fused.RULES,
     *weights.RULES,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
+from weighbridge.domain.base_model import BaseModel
+from weighbridge.domain.base_names import looks_quantised
 from weighbridge.domain.conversion import is_local_path
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.llama_shapes import positive
 from weighbridge.domain.models import Kind, LoraModel, LoraTarget
+from weighbridge.domain.placement import Plain
 from weighbridge.domain.scale import effective_scale
 
 _LORA = frozenset({Kind.LORA})
@@ -99,36 +103,8 @@ def _base_quantised(subject: Subject) -> Iterator[Observation]:
     """transformers and every server that reads PEFT cannot load weights that MLX quantised; the
     adapter must name the original."""
     name = subject.base_model or (subject.model.base_model if subject.model else None) or ""
-    last = name.rpartition("/")[2].lower()
-    if last.endswith(("-4bit", "-8bit", "-6bit", "-3bit", "-2bit", "-mxfp4", "-nvfp4")):
+    if looks_quantised(name):
         yield Observation(Location(getattr(subject.model, "config_path", "")), {"base": name})
-
-
-def _int(config: Mapping[str, object], key: str) -> int | None:
-    value = config.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
-def expected_shape(config: Mapping[str, object], leaf: str) -> tuple[int, int] | None:
-    """(in, out) of a module of the Llama tree by its last name, if the config tells."""
-    hidden, heads = _int(config, "hidden_size"), _int(config, "num_attention_heads")
-    if hidden is None or heads is None:
-        return None
-    kv = _int(config, "num_key_value_heads") or heads
-    head_dim = _int(config, "head_dim") or hidden // heads
-    inner, vocab = _int(config, "intermediate_size") or 0, _int(config, "vocab_size") or 0
-    shapes = {
-        "q_proj": (hidden, heads * head_dim),
-        "k_proj": (hidden, kv * head_dim),
-        "v_proj": (hidden, kv * head_dim),
-        "o_proj": (heads * head_dim, hidden),
-        "gate_proj": (hidden, inner),
-        "up_proj": (hidden, inner),
-        "down_proj": (inner, hidden),
-        "lm_head": (hidden, vocab),
-    }
-    found = shapes.get(leaf)
-    return found if found and all(found) else None
 
 
 def _layer(target: LoraTarget) -> int | None:
@@ -139,19 +115,23 @@ def _layer(target: LoraTarget) -> int | None:
 
 def _base_shapes(subject: Subject) -> Iterator[Observation]:
     """A LoRA of another base does not fit; PEFT raises at load, others ignore the module."""
-    model, config = _lora(subject), subject.base_config or {}
+    model, base = _lora(subject), BaseModel(subject.base_config or {})
+    if not base.architecture.uniform:
+        return
     for target in model.targets:
-        expected = expected_shape(config, target.module.rpartition(".")[2])
-        actual = (target.in_features, target.out_features)
-        if expected is not None and expected != actual:
-            facts = {"actual": f"{actual[0]} -> {actual[1]}",
-                     "expected": f"{expected[0]} -> {expected[1]}"}  # fmt: skip
+        leaf = target.module.rpartition(".")[2]
+        expected = base.llama_shape(leaf) if isinstance(base.architecture.place(target.module),
+                                                        Plain) else None  # fmt: skip
+        actual = (target.out_features, target.in_features)
+        if expected is not None and expected != actual and target.experts is None:
+            facts = {"actual": f"{actual[1]} -> {actual[0]}",
+                     "expected": f"{expected[1]} -> {expected[0]}"}  # fmt: skip
             yield Observation(Location(model.weights_path, target.module), facts)
 
 
 def _base_layers(subject: Subject) -> Iterator[Observation]:
     """A layer that the base does not have cannot be adapted."""
-    model, layers = _lora(subject), _int(subject.base_config or {}, "num_hidden_layers")
+    model, layers = _lora(subject), positive(subject.base_config or {}, "num_hidden_layers")
     for target in model.targets:
         layer = _layer(target)
         if layers is not None and layer is not None and layer >= layers:

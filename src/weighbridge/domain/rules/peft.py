@@ -1,15 +1,19 @@
-"""PE: PEFT adapters, what we wrote and what others did."""
+"""PE: the tensors of PEFT adapters, what we wrote and what others did: names, shapes, places."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from weighbridge.domain.architectures import architecture_of
 from weighbridge.domain.conversion import KEY_PREFIX
+from weighbridge.domain.detection import PEFT_WEIGHTS
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.misnamed import misnamed_files
 from weighbridge.domain.models import Kind, PeftModel
-
-_LEAF = re.compile(r"\.lora_(?P<factor>A|B)(\.default)?\.weight$")
+from weighbridge.domain.orientation import is_turned, settle_rank, sizes_in_base, stored_pairs
+from weighbridge.domain.peft_config import stated_rank, wraps_the_bare_model
+from weighbridge.domain.peft_names import LoraName, Part, parse_name, placed
+from weighbridge.domain.tensors import TensorSpec
 
 
 def _peft(subject: Subject) -> PeftModel:
@@ -17,11 +21,10 @@ def _peft(subject: Subject) -> PeftModel:
     return subject.model
 
 
-def _type(subject: Subject) -> Iterator[Observation]:
-    """PEFT reads peft_type before anything else, and only in capitals."""
-    value = _peft(subject).config.get("peft_type")
-    if value != "LORA":
-        yield Observation(Location(_peft(subject).config_path, "peft_type"), {"value": str(value)})
+def _names(model: PeftModel) -> Iterator[LoraName]:
+    for spec in model.tensors:
+        if (name := parse_name(spec.name)) is not None:
+            yield name
 
 
 def _prefix(subject: Subject) -> Iterator[Observation]:
@@ -33,41 +36,170 @@ def _prefix(subject: Subject) -> Iterator[Observation]:
 
 def _pairs(subject: Subject) -> Iterator[Observation]:
     """A factor without its partner is dropped in silence."""
-    names = {s.name for s in _peft(subject).tensors}
-    for name in sorted(names):
-        found = _LEAF.search(name)
-        if found is None:
+    model = _peft(subject)
+    held = {name.key for name in _names(model)}
+    for name in _names(model):
+        if name.part is Part.MAGNITUDE:
             continue
-        other = "B" if found["factor"] == "A" else "A"
-        partner = name[: found.start("factor")] + other + name[found.end("factor") :]
-        if partner not in names:
-            yield Observation(Location(_peft(subject).weights_path, name), {"partner": partner})
+        other = Part.B if name.part is Part.A else Part.A
+        if (name.core, other) not in held:
+            at = name.text.rindex(name.leaf) + len(name.leaf) - 1
+            letter = other.value[-1] if name.leaf[-1].islower() else other.value[-1].upper()
+            partner = name.text[:at] + letter + name.text[at + 1 :]
+            yield Observation(Location(model.weights_path, name.text), {"partner": partner})
+
+
+def _settled(subject: Subject) -> tuple[int | None, Iterator[tuple[TensorSpec, Part]]]:
+    """The rank of all pairs, if shapes tell, and the matrices that it could be seen in.
+
+    There are none if the config gives modules ranks of their own.
+    """
+    model = _peft(subject)
+    pairs = () if model.config.get("rank_pattern") else stored_pairs(model.tensors)
+    sizes = sizes_in_base(pairs, subject.base_config)
+    rank = settle_rank(pairs, stated_rank(model.config), sizes).value
+    return rank, (each for p in pairs for each in ((p.a, Part.A), (p.b, Part.B)))
 
 
 def _rank(subject: Subject) -> Iterator[Observation]:
-    """PEFT builds modules of rank r and refuses other shapes; factors that were not transposed look
-    like this as well."""
+    """PEFT builds modules of rank r and refuses other shapes."""
     model = _peft(subject)
-    rank, patterned = model.config.get("r"), bool(model.config.get("rank_pattern"))
-    for spec in model.tensors:
-        found = _LEAF.search(spec.name)
-        if found is None or patterned or len(spec.shape) != 2 or ".experts" in spec.name:
-            continue
-        actual = spec.shape[0] if found["factor"] == "A" else spec.shape[1]
-        if actual != rank:
-            facts: dict[str, Fact] = {"actual": actual, "rank": str(rank)}
+    stated = stated_rank(model.config)
+    settled, factors = _settled(subject)
+    for spec, part in factors:
+        actual = settled or (spec.shape[0] if part is Part.A else spec.shape[1])
+        turned = settled is None and stated in spec.shape
+        if stated is not None and actual != stated and not turned:
+            facts: dict[str, Fact] = {"actual": actual, "rank": stated}
             yield Observation(Location(model.weights_path, spec.name), facts)
 
 
-_E = Severity.ERROR
+def _not_transposed(subject: Subject) -> Iterator[Observation]:
+    """MLX stores lora_a as (in, rank) and lora_b as (rank, out), PEFT the transposes. PEFT refuses
+    the shapes; where a module is square it takes them, and computes something else."""
+    model = _peft(subject)
+    settled, factors = _settled(subject)
+    rank = settled or stated_rank(model.config)
+    for spec, part in factors:
+        if rank is not None and rank in spec.shape and is_turned(spec, part, rank):
+            found, right = str(list(spec.shape)), str(list(spec.shape[::-1]))
+            facts: dict[str, Fact] = {"shape": found, "right": right, "rank": rank}
+            yield Observation(Location(model.weights_path, spec.name), facts)
+
+
+def _short(name: LoraName, model: PeftModel) -> bool:
+    decoder = name.module.startswith(("layers.", "embed_tokens"))
+    return name.wrappers == 1 and decoder and not wraps_the_bare_model(model.config)
+
+
+def _twice(name: LoraName, model: PeftModel) -> bool:
+    again = name.module.startswith(("base_model.", "model.model."))
+    return name.wrappers > 1 or (again and not wraps_the_bare_model(model.config))
+
+
+def _model_missing(subject: Subject) -> Iterator[Observation]:
+    """PEFT's wrapper is base_model.model., and the decoder's own path begins with model. as well.
+    With one of the two left out, every tensor is dropped with no more than a warning."""
+    model = _peft(subject)
+    for name in _names(model):
+        if _short(name, model):
+            right = f"{KEY_PREFIX}model.{name.module}"
+            yield Observation(Location(model.weights_path, name.text), {"right": right})
+
+
+def _doubled(subject: Subject) -> Iterator[Observation]:
+    """A script that adds the prefix to names which have it already makes names of nothing."""
+    model = _peft(subject)
+    for name in _names(model):
+        if _twice(name, model):
+            yield Observation(Location(model.weights_path, name.text))
+
+
+def _not_in_base(subject: Subject) -> Iterator[Observation]:
+    """PEFT looks a module up by its path in the class that transformers builds; the containers
+    (model, language_model) are others there than in MLX, and changed with transformers 5."""
+    model, config = _peft(subject), subject.base_config or {}
+    model_type = config.get("model_type")
+    architecture = architecture_of(model_type if isinstance(model_type, str) else None)
+    for name in _names(model):
+        if _short(name, model) or _twice(name, model) or wraps_the_bare_model(model.config):
+            continue  # the rules before this one know the cause
+        places = placed(name.module, architecture).values()
+        known = {p.path for p in places} | {p.checkpoint for p in places}
+        if name.wrappers == 1 and known and name.module not in known:
+            facts = {"module": name.module, "right": min(p.path for p in places)}
+            yield Observation(Location(model.weights_path, name.text), facts)
+
+
+def _leaf(subject: Subject) -> Iterator[Observation]:
+    """PEFT finds factors by these very words and drops everything else in silence."""
+    model = _peft(subject)
+    for name in _names(model):
+        if not name.leaf_is_proper:
+            facts = {"leaf": name.leaf + (".weight" if name.weight else ""),
+                     "right": name.proper_leaf}  # fmt: skip
+            yield Observation(Location(model.weights_path, name.text), facts)
+
+
+def _adapter_name(subject: Subject) -> Iterator[Observation]:
+    """PEFT names adapters in memory and strips the name when it saves. It loads such a file, but
+    vLLM, llama.cpp and others refuse the tensor or pass it over."""
+    model = _peft(subject)
+    for name in _names(model):
+        if name.adapter is not None:
+            yield Observation(Location(model.weights_path, name.text), {"adapter": name.adapter})
+
+
+_TOLERATED = ("embed_tokens", "lm_head", "wte", "base_layer", "trainable_tokens", ".lora_")
+
+
+def _foreign(subject: Subject) -> Iterator[Observation]:
+    """PEFT passes it over in silence, or puts it in the place of a weight of the base."""
+    model = _peft(subject)
+    saved = model.config.get("modules_to_save")
+    kept = tuple(str(m) for m in saved) if isinstance(saved, list) else ()
+    if model.config.get("bias") not in (None, "none"):
+        return
+    for spec in model.tensors:
+        told = any(f".{module}." in spec.name for module in kept)
+        known = told or any(word in spec.name for word in _TOLERATED)
+        if parse_name(spec.name) is None and not known:
+            yield Observation(Location(model.weights_path, spec.name))
+
+
+def _misnamed(subject: Subject) -> Iterator[Observation]:
+    """Loaders look for adapter_model.safetensors and for nothing else."""
+    for file in misnamed_files(subject.artifact):
+        yield Observation(Location(file.path.text), {"right": PEFT_WEIGHTS})
+
+
+_E, _W = Severity.ERROR, Severity.WARNING
 _PEFT = frozenset({Kind.PEFT})
-_CONVERT = "convert the MLX original with weighbridge convert"
+_RENAME = "weighbridge repair renames it"
+_REPAIR = "weighbridge repair corrects it, with --original RUN if the MLX run is at hand"
 RULES = (
-    Rule("PE001", "peft-type", _E, "is {value}, not LORA", _CONVERT, _type, Need.MODEL, _PEFT),
-    Rule("PE002", "key-prefix", _E, "does not begin with base_model.model.", _CONVERT, _prefix,
+    Rule("PE002", "key-prefix", _E, "does not begin with base_model.model.", _RENAME, _prefix,
          Need.MODEL, _PEFT),
-    Rule("PE003", "unpaired-factor", _E, "has no partner {partner}", _CONVERT, _pairs, Need.MODEL,
+    Rule("PE003", "unpaired-factor", _E, "has no partner {partner}",
+         "weighbridge repair --original RUN takes the partner from the MLX run", _pairs,
+         Need.MODEL, _PEFT),
+    Rule("PE004", "rank-mismatch", _E, "has inner size {actual}, but r is {rank}", _REPAIR, _rank,
+         Need.MODEL, _PEFT),
+    Rule("PE005", "factor-not-transposed", _E, "is {shape}, as MLX stores a factor of rank {rank}; "
+         "PEFT's is {right}", "weighbridge repair transposes it", _not_transposed, Need.MODEL,
          _PEFT),
-    Rule("PE004", "rank-mismatch", _E, "has inner size {actual}, but r is {rank}", _CONVERT, _rank,
+    Rule("PE006", "key-model-missing", _E, "is one model. short of {right}", _RENAME,
+         _model_missing, Need.MODEL, _PEFT),
+    Rule("PE007", "key-prefix-doubled", _E, "has a prefix twice", _RENAME, _doubled, Need.MODEL,
+         _PEFT),
+    Rule("PE008", "key-not-in-base", _E, "names {module}, which the base calls {right}",
+         "weighbridge repair --base DIR renames it", _not_in_base, Need.BASE, _PEFT),
+    Rule("PE009", "factor-name", _E, "ends in {leaf}, where PEFT reads {right}", _RENAME, _leaf,
          Need.MODEL, _PEFT),
+    Rule("PE010", "adapter-name-in-key", _W, "has the adapter's name {adapter!r} in it", _RENAME,
+         _adapter_name, Need.MODEL, _PEFT),
+    Rule("PE011", "foreign-tensor", _W, "is no tensor of a LoRA",
+         "leave it out; weighbridge repair --original RUN does", _foreign, Need.MODEL, _PEFT),
+    Rule("PE012", "weights-misnamed", _E, "holds a PEFT adapter under a name that no loader looks "
+         "for", "rename it to adapter_model.safetensors; weighbridge repair does", _misnamed),
 )  # fmt: skip

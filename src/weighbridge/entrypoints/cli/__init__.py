@@ -9,6 +9,7 @@ from types import FrameType
 import click
 
 from weighbridge.entrypoints.cli.group import LazyGroup
+from weighbridge.entrypoints.cli.help import show_version
 from weighbridge.entrypoints.cli.output import common_options
 
 _COMMANDS = {
@@ -17,6 +18,7 @@ _COMMANDS = {
     "convert": "Convert an MLX LoRA to PEFT, exactly.",
     "fuse": "Merge a run into its base model.",
     "dequantize": "Make a checkpoint for transformers of a fused MLX model.",
+    "repair": "Correct a PEFT adapter that a script made wrong.",
     "verify": "Prove a conversion, at the strongest level possible.",
     "publish": "Validate, convert, prove, publish, read back.",
     "rules": "List all rules.",
@@ -25,21 +27,13 @@ _COMMANDS = {
 }
 
 
-def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    if value and not context.resilient_parsing:
-        from importlib.metadata import version
-
-        click.echo(f"weighbridge {version('weighbridge')}")
-        context.exit()
-
-
 @click.group(
     cls=LazyGroup,
     commands_help=_COMMANDS,
     package="weighbridge.entrypoints.cli",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"max_content_width": 100},
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version,
               help="Show the version and exit.")  # fmt: skip
 @common_options
 def cli() -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import click
 
 KINDS = ("lora", "fused", "peft")
+PROFILES = ("portable", "peft")
 LEVELS = ("algebra", "binding", "logits")
 
 run_argument = click.argument("run", type=click.Path())
 as_option = click.option(
     "--as", "kind", type=click.Choice(KINDS), help="Which model is meant, if several are complete."
 )
+checkpoint_option = click.option(
+    "--checkpoint", type=click.IntRange(0, 9_999_999), metavar="N",
+    help="Take the LoRA's numbered checkpoint for its weights.",
+)  # fmt: skip
 base_option = click.option(
     "--base", type=click.Path(), help="Directory of the base model, for checks and proof."
 )
@@ -20,6 +25,10 @@ base_model_option = click.option(
 scale_option = click.option(
     "--scale", type=float, help="The LoRA scale that MLX applied; overrides the config."
 )
+profile_option = click.option(
+    "--profile", type=click.Choice(PROFILES), default="portable", show_default=True,
+    help="The form for every server, or the minimal form for PEFT itself.",
+)  # fmt: skip
 require_option = click.option(
     "--require-proof", "require", type=click.Choice(LEVELS), help="Insist on this level of proof."
 )

@@ -8,6 +8,8 @@ from weighbridge.entrypoints.cli.arguments import (
     as_option,
     base_model_option,
     base_option,
+    checkpoint_option,
+    profile_option,
     run_argument,
     scale_option,
 )
@@ -21,6 +23,12 @@ from weighbridge.entrypoints.cli.output import common_options, emit, hint, progr
 @base_option
 @scale_option
 @as_option
+@checkpoint_option
+@click.option("--to", type=click.Choice(["peft", "mlx", "gguf"]), default="peft", show_default=True,
+              help="What to convert to.")  # fmt: skip
+@click.option("--outtype", type=click.Choice(["f32", "f16", "bf16"]), default="f32",
+              show_default=True, help="Values of a GGUF.")  # fmt: skip
+@profile_option
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @common_options
 def command(
@@ -30,6 +38,10 @@ def command(
     base: str | None,
     scale: float | None,
     kind: str | None,
+    checkpoint: int | None,
+    to: str,
+    outtype: str,
+    profile: str,
     force: bool,
 ) -> None:
     """Convert the MLX LoRA in RUN to PEFT, exactly, all or nothing.
@@ -40,10 +52,11 @@ def command(
     from weighbridge.entrypoints.render import json, text
 
     done = api.convert(
-        run, output, base_model=base_model, base=base, scale=scale, kind=kind, force=force,
-        progress=progress(),
+        run, output, base_model=base_model, base=base, scale=scale, profile=profile, to=to,
+        outtype=outtype, kind=kind, checkpoint=checkpoint, force=force, progress=progress(),
     )  # fmt: skip
     emit(
         lambda: text.converted(done, figures=bool(setting("verbose"))), lambda: json.converted(done)
     )
-    hint(f"next: weighbridge verify {run} {output} --base DIR")
+    if to == "peft":
+        hint(f"next: weighbridge verify {run} {output} --base DIR")

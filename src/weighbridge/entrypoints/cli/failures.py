@@ -23,7 +23,7 @@ def run(cli: click.Command, arguments: list[str]) -> int:
     """The exit code of that command line."""
     as_json = _asked_for_json(arguments)
     try:
-        result = cli.main(arguments, prog_name="weighbridge", standalone_mode=False)
+        result = cli.main(arguments, prog_name="weighbridge", standalone_mode=False, obj=as_json)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code

@@ -16,16 +16,16 @@ class LazyGroup(click.Group):
         self, *args: Any, commands_help: Mapping[str, str], package: str, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._help_of = commands_help
+        self.help_of = commands_help
         self._package = package
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of the work."""
-        return list(self._help_of)
+        return list(self.help_of)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, imported now."""
-        if cmd_name not in self._help_of:
+        if cmd_name not in self.help_of:
             return None
         command = import_module(f"{self._package}.{cmd_name}_command").command
         assert isinstance(command, click.Command)
@@ -34,4 +34,4 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(self._help_of.items()))
+            formatter.write_dl(list(self.help_of.items()))

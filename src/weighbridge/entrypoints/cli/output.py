@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from weighbridge.entrypoints.cli.help import show_help
+
 if TYPE_CHECKING:
     from weighbridge.application.ports import Progress
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _KEY = "weighbridge.output"
-_FEW = 100
+_BAR = f"{_KEY}.bar"
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -23,8 +25,10 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
 
 
 def common_options(function: _F) -> _F:
-    """``--format``, ``-q`` and ``-v``, accepted before and after the command's name."""
+    """``--format``, ``-q``, ``-v`` and ``-h``, accepted before and after the command's name."""
     for option in (
+        click.option("-h", "--help", is_flag=True, is_eager=True, expose_value=False,
+                     callback=show_help, help="Show this message and exit."),
         click.option("-v", "--verbose", count=True, expose_value=False, callback=_remember,
                      help="Show every figure of a proof."),
         click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_remember,
@@ -49,6 +53,7 @@ def wants_json() -> bool:
 
 def emit(text: Callable[[], str], document: Callable[[], dict[str, Any]]) -> None:
     """Print a result on stdout in the format that was asked for."""
+    _clear()
     if wants_json():
         from weighbridge.entrypoints.render.json import dumps
 
@@ -64,41 +69,23 @@ def hint(text: str) -> None:
 
 
 def progress() -> Progress:
-    """A progress callback: a bar on stderr for what takes over a second, none when piped."""
+    """A progress callback: a line on stderr for what takes over a second, none when piped."""
     from weighbridge.application.ports import no_progress
 
     if setting("quiet") or not sys.stderr.isatty():
         return no_progress
-    return _Bar()
+    from weighbridge.entrypoints.cli.bar import Bar
+
+    bar = Bar()
+    context = click.get_current_context()
+    context.find_root().meta[_BAR] = bar
+    # Also on the way of an error, whose words come after.
+    context.call_on_close(bar.close)
+    return bar
 
 
-class _Bar:
-    """One tqdm bar at a time; a new stage closes the one before.
-
-    A stage of a few items has no rate to show: its name stands there while it lasts.
-    """
-
-    def __init__(self) -> None:
-        self._stage = ""
-        self._bar: Any = None
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage != self._stage:
-            self._open(stage, total)
-        self._bar.update(done - self._bar.n)
-        if done >= total:
-            self._bar.close()
-            self._stage = ""
-
-    def _open(self, stage: str, total: int) -> None:
-        from tqdm import tqdm
-
-        if self._bar is not None:
-            self._bar.close()
-        self._stage = stage
-        few = total <= _FEW
-        self._bar = tqdm(
-            total=total, desc=stage, unit="" if few else "B", unit_scale=not few,
-            unit_divisor=1024, delay=0.0 if few else 1.0, leave=False, file=sys.stderr,
-            bar_format="{desc} ..." if few else None,
-        )  # fmt: skip
+def _clear() -> None:
+    context = click.get_current_context(silent=True)
+    bar = context and context.find_root().meta.get(_BAR)
+    if bar is not None:
+        bar.close()

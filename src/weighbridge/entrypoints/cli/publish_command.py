@@ -10,6 +10,8 @@ from weighbridge.entrypoints.cli.arguments import (
     as_option,
     base_model_option,
     base_option,
+    checkpoint_option,
+    profile_option,
     require_option,
     run_argument,
     scale_option,
@@ -26,8 +28,10 @@ from weighbridge.entrypoints.cli.output import common_options, emit, progress, s
 @base_model_option
 @base_option
 @scale_option
+@profile_option
 @require_option
 @as_option
+@checkpoint_option
 @click.option("--license", "licence", metavar="ID", help="Licence for a card written here.")
 @click.option("-m", "--message", default="Publish with Weighbridge", help="Commit message.")
 @common_options

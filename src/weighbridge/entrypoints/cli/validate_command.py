@@ -8,6 +8,7 @@ from weighbridge.entrypoints.cli.arguments import (
     as_option,
     base_model_option,
     base_option,
+    checkpoint_option,
     run_argument,
 )
 from weighbridge.entrypoints.cli.output import common_options, emit, progress
@@ -16,10 +17,13 @@ from weighbridge.entrypoints.cli.output import common_options, emit, progress
 @click.command("validate")
 @run_argument
 @as_option
+@checkpoint_option
 @base_option
 @base_model_option
 @common_options
-def command(run: str, kind: str | None, base: str | None, base_model: str | None) -> int:
+def command(
+    run: str, kind: str | None, checkpoint: int | None, base: str | None, base_model: str | None
+) -> int:
     """Judge RUN: findings with code, place, reason and remedy.
 
     Exit code 1 if anything blocks publication, 3 if RUN is no model at all.
@@ -27,7 +31,9 @@ def command(run: str, kind: str | None, base: str | None, base_model: str | None
     from weighbridge.entrypoints import api, exit_codes
     from weighbridge.entrypoints.render import json, text
 
-    judged = api.validate(run, kind=kind, base=base, base_model=base_model, progress=progress())
+    judged = api.validate(
+        run, kind=kind, checkpoint=checkpoint, base=base, base_model=base_model, progress=progress()
+    )
     emit(lambda: text.report(judged), lambda: json.report(judged))
     if judged.kind is None:
         return exit_codes.UNREADABLE

@@ -7,6 +7,7 @@ import click
 from weighbridge.entrypoints.cli.arguments import (
     as_option,
     base_option,
+    checkpoint_option,
     require_option,
     run_argument,
     scale_option,
@@ -21,6 +22,7 @@ from weighbridge.entrypoints.cli.output import common_options, emit, progress
 @scale_option
 @require_option
 @as_option
+@checkpoint_option
 @common_options
 def command(
     run: str,
@@ -29,6 +31,7 @@ def command(
     scale: float | None,
     require: str | None,
     kind: str | None,
+    checkpoint: int | None,
 ) -> int:
     """Prove that the PEFT adapter in OUT is the MLX LoRA in RUN.
 
@@ -38,7 +41,14 @@ def command(
     from weighbridge.entrypoints.render import json, text
 
     proved = api.verify(
-        run, out, base=base, scale=scale, require=require, kind=kind, progress=progress()
+        run,
+        out,
+        base=base,
+        scale=scale,
+        require=require,
+        kind=kind,
+        checkpoint=checkpoint,
+        progress=progress(),
     )
     emit(lambda: text.proof(proved), lambda: json.proof(proved))
     return exit_codes.GOOD if proved.passed else exit_codes.BLOCKED

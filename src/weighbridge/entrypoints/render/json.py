@@ -12,11 +12,14 @@ from weighbridge.application.dequantise import Dequantised
 from weighbridge.application.fuse import Fused
 from weighbridge.application.inspect import Inspection
 from weighbridge.application.publish import PublishOutcome
+from weighbridge.application.repair import Repaired
 from weighbridge.domain.artifact import ManifestEntry
+from weighbridge.domain.defects import Defect
 from weighbridge.domain.errors import WeighbridgeError
 from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
 from weighbridge.domain.proof import Proof
 from weighbridge.domain.publication import PublicationPlan
+from weighbridge.domain.tensor_plan import Padding
 
 
 def dumps(document: dict[str, Any]) -> str:
@@ -108,15 +111,19 @@ def _entry(entry: ManifestEntry) -> dict[str, Any]:
 
 def converted(done: Converted) -> dict[str, Any]:
     """The answer of ``convert``."""
+    planned = done.plan
+    padding = planned.padding if planned else Padding()
     return _document(
         "conversion",
         {
             "output": done.output,
-            "scale": done.plan.scale,
-            "tensors": len(done.plan.tensors),
-            "config": dict(done.plan.config),
+            "scale": planned.scale if planned else None,
+            "tensors": len(planned.tensors) if planned else 0,
+            "config": dict(planned.config) if planned else None,
+            "padding": {"tensors": padding.tensors, "bytes": padding.nbytes},
+            "notes": list(planned.notes) if planned else [],
             "files": [_entry(e) for e in done.entries],
-            "proof": _proof(done.proof),
+            "proof": _proof(done.proof) if done.proof else None,
         },
     )
 
@@ -158,6 +165,42 @@ def dequantised(done: Dequantised) -> dict[str, Any]:
             "proof": _proof(done.proof),
         },
     )
+
+
+def repaired(done: Repaired) -> dict[str, Any]:
+    """The answer of ``repair``."""
+    plan = done.plan
+    return _document(
+        "repair",
+        {
+            "location": done.location,
+            "weights": done.weights,
+            "output": done.output,
+            "needed": plan.needed,
+            "defects": [_defect(d) for d in plan.defects],
+            "tensors": [
+                {"target": s.target, "source": s.source, "operation": s.move.value}
+                for s in plan.steps
+            ],
+            "scale": plan.conversion.scale,
+            "config": dict(plan.conversion.config),
+            "unknown": list(plan.unknown),
+            "files": [_entry(e) for e in done.entries],
+            "proof": _proof(done.proof) if done.proof else None,
+        },
+    )
+
+
+def _defect(defect: Defect) -> dict[str, Any]:
+    return {
+        "code": defect.code,
+        "name": defect.name,
+        "severity": defect.severity.value,
+        "what": defect.what,
+        "why": defect.why,
+        "places": list(defect.places),
+        "correction": defect.correction,
+    }
 
 
 def _plan(planned: PublicationPlan) -> dict[str, Any]:

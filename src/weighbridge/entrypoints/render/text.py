@@ -16,9 +16,11 @@ from weighbridge.domain.checkpoint import CheckpointPlan
 from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
 from weighbridge.domain.proof import Figure, Proof
 from weighbridge.domain.publication import HubRepo, PublicationPlan
+from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.entrypoints.render.escape import human_bytes, visible
 
-_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
+#: A severity's colour.
+COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
 _SIGNS = {
     "add": ("+", "green"),
     "change": ("~", "yellow"),
@@ -65,7 +67,7 @@ def inspection(found: Inspection) -> str:
 
 
 def _finding(finding: Finding) -> list[str]:
-    colour = _COLOURS[finding.severity]
+    colour = COLOURS[finding.severity]
     head = click.style(f"{finding.severity.value} {finding.code}", fg=colour, bold=True)
     return [
         f"{head} {visible(finding.where)}: {visible(finding.message)}",
@@ -122,10 +124,30 @@ def proof(proved: Proof, *, figures: bool = True) -> str:
 def converted(done: Converted, *, figures: bool = False) -> str:
     """The answer of ``convert``."""
     rows = [(str(e.path), human_bytes(e.size)) for e in done.entries]
-    config = done.plan.config
-    settings = f"r {config['r']}, lora_alpha {config['lora_alpha']} (MLX scale {done.plan.scale:g})"
-    head = f"converted to {visible(done.output)}: {len(done.plan.tensors)} tensors, {settings}"
-    return "\n".join([head, *_table(rows), proof(done.proof, figures=figures)])
+    lines = [f"converted to {visible(done.output)}{_settings(done.plan)}", *_table(rows)]
+    if done.plan is not None:
+        padding = done.plan.padding
+        if padding.tensors:
+            size = human_bytes(padding.nbytes)
+            lines.append(
+                f"of these {padding.tensors} tensors ({size}) are zeros that some servers look for"
+            )
+        lines += [f"note: {visible(note)}" for note in done.plan.notes]
+    if done.proof is not None:
+        lines.append(proof(done.proof, figures=figures))
+    return "\n".join(lines)
+
+
+def _settings(planned: ConversionPlan | None) -> str:
+    """Rank and scale of what was converted, in the target's own terms."""
+    if planned is None:
+        return ""
+    config, count = planned.config, len(planned.tensors)
+    if "r" in config:
+        alpha = f"lora_alpha {config['lora_alpha']} (MLX scale {planned.scale:g})"
+        return f": {count} tensors, r {config['r']}, {alpha}"
+    parameters = config["lora_parameters"]
+    return f": {count} tensors, rank {parameters['rank']}, scale {parameters['scale']:g}"
 
 
 def _checkpoint(

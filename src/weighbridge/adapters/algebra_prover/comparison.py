@@ -1,0 +1,202 @@
+"""Do two files say the same of one weight's change?
+
+First element by element: equal factors are equal changes, and that is the common case. Where they
+differ, what both changes do to random vectors, in float64: two different changes agree on those
+with probability zero, so only the limit for rounding decides what goes unseen.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import evolve, frozen
+
+from weighbridge.adapters.algebra_prover.weights import (
+    Reals,
+    Weights,
+    Words,
+    decoded,
+    finite,
+)
+from weighbridge.domain.tensor_plan import Grid
+
+if TYPE_CHECKING:
+    from weighbridge.domain.changes import Change, Factors
+
+PROBES = 4
+_SEED = 20_240_602
+# Elements of a block: 1 MiB as float64, so that the products find it in the second cache.
+_BLOCK_ELEMENTS = 1 << 17
+# Elements that are read at a time to be compared as they are; most factors are smaller than that.
+_READ_ELEMENTS = 1 << 21
+# Rows compared at a time: of a transpose, longer columns would fall out of the second cache.
+_TILE_ROWS = 1024
+# A factor folded into float32, and out of it again, was rounded twice.
+_UNITS = 2
+# lora_alpha is scale * r in double precision, and divided by r again.
+_ROUNDING = 1e-12
+
+
+@frozen
+class Comparison:
+    """Both files, and the scale that MLX applied. ``source`` is MLX's."""
+
+    source: Weights
+    converted: Weights
+    mlx_scale: float
+
+    def difference(self, change: Change, factors: Factors, index: int) -> float:
+        """The relative difference; 0 for equal factors, infinite if something is not finite."""
+        if self._same_factors(change, factors):
+            return 0.0
+        found = self._probed(change, factors, index)
+        return math.inf if math.isnan(found) else found  # a NaN would lose every comparison
+
+    def _same_factors(self, change: Change, factors: Factors) -> bool:
+        """True if the written factors are the source's, the scales' quotient in B, zeros added."""
+        target, pair = change.target, factors.pair
+        rank = change.a.rows
+        if factors.a.rows < rank or not pair.scale:
+            return False
+        quotient = self.mlx_scale / pair.scale
+        if math.isclose(quotient, 1.0, rel_tol=_ROUNDING):
+            quotient = 1.0
+        down = evolve(factors.a, rows=rank)
+        up = evolve(factors.b, columns=rank)
+        return (
+            self._equal(target.a.name, change.a, pair.a.name, down, 1.0)
+            and self._equal(target.b.name, change.b, pair.b.name, up, quotient)
+            and self._zero(pair.a.name, _beyond(factors.a.transposed, rank))
+            and self._zero(pair.b.name, _beyond(factors.b, rank))
+        )
+
+    def _equal(self, ours: str, grid: Grid, theirs: str, other: Grid, factor: float) -> bool:
+        """True if every element is the source's times ``factor``, and finite."""
+        dtype, written = self.source.dtype(ours), self.converted.dtype(theirs)
+        along_rows = grid.rows >= grid.columns
+        parts = (_parts(g, along_rows, _READ_ELEMENTS) for g in (grid, other))
+        for mine, its in zip(*parts, strict=True):
+            words, found = self.source.words(ours, mine), self.converted.words(theirs, its)
+            if not finite(words, dtype):
+                return False
+            if factor == 1.0 and dtype == written:
+                if not _identical(words, found):
+                    return False
+            elif not _rounded(words, dtype, found, written, factor):
+                return False
+        return True
+
+    def _zero(self, name: str, grid: Grid) -> bool:
+        """True if every element is a zero of either sign."""
+        parts = _parts(grid, grid.rows >= grid.columns)
+        return not any(self.converted.reals(name, part).any() for part in parts)
+
+    def is_nothing(self, a: str, b: str) -> bool:
+        """True if a pair of the converted file adds nothing: one matrix zero, the other finite."""
+        wholes = {n: Grid.whole(self.converted.slots[n].spec.shape) for n in (a, b)}
+        sound = all(
+            finite(self.converted.words(name, part), self.converted.dtype(name))
+            for name, whole in wholes.items()
+            for part in _parts(whole, along_rows=True)
+        )
+        return sound and any(self._zero(name, whole) for name, whole in wholes.items())
+
+    def same_magnitude(self, ours: str, theirs: str) -> bool:
+        """True if DoRA's magnitudes are equal, element by element."""
+        mine, its = self.source.slots[ours].spec, self.converted.slots[theirs].spec
+        if (mine.dtype, math.prod(mine.shape)) != (its.dtype, math.prod(its.shape)):
+            return False
+        count = math.prod(mine.shape)
+        words = self.source.words(ours, Grid.whole((1, count)))
+        return finite(words, mine.dtype) and np.array_equal(
+            words, self.converted.words(theirs, Grid.whole((1, count)))
+        )
+
+    def _probed(self, change: Change, factors: Factors, index: int) -> float:
+        """What the two changes do to probes that are the weight's own."""
+        generator = np.random.default_rng((_SEED, index))
+        probe = generator.standard_normal((change.a.columns, PROBES))
+        target, pair = change.target, factors.pair
+        # The probe may be as large as the outcome, and goes before that is made.
+        mlx = _product(self.source, target.a.name, change.a, probe)
+        inner = _product(self.converted, pair.a.name, factors.a, probe)
+        del probe
+        expected = _product(self.source, target.b.name, change.b, mlx)
+        expected *= self.mlx_scale
+        actual = _product(self.converted, pair.b.name, factors.b, inner)
+        actual *= pair.scale
+        return _difference(expected, actual)
+
+
+def _parts(grid: Grid, along_rows: bool, elements: int = _BLOCK_ELEMENTS) -> list[Grid]:
+    """The grid cut across its longer side, each part of at most so many elements."""
+    if along_rows:
+        step = max(1, elements // max(1, grid.columns))
+        return [
+            evolve(grid, start=grid.start + row * grid.row_stride,
+                   rows=min(step, grid.rows - row))
+            for row in range(0, grid.rows, step)
+        ]  # fmt: skip
+    step = max(1, elements // max(1, grid.rows))
+    return [
+        evolve(grid, start=grid.start + column * grid.column_stride,
+               columns=min(step, grid.columns - column))
+        for column in range(0, grid.columns, step)
+    ]  # fmt: skip
+
+
+def _beyond(grid: Grid, columns: int) -> Grid:
+    """The grid's columns from ``columns`` on."""
+    start = grid.start + columns * grid.column_stride
+    return evolve(grid, start=start, columns=grid.columns - columns)
+
+
+def _identical(words: Words, found: Words) -> bool:
+    if words.shape[0] < words.shape[1]:
+        words, found = words.T, found.T
+    return all(
+        np.array_equal(words[row : row + _TILE_ROWS], found[row : row + _TILE_ROWS])
+        for row in range(0, words.shape[0], _TILE_ROWS)
+    )
+
+
+def _rounded(words: Words, dtype: str, found: Words, written: str, factor: float) -> bool:
+    """True if ``found`` (float32) is the product, rounded to float32."""
+    if written != "F32":
+        return bool(np.array_equal(decoded(words, dtype) * factor, decoded(found, written)))
+    product = (decoded(words, dtype) * factor).astype("<f4").view("<i4").astype(np.int64)
+    apart = np.abs(product - np.ascontiguousarray(found).view("<i4").astype(np.int64))
+    return not apart.size or int(apart.max()) <= _UNITS
+
+
+def _product(weights: Weights, name: str, grid: Grid, vectors: Reals) -> Reals:
+    """The grid (rows, columns) times ``vectors``."""
+    result: Reals = np.zeros((grid.rows, vectors.shape[1]))
+    along_rows = grid.rows >= grid.columns
+    row = column = 0
+    for part in _parts(grid, along_rows):
+        block = weights.reals(name, part)
+        if along_rows:
+            result[row : row + part.rows] = block @ vectors
+            row += part.rows
+        else:
+            result += block @ vectors[column : column + part.columns]
+            column += part.columns
+    return result
+
+
+def _difference(expected: Reals, actual: Reals) -> float:
+    """The largest difference relative to the largest value; NaN if anything is not finite.
+
+    Leaves the differences in ``actual``.
+    """
+    size, gap = _largest(expected), _largest(np.subtract(expected, actual, out=actual))
+    return gap / size if size else gap and math.inf
+
+
+def _largest(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """The largest magnitude, without a copy; NaN if there is one."""
+    least, most = values.min(initial=0.0), values.max(initial=0.0)
+    return float(np.maximum(-least, most))

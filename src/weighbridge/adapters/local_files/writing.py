@@ -1,0 +1,113 @@
+"""One new file out of chunks: hashed in passing, on its way to the disk while more is made."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+from attrs import define, field
+
+from weighbridge.adapters.local_files.durability import start_write_back
+from weighbridge.adapters.local_files.failures import translated
+from weighbridge.application.ports import Buffer
+from weighbridge.domain.artifact import Digest
+
+# Below this the hand-over to a thread costs more than the hash or the write.
+_SMALL = 1 << 16
+# A chunk is valid only until the next is asked for. To be written meanwhile it must be copied,
+# which pays while the copy stays in the caches; see docs/adr/0007.
+_COPIED = 16 << 20
+_WRITE_BACK = 8 << 20
+
+
+def fill(
+    descriptor: int, shown: str, chunks: Iterable[Buffer], *, digest: bool, durable: bool
+) -> tuple[int, tuple[Digest, ...]]:
+    """Write all chunks and close the descriptor, whatever happens; the size and the digest.
+
+    ``shown`` names the file in errors of the StorageError family. With ``durable`` the disk is set
+    to work at once, so that a later synchronisation finds little to do.
+    """
+    file = _File(descriptor, shown, durable, hashlib.sha256() if digest else None)
+    try:
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            _write_all(file, chunks, pool)
+    except BaseException:
+        with suppress(OSError):
+            os.close(descriptor)
+        raise
+    # Network file systems tell of a full disk only here.
+    with translated("write", shown):
+        os.close(descriptor)
+    return file.size, file.digests
+
+
+def _write_all(file: _File, chunks: Iterable[Buffer], pool: ThreadPoolExecutor) -> None:
+    """Write each chunk while the next is made, with one copy under way at most."""
+    copies = [bytearray(), bytearray()]
+    under_way: Future[None] | None = None
+    for chunk in chunks:
+        view = _flat(chunk)
+        if under_way is not None:
+            under_way.result()
+            under_way = None
+        if not _SMALL <= len(view) <= _COPIED:
+            file.append(view, pool)
+            continue
+        copies.reverse()
+        if len(copies[0]) < len(view):
+            copies[0] = bytearray(len(view))
+        copy = memoryview(copies[0])[: len(view)]
+        copy[:] = view
+        under_way = pool.submit(file.append, copy, pool)
+    if under_way is not None:
+        under_way.result()
+
+
+@define
+class _File:
+    """An open file and what has been written of it."""
+
+    descriptor: int
+    shown: str
+    durable: bool
+    hasher: Any
+    size: int = 0
+    _begun: int = field(default=0, init=False)
+
+    def append(self, view: memoryview, pool: ThreadPoolExecutor) -> None:
+        """Write a chunk, and hash it in another thread; return when both are done."""
+        hashed = None
+        if self.hasher is not None:
+            hashed = pool.submit(self.hasher.update, view)
+        try:
+            self._write(view)
+        finally:
+            if hashed is not None:
+                hashed.result()
+        if self.durable and self.size - self._begun >= _WRITE_BACK:
+            start_write_back(self.descriptor, self._begun, self.size - self._begun)
+            self._begun = self.size
+
+    @property
+    def digests(self) -> tuple[Digest, ...]:
+        """The sha256 of all that was written, if it was asked for."""
+        return (Digest("sha256", self.hasher.hexdigest()),) if self.hasher is not None else ()
+
+    def _write(self, view: memoryview) -> None:
+        done = 0
+        while done < len(view):
+            with translated("write", self.shown):
+                # macOS refuses a single write of 2 GiB or more.
+                done += os.write(self.descriptor, view[done : done + (1 << 30)])
+        self.size += done
+
+
+def _flat(chunk: Buffer) -> memoryview:
+    view = memoryview(chunk)
+    # A view of no bytes cannot be cast.
+    return view.cast("B") if view.nbytes else memoryview(b"")

@@ -1,0 +1,138 @@
+"""What is known of the base model without its weights: its config, its tensors' names and shapes.
+
+Either may be missing. Decides what follows from them: the architecture, which modules exist and how
+large they are, whether the embeddings are tied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from weighbridge.domain.architectures import architecture_for
+from weighbridge.domain.llama_shapes import expected_shape
+from weighbridge.domain.mlx_base import is_mlx_format, unpacked
+from weighbridge.domain.placement import Architecture, Experts, Part, Plain, Rows, Stored
+from weighbridge.domain.tensors import TensorSpec
+
+# Checkpoints of bare models lack the prefix that the model with a head has.
+_PREFIXES = ("", "model.", "transformer.", "model.language_model.", "language_model.")
+
+
+@frozen
+class BaseModel:
+    """A base model as far as it is known; ``tensors`` are empty if no header was read."""
+
+    config: Mapping[str, Any] = field(factory=dict)
+    tensors: Mapping[str, TensorSpec] = field(factory=dict, repr=False)
+    mlx_format: bool = False
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], tensors: Mapping[str, TensorSpec]) -> BaseModel:
+        """The base with that config and those headers, which may be in MLX's own format."""
+        if not is_mlx_format(config, tensors):
+            return cls(config, tensors)
+        return cls(config, unpacked(config, tensors, architecture_for(config)), mlx_format=True)
+
+    @property
+    def text_config(self) -> Mapping[str, Any]:
+        """The language model's part of the config."""
+        nested = self.config.get("text_config")
+        return nested if isinstance(nested, dict) else self.config
+
+    @property
+    def architecture(self) -> Architecture:
+        """The entry of the table; UNKNOWN if the config is not at hand."""
+        return architecture_for(self.config)
+
+    def modules_like(self, held: Collection[str]) -> frozenset[str]:
+        """Names of all modules with a matrix that a LoRA could adapt, prefixed as ``held`` are.
+
+        Checkpoints and the classes that load them differ in the first part of a name; the prefix
+        that makes most of ``held`` known is the right one. Empty if no header was read.
+        """
+        matrices = {n.removesuffix(".weight") for n, s in self.tensors.items() if len(s.shape) == 2}
+        # A module may hold its matrix in one of its own modules, and PEFT would meet that first.
+        stems = matrices | {name.rpartition(".")[0] for name in matrices}
+        spellings = [frozenset(f"{p}{s}" for s in stems) for p in _PREFIXES]
+        spellings += [frozenset(s.removeprefix(p) for s in stems) for p in _PREFIXES[1:]]
+        wanted = frozenset(held)
+        return max(spellings, key=lambda names: len(names & wanted))
+
+    @property
+    def layers(self) -> int | None:
+        """The number of decoder layers, if the config says."""
+        for key in ("num_hidden_layers", "n_layer", "num_layers", "n_layers"):
+            value = self.text_config.get(key)
+            if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 4096:
+                return value
+        return None
+
+    @property
+    def tied(self) -> bool | None:
+        """True if the head is the embedding; None if that is not known."""
+        if self.tensors:
+            return not any(n.rpartition(".")[0].endswith(("lm_head", "embed_out"))
+                           for n in self.tensors)  # fmt: skip
+        for fields in (self.config, self.text_config):
+            value = fields.get("tie_word_embeddings")
+            if isinstance(value, bool):
+                return value
+        return None
+
+    def find(self, *modules: str) -> TensorSpec | None:
+        """The weight of the first of these modules that the headers hold."""
+        for module in modules:
+            for prefix in _PREFIXES:
+                if found := self.tensors.get(f"{prefix}{module}.weight"):
+                    return found
+            for prefix in _PREFIXES[1:]:
+                if module.startswith(prefix):
+                    bare = module.removeprefix(prefix)
+                    if found := self.tensors.get(f"{bare}.weight"):
+                        return found
+        return None
+
+    def _stack(self, container: str, name: str) -> TensorSpec | None:
+        found = self.tensors.get(f"{container}.{name}")
+        return found if found is not None and len(found.shape) == 3 else None
+
+    def shape(self, place: Plain | Rows | Experts) -> tuple[int, int] | None:
+        """(out, in) of the module at that place, if the headers tell; of one expert in a stack."""
+        match place:
+            case Plain(path, checkpoint):
+                found = self.find(checkpoint, path)
+                shape = found.shape if found else ()
+                if len(shape) != 2:
+                    return None
+                return (shape[1], shape[0]) if self.architecture.conv1d else (shape[0], shape[1])
+            case Rows(path, checkpoint, _, count, apart):
+                if apart and (own := self.find(checkpoint)) and len(own.shape) == 2:
+                    return own.shape[0], own.shape[1]
+                found = self.find(checkpoint, path)
+                shape = found.shape if found else ()
+                return (shape[0] // count, shape[1]) if len(shape) == 2 else None
+            case Experts(container, _, part):
+                each = self.find(place.each(0)) if place.checkpoint else None
+                if each is not None and len(each.shape) == 2:
+                    return each.shape[0], each.shape[1]
+                if part is Part.DOWN:
+                    stack = self._stack(container, "down_proj")
+                    return (stack.shape[1], stack.shape[2]) if stack else None
+                stack = self._stack(container, "gate_up_proj")
+                return (stack.shape[1] // 2, stack.shape[2]) if stack else None
+
+    def stored_shape(self, module: str) -> tuple[int, int] | None:
+        """(out, in) of one expert of an MLX module that checkpoints keep in a stack."""
+        stored = self.architecture.restore(f"{module}.weight")
+        found = self.tensors.get(stored.name) if isinstance(stored, Stored) else None
+        if not isinstance(stored, Stored) or found is None or len(found.shape) != 3:
+            return None
+        return found.shape[1] // stored.count, found.shape[2]
+
+    def llama_shape(self, leaf: str) -> tuple[int, int] | None:
+        """(out, in) of a module of the Llama tree by its last name, as the config implies it."""
+        found = expected_shape(self.text_config, leaf)
+        return None if found is None else found[::-1]

@@ -1,0 +1,67 @@
+"""``restore`` is the inverse of what mlx-lm does to a checkpoint when it loads one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from weighbridge.domain.placement import Impossible, Layout, Stored
+
+from .stacks import Array, Base
+
+
+def _undone(layout: Layout, parts: list[Array]) -> Array:
+    """The checkpoint's tensor for the parts that MLX has of it, in their order."""
+    if layout is Layout.LATENT:
+        keys, values = parts
+        heads = np.concatenate([keys.swapaxes(1, 2), values], axis=1)
+        return heads.reshape(-1, heads.shape[-1])
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-2)
+    match layout:
+        case Layout.CONVOLUTION:
+            return np.moveaxis(whole, 2, 1)
+        case Layout.MINUS_ONE:
+            return whole - np.float32(1)
+        case Layout.TRANSPOSED:
+            return whole.swapaxes(-1, -2)
+        case Layout.ONE:
+            return whole.reshape(1)
+        case _:
+            return whole
+
+
+def _rebuilt(base: Base) -> tuple[dict[str, Array], list[str]]:
+    """The checkpoint as ``restore`` has it, and the tensors that it says cannot be restored."""
+    parts: defaultdict[str, dict[int, tuple[Stored, Array]]] = defaultdict(dict)
+    lost = []
+    for name, tensor in base.mlx.items():
+        match base.architecture.restore(name):
+            case Stored() as stored:
+                parts[stored.name][stored.index] = (stored, tensor.value)
+            case Impossible():
+                lost.append(name)
+    found: dict[str, Array] = {}
+    for name, by_index in parts.items():
+        pieces = [by_index[index] for index in sorted(by_index)]
+        assert len(pieces) == pieces[0][0].count, f"{name} lacks a part"
+        whole = _undone(pieces[0][0].layout, [value for _, value in pieces])
+        if "{}" in name:
+            found |= {name.replace("{}", str(n)): one for n, one in enumerate(whole)}
+        else:
+            found[name] = whole
+    return found, lost
+
+
+@pytest.mark.slow
+def test_restored_tensors_are_the_checkpoints(base: Base) -> None:
+    found, lost = _rebuilt(base)
+    # GPT-2's published files have no ``transformer.``.
+    unprefixed = {name: name.partition(".")[2] for name in found if name not in base.files}
+    for name, value in found.items():
+        np.testing.assert_allclose(
+            base.files[unprefixed.get(name, name)], value, atol=1e-6, err_msg=name
+        )
+    left = set(base.files) - set(found) - set(unprefixed.values())
+    assert not left or lost or base.architecture.dropped, f"nobody accounts for {sorted(left)}"

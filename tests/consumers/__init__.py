@@ -1,0 +1,1 @@
+"""Does what consumes a PEFT LoRA take ours? Their own readers answer; see ``tests.witnesses``."""
