@@ -10,7 +10,7 @@ JOBS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast demo bench docs clean
+.PHONY: help setup lint test test-fast demo bench docs picture clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench: $(READY)  ## the measurements in benchmarks/
 
 docs: $(READY)  ## write the generated pages of docs/ again
 	$(BIN)/python scripts/generate_docs.py
+
+picture: $(READY)  ## draw the README's picture again, after make demo
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/picture.sh
 
 clean:  ## remove what the tools leave behind; the virtual environment stays
 	rm -rf .build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

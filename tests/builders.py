@@ -24,7 +24,9 @@ PEFT_CONFIG: dict[str, Any] = {
     "lora_alpha": 80,
     "target_modules": ["q_proj"],
 }
-FUSED_CONFIG: dict[str, Any] = {"model_type": "llama", "hidden_size": 16}
+FUSED_CONFIG: dict[str, Any] = {
+    "model_type": "llama", "hidden_size": 16, "tie_word_embeddings": True,
+}  # fmt: skip
 Q = "model.layers.0.self_attn.q_proj"
 LORA_SPECS = (
     TensorSpec(f"{Q}.lora_a", "F32", (16, 4)),

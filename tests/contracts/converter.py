@@ -9,10 +9,18 @@ from typing import Any, cast
 import pytest
 from attrs import field, frozen
 
+from tests.contracts.assemblies import assembly
 from tests.fakes.exact_converter import ExactConverter
 from weighbridge.application.ports import Converter
 from weighbridge.domain.errors import NotConvertible
-from weighbridge.domain.tensor_plan import ConversionPlan, PlannedTensor, Transpose
+from weighbridge.domain.tensor_plan import (
+    Assemble,
+    ConversionPlan,
+    Grid,
+    Piece,
+    PlannedTensor,
+    Transpose,
+)
 from weighbridge.domain.tensors import TensorSpec
 
 #: Each takes another way through a blocked transpose: tiny, flat, tall, wide, square, odd.
@@ -45,6 +53,14 @@ def plan_of(*specs: TensorSpec) -> ConversionPlan:
     targets = (TensorSpec(f"{s.name}.T", s.dtype, s.shape[::-1]) for s in specs)
     pairs = zip(targets, specs, strict=True)
     return ConversionPlan(tuple(PlannedTensor(t, Transpose(s)) for t, s in pairs), {}, 1.0)
+
+
+def piece_of(
+    target: str, source: str, read: Grid, write: Grid, factor: float = 1.0
+) -> PlannedTensor:
+    """A 2 x 2 tensor with one piece of another such tensor."""
+    piece = Piece(TensorSpec("t", source, (2, 2)), read, write, factor)
+    return PlannedTensor(TensorSpec("x", target, (2, 2)), Assemble((piece,)))
 
 
 def source_of(*specs: TensorSpec) -> MemorySource:
@@ -97,6 +113,19 @@ class ConverterContract:
     def test_no_tensors_are_no_work(self, converter: Converter) -> None:
         assert collect(converter, plan_of(), source_of()) == {}
 
+    @pytest.mark.parametrize("seed", range(40))
+    def test_what_is_assembled_is_what_the_reference_assembles(
+        self, converter: Converter, seed: int
+    ) -> None:
+        plan, tensors = assembly(seed)
+        expected = collect(ExactConverter(), plan, MemorySource(tensors))
+        assert collect(converter, plan, MemorySource(tensors)) == expected
+
+    def test_where_no_piece_is_there_are_zeros(self, converter: Converter) -> None:
+        target = TensorSpec("x", "BF16", (5, 3))
+        plan = ConversionPlan((PlannedTensor(target, Assemble(())),), {}, 1.0)
+        assert collect(converter, plan, source_of()) == {target: bytes(target.nbytes)}
+
     @pytest.mark.parametrize(
         "bad",
         [
@@ -111,8 +140,26 @@ class ConverterContract:
                 TensorSpec("x", "F16", (3, 2)), Transpose(TensorSpec("t", "F32", (2, 3)))
             ),
             PlannedTensor(TensorSpec("x", "F4", (2, 2)), Transpose(TensorSpec("t", "F4", (2, 2)))),
+            piece_of("F32", "F32", Grid.whole((2, 2)), Grid.whole((1, 4))),
+            piece_of("F32", "F32", Grid.whole((2, 2), start=1), Grid.whole((2, 2))),
+            piece_of("F32", "F32", Grid(0, 1, 2, 2), Grid(0, 1, 2, 2, 4)),
+            piece_of("F16", "F16", Grid.whole((2, 2)), Grid.whole((2, 2)), 0.5),
+            piece_of("BF16", "F32", Grid.whole((2, 2)), Grid.whole((2, 2))),
+            piece_of("I32", "I32", Grid.whole((2, 2)), Grid.whole((2, 2))),
         ],
-        ids=["operation", "axes", "shape", "dtype", "packed"],
+        ids=[
+            "operation",
+            "axes",
+            "shape",
+            "dtype",
+            "packed",
+            "another form",
+            "beyond the source",
+            "beyond the target",
+            "arithmetic in 16 bits",
+            "narrowing",
+            "integers",
+        ],
     )
     def test_what_it_cannot_do_is_refused_before_anything_is_read(
         self, converter: Converter, bad: PlannedTensor

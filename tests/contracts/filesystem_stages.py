@@ -30,6 +30,25 @@ class StagingContract:
             assert entries(subject, stage.root) == {"d/f": 4, "g": 0}
         assert entries(subject, subject.at("new")) == {"deep/out/d/f": 4, "deep/out/g": 0}
 
+    def test_a_single_file_appears_alone(self, subject: Subject) -> None:
+        target = subject.at("new/one.bin")
+        for content, replace in ((b"first", False), (b"second", True)):
+            with subject.files.stage(target) as stage:
+                stage.write(ArtifactPath("d/f"), [content])
+                stage.write(ArtifactPath("other"), [b"not this"])
+                stage.commit(replace=replace, only=ArtifactPath("d/f"))
+            assert entries(subject, subject.at("new")) == {"one.bin": len(content)}
+            found = subject.files.read(subject.at("new"), ArtifactPath("one.bin"))
+            assert found == content
+
+    def test_a_single_file_takes_no_place_unasked(self, subject: Subject) -> None:
+        write(subject, subject.at("out"), {"x": b"old"}, replace=False)
+        with subject.files.stage(subject.at("out")) as stage:
+            stage.write(ArtifactPath("f"), [b"new"])
+            with pytest.raises(PathConflict):
+                stage.commit(only=ArtifactPath("f"))
+        assert entries(subject, subject.at("out")) == {"x": 3}
+
     @pytest.mark.parametrize("digest", [False, True])
     def test_chunks_are_used_before_the_next_is_asked_for(
         self, subject: Subject, digest: bool

@@ -227,14 +227,15 @@ class _MemoryStage:
         digests = (Digest("sha256", hashlib.sha256(content).hexdigest()),) if digest else ()
         return ManifestEntry(path, len(content), digests)
 
-    def commit(self, *, replace: bool = False) -> None:
+    def commit(self, *, replace: bool = False, only: ArtifactPath | None = None) -> None:
         self._require_open("commit", self.room)
         if self.target is None:
             raise StorageError(path=self.room, operation="commit", reason="is scratch room")
         if self.tree.exists(self.target) and not replace:
             raise PathConflict(path=self.target, operation="commit", reason="is there already")
         self.tree.remove(self.target)
-        self.tree.rename(self.room, self.target)
+        self.tree.rename(self.room if only is None else f"{self.room}/{only}", self.target)
+        self.tree.remove(self.room)
         self.committed = True
 
     def _require_open(self, operation: str, path: str) -> None:

@@ -99,6 +99,11 @@ class HubServer:
         """Every request so far as (method, quoted path, status); 0 stands for no answer."""
         return list(self._http.log)
 
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of all bodies that were sent so far."""
+        return self._http.bytes_sent
+
     def requests(self, method: str = "", path: str = "") -> list[LogEntry]:
         """The logged requests with this method whose path matches."""
         return [

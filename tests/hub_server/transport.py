@@ -45,6 +45,7 @@ class HubHttpServer(ThreadingHTTPServer):
         self.router = router
         self.plan = FaultPlan()
         self.log: list[LogEntry] = []
+        self.bytes_sent = 0
         self.stopping = Event()
         self.connections: set[socket.socket] = set()
 
@@ -135,6 +136,7 @@ class Connection(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             for block in _written(response, response.length if whole else response.length // 2):
                 self.wfile.write(block)
+                self.server.bytes_sent += len(block)
 
     def _blocks(self) -> Iterator[bytes]:
         """The body of the request, piece by piece."""

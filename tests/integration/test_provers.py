@@ -203,7 +203,10 @@ def test_bases_that_are_read_differently_are_not_the_conversions_fault(tmp_path:
     first, *suspects = step.problems
     assert not step.passed
     assert first.startswith("the base model differs between MLX and transformers")
-    assert "rope_parameters.rope_theta (500000.0) and no top-level" in suspects[0]
+    assert (
+        'rope_theta: mlx-lm uses 10000, transformers uses 500000; add "rope_theta": 500000'
+        in suspects[0]
+    )
     assert "PEFT" not in told(step)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from attrs import frozen
 
 Logits = np.ndarray[Any, np.dtype[np.float64]]
-_TOKENS = np.random.default_rng(5).integers(4, 300, (2, 24))
+TOKENS = np.random.default_rng(5).integers(4, 300, (2, 24))
 
 
 @frozen
@@ -55,7 +55,7 @@ def mlx_logits(base: Path, source: Path | None) -> Logits:
         model = import_module("mlx_lm.tuner.utils").load_adapters(model, str(source))
     model.set_dtype(mx.float32)
     model.eval()
-    return np.array(model(mx.array(_TOKENS)).astype(mx.float32)).astype(np.float64)
+    return np.array(model(mx.array(TOKENS)).astype(mx.float32)).astype(np.float64)
 
 
 def peft_logits(base: Path, converted: Path) -> tuple[Logits, Logits, Logits]:
@@ -67,7 +67,7 @@ def peft_logits(base: Path, converted: Path) -> tuple[Logits, Logits, Logits]:
     load = import_module("weighbridge.adapters.workers.peft_logits_worker").load_base
     model, _ = load(str(base))
     model.eval()
-    tokens = torch.tensor(_TOKENS)
+    tokens = torch.tensor(TOKENS)
 
     def run(one: Any) -> Logits:
         with torch.inference_mode():

@@ -176,15 +176,20 @@ def _rewrite(directory: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
 
 def _agree(path: Path) -> None:
     """Add to config.json what mlx-lm reads under another name than transformers 5 writes."""
-    config = json.loads(path.read_text())
-    config |= _mlx_fields(config)
+    config = agreeing(json.loads(path.read_text()))
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def agreeing(config: dict[str, Any]) -> dict[str, Any]:
+    """That config with the fields that mlx-lm reads by another name."""
+    config = config | _mlx_fields(config)
     if "text_config" in config:
         config["text_config"] |= _mlx_fields(config["text_config"])
         config["vocab_size"] = config["text_config"]["vocab_size"]
     if config["model_type"] == "muse_glimmer":
         # mlx-lm wants the text model's fields at the top, as in converted checkpoints.
         config = config["text_config"] | config
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return config
 
 
 def _mlx_fields(config: Mapping[str, Any]) -> dict[str, Any]:

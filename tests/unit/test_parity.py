@@ -88,12 +88,12 @@ def test_logits_that_are_not_finite_agree_with_nothing() -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"rope_parameters": {"rope_theta": 5e5}}, "no top-level rope_theta"),
-        ({"rope_theta": 1e4, "rope_parameters": {"rope_type": "llama3"}}, "no rope_scaling"),
-        ({"text_config": {"rope_parameters": {"rope_theta": 5e5}}}, "no top-level rope_theta"),
-        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor inside"),
-        ({}, "has no rope_theta"),
-        ({"rope_theta": 1e4}, "no tie_word_embeddings"),
+        (
+            {"model_type": "llama", "rope_parameters": {"rope_theta": 5e5}},
+            'add "rope_theta": 500000',
+        ),
+        ({"model_type": "qwen2"}, "uses 1000000, transformers uses 10000"),
+        ({"model_type": "llama"}, "ties the head"),
         ({"hidden_act": "gelu"}, "asks for gelu"),
     ],
 )
@@ -105,6 +105,7 @@ def test_a_differing_base_names_the_fields_that_are_read_differently(
 
 def test_a_config_that_both_read_alike_raises_no_suspicion() -> None:
     config = {
+        "model_type": "llama",
         "rope_theta": 5e5,
         "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"},
         "tie_word_embeddings": False,

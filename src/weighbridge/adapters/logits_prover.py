@@ -28,6 +28,7 @@ from weighbridge.adapters.workers import (
     run_worker,
 )
 from weighbridge.application.ports import no_progress
+from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.parity import LogitParity, base_suspects, lora_problems
 from weighbridge.domain.proof import Figure, ProofLevel, ProofStep
 
@@ -72,14 +73,9 @@ class LogitsProver:
             config = _config(base)
         except _UNREADABLE:
             return "needs the base model's config.json, and it is absent or unreadable"
-        if "quantization" in config:
-            return (
-                "the base is quantised by MLX (config.json has 'quantization'), which transformers"
-                " cannot load; give the unquantised base"
-            )
         if not _vocabulary(config):
             return "the base model's config.json states no vocab_size to draw tokens from"
-        return self._weights_obstacle(base)
+        return self._weights_obstacle(base, request.known)
 
     def prove(self, request: ProofRequest, progress: Progress = no_progress) -> ProofStep:
         """Run both stacks and judge."""
@@ -95,6 +91,9 @@ class LogitsProver:
 
     def _prove(self, request: ProofRequest, base: Path, steps: Steps) -> ProofStep:
         config = _config(base)
+        if "quantization" in config:
+            problem = "the base is quantised by MLX, which transformers cannot load"
+            return ProofStep(self.level, passed=False, problems=(problem,))
         asked = {
             "base": str(base),
             "source": str(Path(request.source).absolute()),
@@ -115,17 +114,42 @@ class LogitsProver:
                     listener=steps,
                 )
             parity = _compare(Path(scratch) / "mlx", Path(scratch) / "peft")
+            gap = self._gap(request, asked, Path(scratch), steps)
         if parity is None:
             return ProofStep(self.level, passed=False, problems=(_DIFFERS + "in the vocabulary",))
         problems = tuple(_problems(parity, answers, config))
-        return ProofStep(self.level, not problems, _figures(parity, answers), problems)
+        return ProofStep(self.level, not problems, _figures(parity, answers) + gap, problems)
 
-    def _weights_obstacle(self, base: Path) -> str | None:
+    def _gap(
+        self, request: ProofRequest, asked: Mapping[str, Any], scratch: Path, steps: Steps
+    ) -> tuple[tuple[str, Figure], ...]:
+        """How far the LoRA on the full-precision base is from MLX's answers: no part of the proof,
+        for that difference is quantisation's."""
+        if request.full_base is None:
+            return ()
+        folder = scratch / "full"
+        folder.mkdir()
+        there = str(Path(request.full_base).absolute())
+        run_worker(
+            "peft_logits_worker",
+            {**asked, "base": there, "output": str(folder)},
+            timeout=self.timeout,
+            listener=steps,
+        )
+        ours, theirs = (np.load(d / "lora.npy", mmap_mode="r") for d in (scratch / "mlx", folder))
+        if ours.shape != theirs.shape:
+            return (("full_base_difference_relative", math.inf),)
+        agreed = float((ours.argmax(-1) == theirs.argmax(-1)).mean())
+        gap = float(np.abs(ours - theirs).max() / np.abs(ours).max())
+        return (("full_base_difference_relative", gap), ("full_base_argmax_agreement", agreed))
+
+    def _weights_obstacle(self, base: Path, known: BaseModel) -> str | None:
         names = ("model.safetensors", "model.safetensors.index.json")
         if not any((base / name).is_file() for name in names):
             return "needs the base model's weights, and the base directory has no model.safetensors"
         try:
-            size = _float32_bytes(base)
+            # What MLX packed takes its full size once it is unpacked.
+            size = _unpacked_bytes(known) if known.mlx_format else _float32_bytes(base)
         except _UNREADABLE:
             return "the base model's weights have an unreadable header"
         # Measured for SmolLM2: 0.8 GiB (MLX) and 1.1 GiB (torch) for 0.5 GiB of float32.
@@ -156,6 +180,11 @@ def _float32_bytes(base: Path) -> int:
             header = json.loads(stream.read(length))
         total += sum(math.prod(header[key]["shape"]) for key in header if key != "__metadata__")
     return 4 * total
+
+
+def _unpacked_bytes(known: BaseModel) -> int:
+    """Bytes that the weights of a quantised base take in float32."""
+    return 4 * sum(math.prod(spec.shape) for spec in known.tensors.values())
 
 
 def _vocabulary(config: Mapping[str, Any]) -> list[int]:

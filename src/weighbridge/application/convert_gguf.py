@@ -45,7 +45,9 @@ class ConvertGguf:
     gguf: GgufWriter
 
     def __call__(self, request: ConvertRequest, progress: Progress = no_progress) -> Converted:
-        """Write ``adapter.gguf`` into ``output``, all or nothing; from an MLX LoRA or from PEFT.
+        """Write the GGUF to ``output``, all or nothing; from an MLX LoRA or from PEFT.
+
+        ``output`` is the file if its name ends in .gguf, else a directory for ``adapter.gguf``.
 
         Needs the base's config.json, for the architecture decides names and orders. Raises
         UsageError without a base, MissingExtra, NotConvertible, ProofFailed, PathConflict.
@@ -88,10 +90,11 @@ class ConvertGguf:
         proof: Proof | None,
     ) -> Converted:
         assert request.wanted.base is not None
-        name = request.output.rstrip("/").rpartition("/")[2]
+        output = request.output.rstrip("/")
+        name = output.rpartition("/")[2].removesuffix(".gguf")
         asked = GgufRequest(converted, request.wanted.base, name, request.outtype)
         chunks = self.gguf.render(asked)
-        with self.files.stage(request.output) as stage:
+        with self.files.stage(output) as stage:
             entry: ManifestEntry = stage.write(FILE, chunks, digest=True)
-            stage.commit(replace=request.force)
+            stage.commit(replace=request.force, only=FILE if output.endswith(".gguf") else None)
         return Converted(request.output, plan, (entry,), proof)

@@ -59,8 +59,8 @@ class Stage(Protocol):
         if the path, or a prefix of it, is already a file there; StorageFull, StorageDenied.
         """
 
-    def commit(self, *, replace: bool = False) -> None:
-        """Make the whole directory appear at the target, by one rename.
+    def commit(self, *, replace: bool = False, only: ArtifactPath | None = None) -> None:
+        """Make the whole directory appear at the target, by one rename; or ``only`` one file of it.
 
         With ``replace`` an existing target is exchanged for it. What returned survives a power
         failure, and one in the middle leaves the old state or the new. Raises PathConflict if the
@@ -169,7 +169,10 @@ class Surveyor(Protocol):
 @frozen
 class ProofRequest:
     """What a prover gets: local directories, the scale that MLX applied, what the base is, and the
-    name of MLX's weights in ``source``."""
+    name of MLX's weights in ``source``.
+
+    ``full_base`` is the base in full precision, if ``base`` is quantised: what users will load.
+    """
 
     source: str
     converted: str
@@ -177,6 +180,7 @@ class ProofRequest:
     scale: float
     known: BaseModel = field(factory=BaseModel, repr=False)
     weights: str = "adapters.safetensors"
+    full_base: str | None = None
 
 
 class Prover(Protocol):

@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from weighbridge.application.convert import StageConversion, Wanted, plan_conversion, proof_request
 from weighbridge.application.load import Loaded, directory_of, load, read_optional
+from weighbridge.application.loadable_base import LoadableBase
 from weighbridge.application.ports import (
     Blob,
     Converter,
@@ -87,6 +88,7 @@ class Publish:
     surveyor: Surveyor
     provers: tuple[Prover, ...]
     registries: Mapping[type, Registry]
+    loadable: LoadableBase | None = None
 
     def __call__(self, request: PublishRequest, progress: Progress = no_progress) -> PublishOutcome:
         """Raises PublicationBlocked, NotConvertible, ProofFailed, or the RegistryError family."""
@@ -110,7 +112,13 @@ class Publish:
         self, request: PublishRequest, location: str, choice: Choice, progress: Progress
     ) -> ValidationReport:
         report = Validate(self.files, self.surveyor)(
-            ValidateRequest(location, choice, request.wanted.base, request.wanted.base_model),
+            ValidateRequest(
+                location,
+                choice,
+                request.wanted.base,
+                request.wanted.base_model,
+                scale=request.wanted.scale,
+            ),
             progress,
         )
         if report.kind is None:
@@ -131,7 +139,7 @@ class Publish:
         asked = proof_request(
             self.files, source, stage.root, request.wanted.base, plan.scale, loaded.detected.weights
         )
-        proof = Prove(self.provers)(asked, limit=request.limit, progress=progress)
+        proof = Prove(self.provers, self.loadable)(asked, limit=request.limit, progress=progress)
         demand(proof, request.require)
         card = self._card(request, loaded, plan)
         return proof, (*entries, *self._written_card(loaded, stage, card))

@@ -21,13 +21,15 @@ from weighbridge.domain.survey import TensorStats, WeightSurvey
 
 @frozen
 class ValidateRequest:
-    """``base`` is a directory with the base's config.json; ``base_model`` its name, if said."""
+    """``base`` is a directory with the base's config.json; ``base_model`` its name, if said;
+    ``scale`` is what MLX multiplied by, if said."""
 
     location: str
     choice: Choice = field(factory=Choice)
     base: str | None = None
     base_model: str | None = None
     weights: bool = True
+    scale: float | None = None
 
 
 @frozen
@@ -51,7 +53,12 @@ class Validate:
         except InvalidModelStructure as error:
             empty = ModelArtifact(request.location, Scan(()))
             return Subject(empty, structure_error=error)
-        subject = Subject(artifact, base_config=base_config, base_model=request.base_model)
+        subject = Subject(
+            artifact,
+            base_config=base_config,
+            base_model=request.base_model,
+            scale=request.scale,
+        )
         try:
             detected = classify(artifact, request.choice)
         except StructureError as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from weighbridge.application.convert import lora_of, proof_request
 from weighbridge.application.load import directory_of, load
+from weighbridge.application.loadable_base import LoadableBase
 from weighbridge.application.ports import (
     FileSystem,
     Progress,
@@ -22,7 +23,8 @@ from weighbridge.domain.scale import effective_scale
 
 @frozen
 class VerifyRequest:
-    """``converted`` is a PEFT directory made from ``location``."""
+    """``converted`` is a PEFT directory made from ``location``. ``full_base`` is the full-precision
+    base of a quantised ``base``; how far it is from that is reported, and no matter of proof."""
 
     location: str
     converted: str
@@ -31,13 +33,15 @@ class VerifyRequest:
     choice: Choice = field(factory=Choice)
     require: ProofLevel | None = None
     limit: ProofLevel = ProofLevel.LOGITS
+    full_base: str | None = None
 
 
 @frozen
 class Prove:
-    """Runs the provers in order of strength."""
+    """Runs the provers in order of strength; ``loadable`` unpacks a base that MLX quantised."""
 
     provers: tuple[Prover, ...]
+    loadable: LoadableBase | None = None
 
     def __call__(
         self,
@@ -60,9 +64,25 @@ class Prove:
             else:
                 title = f"proving {prover.level.label}"
                 progress(title, 0, 1)
-                steps.append(prover.prove(request, progress))
+                match self._prove(prover, request, progress):
+                    case ProofStep() as step:
+                        steps.append(step)
+                    case Unattempted() as missed:
+                        unattempted.append(missed)
                 progress(title, 1, 1)
         return Proof(tuple(steps), tuple(unattempted))
+
+    def _prove(
+        self, prover: Prover, request: ProofRequest, progress: Progress
+    ) -> ProofStep | Unattempted:
+        if prover.level is not ProofLevel.LOGITS or self.loadable is None:
+            return prover.prove(request, progress)
+        try:
+            with self.loadable(request, progress) as loadable:
+                return prover.prove(loadable, progress)
+        except NotConvertible as error:
+            reason = f"the base is quantised and cannot be unpacked: {'; '.join(error.reasons[:3])}"
+            return Unattempted(prover.level, reason)
 
 
 def demand(proof: Proof, required: ProofLevel | None) -> Proof:
@@ -78,6 +98,7 @@ class Verify:
 
     files: FileSystem
     provers: tuple[Prover, ...]
+    loadable: LoadableBase | None = None
 
     def __call__(self, request: VerifyRequest, progress: Progress = no_progress) -> Proof:
         """The proof, passed or not. Raises if one of the directories cannot be read as its kind,
@@ -100,7 +121,8 @@ class Verify:
             scale,
             source.detected.weights,
         )
-        proof = Prove(self.provers)(asked, limit=request.limit, progress=progress)
+        asked = evolve(asked, full_base=request.full_base)
+        proof = Prove(self.provers, self.loadable)(asked, limit=request.limit, progress=progress)
         if request.require is not None and proof.passed:
             return demand(proof, request.require)
         return proof

@@ -237,7 +237,7 @@ def _raise_if(artifact: ModelArtifact, problems: list[str]) -> None:
 
 #: How trainers call the two factors: mlx-lm and most others; layers of nn.Linear (unsloth); mlx-vlm
 #: before 2026-05.
-_FACTORS = ((".lora_a", ".lora_b"), (".lora_a.weight", ".lora_b.weight"), (".A", ".B"))
+FACTORS = ((".lora_a", ".lora_b"), (".lora_a.weight", ".lora_b.weight"), (".A", ".B"))
 
 
 def pair_targets(
@@ -247,7 +247,7 @@ def pair_targets(
     by_name = {s.name: s for s in specs}
     targets, used = [], set()
     for name, a in by_name.items():
-        for first, second in _FACTORS:
+        for first, second in FACTORS:
             module = name.removesuffix(first)
             b = by_name.get(module + second)
             if module in (name, "") or b is None:

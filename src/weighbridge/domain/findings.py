@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from weighbridge.domain.artifact import ModelArtifact
 from weighbridge.domain.errors import StructureError
-from weighbridge.domain.models import Kind, Model
+from weighbridge.domain.models import FusedModel, Kind, Model
 from weighbridge.domain.survey import WeightSurvey
 
 
@@ -65,11 +65,13 @@ class Need(Enum):
     MODEL = "a readable model"
     SURVEY = "statistics of the weights"
     BASE = "the base model's config.json"
+    CONFIG = "a config.json of a whole model, its own or the base's"
 
 
 @frozen
 class Subject:
-    """Everything that rules may look at. ``base_config`` is the base's config.json if at hand."""
+    """Everything that rules may look at. ``base_config`` is the base's config.json if at hand;
+    ``base_model`` and ``scale`` are what the caller said, and override the artifact."""
 
     artifact: ModelArtifact
     kind: Kind | None = None
@@ -78,6 +80,7 @@ class Subject:
     survey: WeightSurvey | None = None
     base_config: Mapping[str, object] | None = None
     base_model: str | None = None
+    scale: float | None = None
 
     def has(self, need: Need) -> bool:
         """True if ``need`` is met."""
@@ -90,6 +93,9 @@ class Subject:
                 return self.survey is not None and self.model is not None
             case Need.BASE:
                 return self.base_config is not None and self.model is not None
+            case Need.CONFIG:
+                whole = isinstance(self.model, FusedModel) or self.base_config is not None
+                return whole and self.model is not None
 
 
 Check: TypeAlias = Callable[[Subject], Iterable[Observation]]

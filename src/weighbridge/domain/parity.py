@@ -29,6 +29,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from weighbridge.domain.config_parity import divergences
 from weighbridge.domain.proof import Figure
 
 BASE_LIMIT: Final = 1e-3
@@ -183,36 +184,15 @@ def base_suspects(config: Mapping[str, Any], unfound: Sequence[str] = ()) -> Ite
     """Likely causes of a difference between the base models, most likely first.
 
     ``config`` is the base's config.json; ``unfound`` names the weights that transformers did not
-    find and made up. The fields are those that mlx-lm and transformers were seen to read
-    differently; a suspicion is no verdict.
+    find and made up. What the two stacks read differently is ``config_parity``'s; a suspicion is
+    no verdict.
     """
     if unfound:
         shown = ", ".join(unfound[:5]) + (", ..." if len(unfound) > 5 else "")
         yield f"transformers did not find {len(unfound)} weights and made them up: {shown}"
+    yield from map(str, divergences(config))
     text = config.get("text_config")
     fields = text if isinstance(text, Mapping) else config
-    rope = fields.get("rope_parameters")
-    if isinstance(rope, Mapping):
-        yield from _rope_suspects(fields, rope)
-    elif "rope_theta" not in fields:
-        yield "config.json has no rope_theta: each stack uses a default of its own"
-    if "tie_word_embeddings" not in config and "tie_word_embeddings" not in fields:
-        yield "config.json has no tie_word_embeddings: the defaults of the stacks differ"
     activation = str(fields.get("hidden_activation") or fields.get("hidden_act"))
     if "gelu" in activation:
         yield f"config.json asks for {activation}: mlx-lm has one GELU built into each model"
-
-
-def _rope_suspects(fields: Mapping[str, Any], rope: Mapping[str, Any]) -> Iterator[str]:
-    if "rope_theta" in rope and "rope_theta" not in fields:
-        yield (
-            f"config.json has rope_parameters.rope_theta ({rope['rope_theta']}) and no top-level"
-            " rope_theta: most mlx-lm models read only the latter and use their default"
-        )
-    if rope.get("rope_type", "default") != "default" and "rope_scaling" not in fields:
-        yield (
-            f"config.json has rope_parameters.rope_type {rope['rope_type']!r} and no rope_scaling:"
-            " most mlx-lm models then scale nothing"
-        )
-    if "partial_rotary_factor" in rope and "partial_rotary_factor" not in fields:
-        yield "config.json has partial_rotary_factor inside rope_parameters only"

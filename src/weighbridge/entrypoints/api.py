@@ -105,16 +105,19 @@ def validate(
     checkpoint: int | None = None,
     base: PathLike | None = None,
     base_model: str | None = None,
+    scale: float | None = None,
     settings: Settings | None = None,
     progress: Progress = no_progress,
 ) -> ValidationReport:
     """Every finding of the directory; never raises for a bad one.
 
-    ``base`` is a directory with the base model's config.json, ``base_model`` its Hub id.
+    ``base`` is a directory with the base model's config.json, ``base_model`` its Hub id, ``scale``
+    what MLX multiplied by, if the config does not tell it.
     """
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
-    request = ValidateRequest(os.fspath(path), _choice(kind, checkpoint), at_hand, base_model)
+    choice = _choice(kind, checkpoint, bare=scale is not None)
+    request = ValidateRequest(os.fspath(path), choice, at_hand, base_model, scale=scale)
     return _container(settings).validate()(request, progress)
 
 
@@ -189,6 +192,7 @@ def verify(
     converted: PathLike,
     *,
     base: PathLike | None = None,
+    full_base: PathLike | None = None,
     scale: float | None = None,
     require: str | ProofLevel | None = None,
     kind: str | Kind | None = None,
@@ -197,6 +201,9 @@ def verify(
     progress: Progress = no_progress,
 ) -> Proof:
     """The proof that ``converted`` is ``path``, at every level that is possible here.
+
+    If ``base`` is quantised by MLX, the logits are compared on its unpacked weights; with
+    ``full_base``, the full-precision original, the gap to that is reported beside.
 
     ``passed`` of the proof is the verdict; raises ProofFailed only if ``require`` is not reached.
     """
@@ -209,6 +216,7 @@ def verify(
         scale,
         _choice(kind, checkpoint, bare=scale is not None),
         _level(require),
+        full_base=_path(full_base),
     )
     return _container(settings).verify()(request, progress)
 

@@ -14,8 +14,9 @@ from weighbridge.adapters.algebra_prover import AlgebraProver
 from weighbridge.adapters.binding_prover import BindingProver
 from weighbridge.adapters.directory_registry import DirectoryRegistry
 from weighbridge.adapters.gguf_writer import GgufPackageWriter
-from weighbridge.adapters.hub import HubRegistry
+from weighbridge.adapters.hub import HubFiles, HubRegistry
 from weighbridge.adapters.local_files import LocalFiles
+from weighbridge.adapters.located_files import LocatedFiles
 from weighbridge.adapters.logits_prover import LogitsProver
 from weighbridge.adapters.mlx_converter import MlxConverter
 from weighbridge.adapters.numpy_converter import NumpyConverter
@@ -27,6 +28,7 @@ from weighbridge.application.convert_gguf import ConvertGguf
 from weighbridge.application.dequantise import Dequantise
 from weighbridge.application.fuse import Fuse
 from weighbridge.application.inspect import Inspect
+from weighbridge.application.loadable_base import LoadableBase
 from weighbridge.application.ports import Converter, Prover, Registry
 from weighbridge.application.publish import Publish
 from weighbridge.application.repair import Repair
@@ -43,6 +45,10 @@ def _hub(settings: Settings) -> HubRegistry:
     return HubRegistry(
         endpoint=settings.endpoint, token=settings.token, transfer=cast(Any, settings.transfer)
     )
+
+
+def _hub_files(settings: Settings) -> HubFiles:
+    return HubFiles(endpoint=settings.endpoint, token=settings.token)
 
 
 def _converter(settings: Settings) -> Converter:
@@ -69,7 +75,9 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Dependency(instance_of=Settings)
 
-    files = providers.Singleton(LocalFiles)
+    local_files = providers.Singleton(LocalFiles)
+    hub_files = providers.Singleton(_hub_files, settings)
+    files = providers.Singleton(LocatedFiles, local=local_files, hub=hub_files)
     converter = providers.Singleton(_converter, settings)
     surveyor = providers.Singleton(NumpySurveyor)
     gguf = providers.Singleton(GgufPackageWriter, files=files)
@@ -89,11 +97,12 @@ class Container(containers.DeclarativeContainer):
         ConvertGguf, files=files, converter=converter, algebra=provers.provided[0], gguf=gguf
     )
     repair = providers.Factory(Repair, files=files, converter=converter, provers=provers)
-    verify = providers.Factory(Verify, files=files, provers=provers)
     fuse = providers.Factory(Fuse, files=files, maker=weight_maker, prover=weight_prover)
     dequantize = providers.Factory(
         Dequantise, files=files, maker=weight_maker, prover=weight_prover
     )
+    loadable = providers.Factory(LoadableBase, files=files, dequantise=dequantize)
+    verify = providers.Factory(Verify, files=files, provers=provers, loadable=loadable)
     publish = providers.Factory(
         Publish,
         files=files,
@@ -101,6 +110,7 @@ class Container(containers.DeclarativeContainer):
         surveyor=surveyor,
         provers=provers,
         registries=registries,
+        loadable=loadable,
     )
 
 

@@ -1,6 +1,7 @@
-"""Publishing to the Hugging Face Hub, or to a server that speaks its protocol."""
+"""Publishing to and reading from the Hugging Face Hub, or a server that speaks its protocol."""
 
 from weighbridge.adapters.hub.errors import ParentNotEnforced
+from weighbridge.adapters.hub.files import HubFiles
 from weighbridge.adapters.hub.registry import HubRegistry
 
-__all__ = ["HubRegistry", "ParentNotEnforced"]
+__all__ = ["HubFiles", "HubRegistry", "ParentNotEnforced"]

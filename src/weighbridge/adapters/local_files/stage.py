@@ -130,7 +130,7 @@ class LocalStage:
                 raise
         return ManifestEntry(path, size, digests)
 
-    def commit(self, *, replace: bool = False) -> None:
+    def commit(self, *, replace: bool = False, only: ArtifactPath | None = None) -> None:
         """Appear at the target, by one rename; a replaced target is removed afterwards.
 
         A power failure leaves the old state or the new one: what is renamed is on the disk before,
@@ -141,23 +141,24 @@ class LocalStage:
             raise StorageError(path=self.root, operation="commit", reason="is scratch room")
         with translated("commit", self._names.target):
             durability.sync_tree(self._room.path)
+            made = self._room.path if only is None else os.path.join(self._room.path, only.text)
             self.committed = True
             try:
-                if not (replace and self._exchange(self._names)):
-                    renames.rename_to_free(self._room.path, self._names.target)
+                if not (replace and self._exchange(made, self._names)):
+                    renames.rename_to_free(made, self._names.target)
             except BaseException:
                 self.committed = False
                 raise
             for parent in (self._names.parent, *map(os.path.dirname, reversed(self._made))):
                 durability.sync_directory(parent)
-        # After an exchange, this is where the old one is.
+        # After an exchange, this is where the old one is; after a single file, its empty room.
         rooms.remove(self._room.path)
 
-    def _exchange(self, names: _Names) -> bool:
+    def _exchange(self, made: str, names: _Names) -> bool:
         """Change places with the target; False if there is none."""
         if not os.path.lexists(names.target):
             return False
-        renames.exchange(self._room.path, names.target, names.aside)
+        renames.exchange(made, names.target, names.aside)
         return True
 
     def leave(self) -> None:

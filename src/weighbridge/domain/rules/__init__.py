@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from weighbridge.domain.findings import Rule
 from weighbridge.domain.rules import (
+    base_parity,
     config,
     container,
     fused,
     layout,
     lora,
+    lora_base,
+    lora_forms,
     peft,
     peft_settings,
     weights,
@@ -18,7 +21,10 @@ CATALOGUE: tuple[Rule, ...] = (
     *layout.RULES,
     *container.RULES,
     *config.RULES,
+    *base_parity.RULES,
     *lora.RULES,
+    *lora_base.RULES,
+    *lora_forms.RULES,
     *peft_settings.RULES,
     *peft.RULES,
     *fused.RULES,

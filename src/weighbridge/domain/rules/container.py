@@ -1,4 +1,4 @@
-"""ST: the safetensors container; IX: the index of shards."""
+"""ST: the safetensors container; NZ: the npz archive; IX: the index of shards."""
 
 from __future__ import annotations
 
@@ -143,6 +143,10 @@ RULES = (
     _rule("ST023", "truncated", "{detail}", "copy the file again, whole", "Data is missing."),
     _rule("ST024", "trailing-bytes", "{detail}", _SAVE,
           "The file is something else as well, such as a zip archive."),
+    _rule("NZ001", "npz-unreadable", "{detail}",
+          "save it again with mx.savez, or as adapters.safetensors",
+          "mlx-lm wrote LoRA as npz archives until 0.5; one that is compressed, cut off or holds "
+          "other things than arrays is read by nobody, or in part."),
     _index_rule("IX001", "index-invalid", "has no weight_map of strings", _index_invalid),
     _index_rule("IX002", "shard-missing", "names {shard}, which is not here", _shard_missing),
     _index_rule("IX003", "shard-path-escapes", "names {shard!r}, which is no file of this "

@@ -1,20 +1,20 @@
-"""AD: LoRA as mlx-lm writes it, against its own config and against the base's."""
+"""AD: LoRA as mlx-lm writes it, against its own config."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.base_names import looks_quantised
 from weighbridge.domain.conversion import is_local_path
+from weighbridge.domain.detection import FACTORS
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
-from weighbridge.domain.llama_shapes import positive
-from weighbridge.domain.models import Kind, LoraModel, LoraTarget
-from weighbridge.domain.placement import Plain
-from weighbridge.domain.scale import effective_scale
+from weighbridge.domain.models import Kind, LoraModel
+from weighbridge.domain.scale import Scale, effective_scale
+from weighbridge.domain.tensors import TensorSpec
 
 _LORA = frozenset({Kind.LORA})
 _ADAPTERS = frozenset({Kind.LORA, Kind.PEFT})
+_LARGEST_SCALE = 256
 
 
 def _lora(subject: Subject) -> LoraModel:
@@ -31,15 +31,17 @@ def _config_rank(model: LoraModel) -> int | None:
 def _rank_mismatch(subject: Subject) -> Iterator[Observation]:
     """mlx-lm builds its modules from the config's rank, and refuses or misreads other tensors."""
     model = _lora(subject)
-    rank = _config_rank(model)
-    for target in model.targets:
+    rank, ranks = _config_rank(model), {t.rank for t in model.targets}
+    # Several ranks are another matter: no one number in the config could be right.
+    for target in model.targets if len(ranks) == 1 else ():
         if rank is not None and target.rank != rank:
             facts = {"rank": target.rank, "config": rank}
             yield Observation(Location(model.weights_path, target.module), facts)
 
 
 def _mixed_ranks(subject: Subject) -> Iterator[Observation]:
-    """mlx-lm trains one rank; several mean that files of different runs were put together."""
+    """mlx-lm trains one rank and loads no other. Other trainers choose ranks for each module, which
+    PEFT has a form for; or files of different runs were put together."""
     model = _lora(subject)
     ranks = sorted({t.rank for t in model.targets})
     if len(ranks) > 1:
@@ -47,41 +49,63 @@ def _mixed_ranks(subject: Subject) -> Iterator[Observation]:
         yield Observation(Location(model.weights_path), {"ranks": listed})
 
 
+def _factors(model: LoraModel) -> Iterator[tuple[TensorSpec, str, TensorSpec | None]]:
+    """Every factor that is part of no pair: the name of its partner, and that if it is there."""
+    specs = {t.name: t for t in (*model.others, *(s for t in model.targets for s in t.specs))}
+    for spec in sorted(model.others, key=lambda t: t.name):
+        for pair in FACTORS:
+            for own, other in (pair, pair[::-1]):
+                if spec.name.endswith(own):
+                    partner = spec.name.removesuffix(own) + other
+                    yield spec, partner, specs.get(partner)
+
+
 def _unpaired(subject: Subject) -> Iterator[Observation]:
     """A factor without its partner does nothing, and the conversion cannot place it."""
     model = _lora(subject)
-    names = {t.name for t in model.others}
-    paired = {n for t in model.targets for n in (t.a.name, t.b.name)}
-    for name in sorted(names):
-        stem, _, leaf = name.rpartition(".")
-        other = {"lora_a": "lora_b", "lora_b": "lora_a"}.get(leaf)
-        if other and f"{stem}.{other}" not in names | paired:
-            yield Observation(Location(model.weights_path, name), {"partner": f"{stem}.{other}"})
+    for spec, partner, found in _factors(model):
+        if found is None:
+            yield Observation(Location(model.weights_path, spec.name), {"partner": partner})
 
 
 def _incompatible(subject: Subject) -> Iterator[Observation]:
-    """The inner dimensions of the pair must be the rank, on both sides."""
+    """The inner dimensions of the pair must be the rank, on both sides, and stacked experts as many
+    in both."""
     model = _lora(subject)
-    specs = {t.name: t for t in model.others}
-    for name, a in sorted(specs.items()):
-        stem, _, leaf = name.rpartition(".")
-        b = specs.get(f"{stem}.lora_b")
-        if leaf == "lora_a" and b is not None and (len(a.shape), len(b.shape)) == (2, 2):
-            facts = {"a": str(list(a.shape)), "b": str(list(b.shape))}
+    for spec, partner, found in _factors(model):
+        if found is not None and any(spec.name.endswith(first) for first, _ in FACTORS):
+            stem = next(spec.name.removesuffix(f) for f, _ in FACTORS if spec.name.endswith(f))
+            facts = {"a": str(list(spec.shape)), "b": str(list(found.shape))}
             yield Observation(Location(model.weights_path, stem), facts)
 
 
-def _scale(subject: Subject) -> Iterator[Observation]:
-    """The scale stands nowhere but in the config; a wrong one makes the LoRA too weak or too
-    strong, and nothing fails."""
+def _effective(subject: Subject) -> Scale:
+    """What was said, else what the config tells."""
     model = _lora(subject)
-    found = effective_scale(model.config, model.targets[0].rank if model.targets else 1)
-    if found.value is None:
-        yield Observation(Location(model.config_path, "lora_parameters.scale"),
-                          {"problem": found.reason})  # fmt: skip
-    elif not 0 < found.value <= 256:
-        yield Observation(Location(model.config_path, "lora_parameters.scale"),
-                          {"problem": f"{found.value:g} is outside of 0 to 256"})  # fmt: skip
+    if subject.scale is not None:
+        return Scale(subject.scale)
+    return effective_scale(model.config, model.targets[0].rank if model.targets else 1)
+
+
+def _scale(subject: Subject) -> Iterator[Observation]:
+    """The scale stands nowhere but in the config; a wrong one makes the LoRA too strong, and
+    nothing fails."""
+    found = _effective(subject).value
+    if found is not None and found > _LARGEST_SCALE:
+        yield Observation(Location(_lora(subject).config_path, "lora_parameters.scale"),
+                          {"scale": f"{found:g}"})  # fmt: skip
+
+
+def _scale_unknown(subject: Subject) -> Iterator[Observation]:
+    """Without the scale nobody can compute what the LoRA does, and with one of 0 or less it does
+    nothing or the opposite; the conversion refuses both."""
+    found = _effective(subject)
+    problem = found.reason
+    if found.value is not None and not found.value > 0:
+        problem = f"the scale is {found.value:g}"
+    if problem:
+        place = Location(_lora(subject).config_path, "lora_parameters.scale")
+        yield Observation(place, {"problem": problem})
 
 
 def _base_missing(subject: Subject) -> Iterator[Observation]:
@@ -101,41 +125,10 @@ def _base_local(subject: Subject) -> Iterator[Observation]:
 
 def _base_quantised(subject: Subject) -> Iterator[Observation]:
     """transformers and every server that reads PEFT cannot load weights that MLX quantised; the
-    adapter must name the original."""
-    name = subject.base_model or (subject.model.base_model if subject.model else None) or ""
-    if looks_quantised(name):
+    adapter must name the original. The conversion refuses it too."""
+    name = (subject.model.base_model if subject.model else None) or ""
+    if subject.base_model is None and looks_quantised(name):
         yield Observation(Location(getattr(subject.model, "config_path", "")), {"base": name})
-
-
-def _layer(target: LoraTarget) -> int | None:
-    parts = target.module.split(".")
-    where = parts.index("layers") + 1 if "layers" in parts else len(parts)
-    return int(parts[where]) if where < len(parts) and parts[where].isdigit() else None
-
-
-def _base_shapes(subject: Subject) -> Iterator[Observation]:
-    """A LoRA of another base does not fit; PEFT raises at load, others ignore the module."""
-    model, base = _lora(subject), BaseModel(subject.base_config or {})
-    if not base.architecture.uniform:
-        return
-    for target in model.targets:
-        leaf = target.module.rpartition(".")[2]
-        expected = base.llama_shape(leaf) if isinstance(base.architecture.place(target.module),
-                                                        Plain) else None  # fmt: skip
-        actual = (target.out_features, target.in_features)
-        if expected is not None and expected != actual and target.experts is None:
-            facts = {"actual": f"{actual[1]} -> {actual[0]}",
-                     "expected": f"{expected[1]} -> {expected[0]}"}  # fmt: skip
-            yield Observation(Location(model.weights_path, target.module), facts)
-
-
-def _base_layers(subject: Subject) -> Iterator[Observation]:
-    """A layer that the base does not have cannot be adapted."""
-    model, layers = _lora(subject), positive(subject.base_config or {}, "num_hidden_layers")
-    for target in model.targets:
-        layer = _layer(target)
-        if layers is not None and layer is not None and layer >= layers:
-            yield Observation(Location(model.weights_path, target.module), {"layers": layers})
 
 
 _E, _W = Severity.ERROR, Severity.WARNING
@@ -148,19 +141,19 @@ RULES = (
          Need.MODEL, _LORA),
     Rule("AD005", "lora-shapes-incompatible", _E, "lora_a {a} and lora_b {b} have no common rank",
          _RETRAIN, _incompatible, Need.MODEL, _LORA),
-    Rule("AD006", "scale-suspicious", _W, "{problem}", "check the training settings; --scale "
-         "overrides the config", _scale, Need.MODEL, _LORA),
+    Rule("AD006", "scale-suspicious", _W, "{scale} is more than 256",
+         "check the training settings; --scale overrides the config", _scale, Need.MODEL, _LORA),
     Rule("AD009", "base-model-missing", _E, "no base model is named", _SAY, _base_missing,
          Need.MODEL, _ADAPTERS),
     Rule("AD010", "base-model-local-path", _E, "the base model {base!r} is a local path", _SAY,
          _base_local, Need.MODEL, _ADAPTERS),
-    Rule("AD011", "base-model-quantised", _W, "the base model {base!r} looks quantised by MLX",
+    Rule("AD011", "base-model-quantised", _E, "the base model {base!r} looks quantised by MLX",
          "publish with --base-model and the id of the original", _base_quantised, Need.MODEL,
          _ADAPTERS),
-    Rule("AD016", "mixed-ranks", _E, "modules have the ranks {ranks}", _RETRAIN, _mixed_ranks,
-         Need.MODEL, _LORA),
-    Rule("AD017", "base-shape-mismatch", _E, "maps {actual}, but the base's module {expected}",
-         "check the base model", _base_shapes, Need.BASE, _LORA),
-    Rule("AD018", "base-layer-missing", _E, "the base has only {layers} layers",
-         "check the base model", _base_layers, Need.BASE, _LORA),
+    Rule("AD016", "mixed-ranks", _W, "modules have the ranks {ranks}",
+         "make sure that the file is of one run; if it is, converting keeps every rank",
+         _mixed_ranks, Need.MODEL, _LORA),
+    Rule("AD019", "scale-unknown", _E, "{problem}",
+         "give the scale that training multiplied by with --scale", _scale_unknown, Need.MODEL,
+         _LORA),
 )  # fmt: skip

@@ -59,7 +59,24 @@ def _explain(error: WeighbridgeError) -> None:
 
     colour = False if os.environ.get("NO_COLOR") else None
     label = click.style("error: ", fg="red", bold=True)
-    click.echo(label + visible(str(error), keep_lines=True), err=True, color=colour)
+    evidence, message = _evidence(error)
+    if evidence:
+        click.echo(evidence, err=True, color=colour)
+    click.echo(label + visible(message, keep_lines=True), err=True, color=colour)
+
+
+def _evidence(error: WeighbridgeError) -> tuple[str, str]:
+    """What a verdict rests on, as the command that gives it would show it, and the message."""
+    from weighbridge.domain.errors import ProofFailed, PublicationBlocked
+    from weighbridge.entrypoints.render import report_text, text
+
+    match error:
+        case PublicationBlocked(report=report):
+            return report_text.report(report), str(error).partition("\n")[0]
+        case ProofFailed(proof=proof):
+            return text.proof(proof, figures=False), str(error).partition("\n")[0]
+        case _:
+            return "", str(error)
 
 
 def _print_json(error: Exception, code: int, as_json: bool) -> None:

@@ -30,7 +30,7 @@ def common_options(function: _F) -> _F:
         click.option("-h", "--help", is_flag=True, is_eager=True, expose_value=False,
                      callback=show_help, help="Show this message and exit."),
         click.option("-v", "--verbose", count=True, expose_value=False, callback=_remember,
-                     help="Show every figure of a proof."),
+                     help="Show every figure of a proof, every finding."),
         click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_remember,
                      help="No text, hints or progress; the exit code tells."),
         click.option("--format", type=click.Choice(["text", "json"]), expose_value=False,

@@ -19,6 +19,8 @@ from weighbridge.entrypoints.cli.output import common_options, emit, progress
 @run_argument
 @click.argument("out", type=click.Path())
 @base_option
+@click.option("--full-base", type=click.Path(),
+              help="Full-precision original of a quantised base; the gap is reported.")  # fmt: skip
 @scale_option
 @require_option
 @as_option
@@ -28,6 +30,7 @@ def command(
     run: str,
     out: str,
     base: str | None,
+    full_base: str | None,
     scale: float | None,
     require: str | None,
     kind: str | None,
@@ -44,6 +47,7 @@ def command(
         run,
         out,
         base=base,
+        full_base=full_base,
         scale=scale,
         require=require,
         kind=kind,

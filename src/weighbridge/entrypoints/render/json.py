@@ -128,45 +128,6 @@ def converted(done: Converted) -> dict[str, Any]:
     )
 
 
-def fused(done: Fused) -> dict[str, Any]:
-    """The answer of ``fuse``."""
-    return _document(
-        "fusion",
-        {
-            "output": done.output,
-            "scales": list(done.plan.scales),
-            "modules": done.plan.modules,
-            "tensors": len(done.plan.checkpoint.weights),
-            "changed": list(done.plan.changed),
-            "weight_bytes": done.plan.checkpoint.total_bytes,
-            "notes": list(done.plan.checkpoint.notes),
-            "files": [_entry(e) for e in done.entries],
-            "proof": _proof(done.proof),
-        },
-    )
-
-
-def dequantised(done: Dequantised) -> dict[str, Any]:
-    """The answer of ``dequantize``."""
-    packings = [
-        {"mode": p.mode.value, "bits": p.bits, "group_size": p.group_size, "modules": count}
-        for p, count in done.plan.packings
-    ]
-    return _document(
-        "dequantization",
-        {
-            "output": done.output,
-            "packings": packings,
-            "tensors": len(done.plan.checkpoint.weights),
-            "renamed": done.plan.renamed,
-            "weight_bytes": done.plan.checkpoint.total_bytes,
-            "notes": list(done.plan.checkpoint.notes),
-            "files": [_entry(e) for e in done.entries],
-            "proof": _proof(done.proof),
-        },
-    )
-
-
 def repaired(done: Repaired) -> dict[str, Any]:
     """The answer of ``repair``."""
     plan = done.plan
@@ -191,6 +152,24 @@ def repaired(done: Repaired) -> dict[str, Any]:
     )
 
 
+def fused(done: Fused) -> dict[str, Any]:
+    """The answer of ``fuse``."""
+    return _document(
+        "fusion",
+        {
+            "output": done.output,
+            "scales": list(done.plan.scales),
+            "modules": done.plan.modules,
+            "tensors": len(done.plan.checkpoint.weights),
+            "changed": list(done.plan.changed),
+            "weight_bytes": done.plan.checkpoint.total_bytes,
+            "notes": list(done.plan.checkpoint.notes),
+            "files": [_entry(e) for e in done.entries],
+            "proof": _proof(done.proof),
+        },
+    )
+
+
 def _defect(defect: Defect) -> dict[str, Any]:
     return {
         "code": defect.code,
@@ -201,6 +180,27 @@ def _defect(defect: Defect) -> dict[str, Any]:
         "places": list(defect.places),
         "correction": defect.correction,
     }
+
+
+def dequantised(done: Dequantised) -> dict[str, Any]:
+    """The answer of ``dequantize``."""
+    packings = [
+        {"mode": p.mode.value, "bits": p.bits, "group_size": p.group_size, "modules": count}
+        for p, count in done.plan.packings
+    ]
+    return _document(
+        "dequantization",
+        {
+            "output": done.output,
+            "packings": packings,
+            "tensors": len(done.plan.checkpoint.weights),
+            "renamed": done.plan.renamed,
+            "weight_bytes": done.plan.checkpoint.total_bytes,
+            "notes": list(done.plan.checkpoint.notes),
+            "files": [_entry(e) for e in done.entries],
+            "proof": _proof(done.proof),
+        },
+    )
 
 
 def _plan(planned: PublicationPlan) -> dict[str, Any]:

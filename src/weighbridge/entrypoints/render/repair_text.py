@@ -10,7 +10,9 @@ import click
 from weighbridge.application.repair import Repaired
 from weighbridge.domain.defects import Defect
 from weighbridge.entrypoints.render import text
-from weighbridge.entrypoints.render.escape import human_bytes, visible
+from weighbridge.entrypoints.render.escape import visible
+from weighbridge.entrypoints.render.layout import pairs, sizes
+from weighbridge.entrypoints.render.report_text import COLOURS
 
 _SHOWN = 3
 
@@ -27,7 +29,7 @@ def repaired(done: Repaired, *, figures: bool = False) -> str:
 
 
 def _defect(defect: Defect) -> Iterator[str]:
-    colour = text.COLOURS[defect.severity]
+    colour = COLOURS[defect.severity]
     head = f"{defect.severity.value} {defect.code} {defect.name}" if defect.code else (
         f"{defect.severity.value} {defect.name}"
     )  # fmt: skip
@@ -38,8 +40,8 @@ def _defect(defect: Defect) -> Iterator[str]:
         + (f" and {more} more" if more > 0 else "")
         + f": {visible(defect.what)}"
     )
-    yield f"  why: {visible(defect.why)}"
-    yield f"  repair: {visible(defect.correction or 'none with what is at hand')}"
+    repair = defect.correction or "none with what is at hand"
+    yield from pairs((("why", defect.why), ("repair", repair)))
 
 
 def _outcome(done: Repaired) -> Iterator[str]:
@@ -58,5 +60,4 @@ def _outcome(done: Repaired) -> Iterator[str]:
         return
     word = click.style("repaired", fg="green", bold=True)
     yield f"{word} to {visible(done.output)}: {listed}; {settings}"
-    for entry in done.entries:
-        yield f"  {visible(str(entry.path))}  {human_bytes(entry.size)}"
+    yield from sizes((str(entry.path), entry.size) for entry in done.entries)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 import click
 
@@ -13,37 +13,28 @@ from weighbridge.application.inspect import Inspection
 from weighbridge.application.publish import PublishOutcome
 from weighbridge.domain.artifact import ManifestEntry
 from weighbridge.domain.checkpoint import CheckpointPlan
-from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
-from weighbridge.domain.proof import Figure, Proof
+from weighbridge.domain.findings import Rule
+from weighbridge.domain.proof import Figure, Proof, ProofLevel, ProofStep
 from weighbridge.domain.publication import HubRepo, PublicationPlan
 from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.entrypoints.render.escape import human_bytes, visible
+from weighbridge.entrypoints.render.layout import dim, item, pairs, ranges, sizes
+from weighbridge.entrypoints.render.report_text import COLOURS, report
 
-#: A severity's colour.
-COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
 _SIGNS = {
     "add": ("+", "green"),
     "change": ("~", "yellow"),
     "keep": (" ", None),
     "remove": ("-", "red"),
 }
-
-
-def _table(rows: Iterable[Sequence[str]], indent: str = "  ") -> Iterator[str]:
-    listed = [tuple(map(visible, row)) for row in rows]
-    width = max((len(row[0]) for row in listed), default=0)
-    for row in listed:
-        yield f"{indent}{row[0]:<{width}}  {'  '.join(row[1:])}".rstrip()
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
+#: What a proof that passed says in one line, out of its figures.
+_HEADLINES = {
+    ProofLevel.ALGEBRA: "{modules} modules, "
+    "largest relative difference {largest_relative_difference:.2g}",
+    ProofLevel.BINDING: "{tensors_bound} of {tensors} tensors bound, {modules_adapted} modules",
+    ProofLevel.LOGITS: "logits differ by {lora_difference_relative:.2g} of the largest, "
+    "the LoRA moves them by {lora_effect_relative:.2g}",
+}
 
 
 def inspection(found: Inspection) -> str:
@@ -56,75 +47,59 @@ def inspection(found: Inspection) -> str:
         rows.append(("rank", ", ".join(map(str, found.rank)) or "unknown"))
         rows.append(("scale", "unknown" if found.scale is None else f"{found.scale:g}"))
     rows += [
-        ("layers", f"{len(found.layers)} ({_ranges(found.layers)})" if found.layers else "none"),
-        ("modules", ", ".join(f"{name} x{count}" for name, count in found.modules.items())),
+        ("layers", f"{len(found.layers)} ({ranges(found.layers)})" if found.layers else "none"),
+        ("modules", _modules(found.modules)),
         ("tensors", f"{found.tensors}, {found.parameters:,} parameters"),
         ("dtypes", ", ".join(f"{d} {human_bytes(n)}" for d, n in found.dtypes.items())),
         ("weights", human_bytes(found.weight_bytes)),
     ]
-    files = _table(((name, human_bytes(size)) for name, size in found.files), "    ")
-    return "\n".join([visible(found.location), *_table(rows), "  files", *files])
+    head = click.style(visible(found.location), bold=True)
+    return "\n".join([head, *pairs(rows), f"  {dim('files')}", *sizes(found.files, "    ")])
 
 
-def _finding(finding: Finding) -> list[str]:
-    colour = COLOURS[finding.severity]
-    head = click.style(f"{finding.severity.value} {finding.code}", fg=colour, bold=True)
-    return [
-        f"{head} {visible(finding.where)}: {visible(finding.message)}",
-        f"  why: {visible(finding.why)}",
-        f"  fix: {visible(finding.remedy)}",
-    ]
+def _modules(counts: Mapping[str, int]) -> str:
+    """The names by how often they are there: what each layer has comes first."""
+    names: dict[int, list[str]] = {}
+    for name, count in counts.items():
+        names.setdefault(count, []).append(name)
+    return "; ".join(f"{count} x {', '.join(names[count])}" for count in sorted(names)[::-1])
 
 
-def _skipped(judged: ValidationReport) -> Iterator[str]:
-    reasons = dict.fromkeys(s.reason for s in judged.skipped)
-    for reason in reasons:
-        codes = ", ".join(s.code for s in judged.skipped if s.reason == reason)
-        yield f"skipped {codes}: {reason}"
-
-
-def report(judged: ValidationReport) -> str:
-    """The answer of ``validate``."""
-    lines = [line for finding in judged.findings for line in _finding(finding)]
-    for crash in judged.crashed:
-        lines.append(click.style(f"error {crash.code} crashed: ", fg="red") + visible(crash.error))
-    lines += _skipped(judged)
-    counts = ", ".join(f"{n} {s.value}(s)" for s, n in judged.counts.items() if n)
-    verdict = (
-        click.style("good", fg="green", bold=True)
-        if judged.overall_valid
-        else click.style("blocked", fg="red", bold=True)
-    )
-    kind = judged.kind.value if judged.kind else "no known model"
-    lines.append(
-        f"{verdict}: {visible(judged.location)} ({kind}), {judged.rules_run} rules run, "
-        f"{len(judged.skipped)} skipped" + (f", {counts}" if counts else "")
-    )
-    return "\n".join(lines)
-
-
-def _figure(value: Figure) -> str:
+def _figure(name: str, value: Figure) -> str:
+    if name == "bytes" and isinstance(value, int):
+        return human_bytes(value)
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def _headline(step: ProofStep) -> str:
+    try:
+        return _HEADLINES[step.level].format(**dict(step.figures))
+    except (KeyError, ValueError):  # another prover, with figures of its own
+        return ""
+
+
 def proof(proved: Proof, *, figures: bool = True) -> str:
-    """The proof; with ``figures``, all of them, else only those of a failed level."""
+    """The proof; with ``figures``, all of them, else the foremost, or all of a failed level."""
     lines = []
     for step in proved.steps:
-        sign = click.style("proved", fg="green") if step.passed else click.style("FAILED", fg="red")
-        lines.append(f"{sign} {step.level.label}")
-        if figures or not step.passed:
-            lines += _table(((name, _figure(value)) for name, value in step.figures), "    ")
-        lines += [f"    problem: {visible(problem)}" for problem in step.problems]
+        word, colour = ("proved", "green") if step.passed else ("FAILED", "red")
+        brief = step.passed and not figures
+        said = f"{step.level.label:<7}  {_headline(step)}" if brief else step.level.label
+        lines.append(f"{click.style(word, fg=colour, bold=True)} {said}".rstrip())
+        lines += [item(f"- {problem}", "    ") for problem in step.problems]
+        if not brief:
+            rows = ((name.replace("_", " "), _figure(name, value)) for name, value in step.figures)
+            lines += pairs(rows, "    ")
     for missed in proved.unattempted:
-        lines.append(f"not attempted {missed.level.label}: {visible(missed.reason)}")
+        lines.append(dim(item(f"not attempted {missed.level.label}: {missed.reason}", "")))
     return "\n".join(lines)
 
 
 def converted(done: Converted, *, figures: bool = False) -> str:
     """The answer of ``convert``."""
-    rows = [(str(e.path), human_bytes(e.size)) for e in done.entries]
-    lines = [f"converted to {visible(done.output)}{_settings(done.plan)}", *_table(rows)]
+    word = click.style("converted", fg="green", bold=True)
+    lines = [f"{word} to {visible(done.output)}{_settings(done.plan)}"]
+    lines += sizes((str(e.path), e.size) for e in done.entries)
     if done.plan is not None:
         padding = done.plan.padding
         if padding.tensors:
@@ -132,7 +107,7 @@ def converted(done: Converted, *, figures: bool = False) -> str:
             lines.append(
                 f"of these {padding.tensors} tensors ({size}) are zeros that some servers look for"
             )
-        lines += [f"note: {visible(note)}" for note in done.plan.notes]
+        lines += [item(f"note: {note}", "") for note in done.plan.notes]
     if done.proof is not None:
         lines.append(proof(done.proof, figures=figures))
     return "\n".join(lines)
@@ -157,8 +132,8 @@ def _checkpoint(
     proved: Proof,
     figures: bool,
 ) -> str:
-    rows = _table((str(e.path), human_bytes(e.size)) for e in entries)
-    notes = (f"note: {visible(note)}" for note in written.notes)
+    rows = sizes((str(e.path), e.size) for e in entries)
+    notes = (item(f"note: {note}", "") for note in written.notes)
     return "\n".join([head, *rows, *notes, proof(proved, figures=figures)])
 
 
@@ -186,20 +161,21 @@ def dequantised(done: Dequantised, *, figures: bool = False) -> str:
 
 def plan(planned: PublicationPlan) -> str:
     """What a publication would change."""
-    rows = []
-    for change in planned.changes:
-        sign, colour = _SIGNS[change.action]
-        text = f"  {sign} {visible(str(change.path))}  {human_bytes(change.size)}"
-        rows.append(click.style(text, fg=colour) if colour else text)
+    rows = sizes(((str(c.path), c.size) for c in planned.changes), "")
+    listed = [_change(c.action, row) for c, row in zip(planned.changes, rows, strict=True)]
     on = f"on revision {planned.parent[:12]}" if planned.parent else "as the first revision"
     seen = ""
     if isinstance(planned.destination, HubRepo):
         seen = " (private)" if planned.private else " (may be public)"
-    counts = ", ".join(
-        f"{len(planned.of(a))} {a}" for a in ("add", "change", "keep", "remove") if planned.of(a)
-    )
+    counts = ", ".join(f"{a} {len(planned.of(a))}" for a in _SIGNS if planned.of(a))
+    sent = human_bytes(planned.upload_bytes) if planned.upload_bytes else "nothing"
     head = f"{visible(str(planned.destination))}{seen}, {on}"
-    return "\n".join([head, *rows, f"{counts}; {human_bytes(planned.upload_bytes)} to send"])
+    return "\n".join([head, *listed, f"{counts}; {sent} to send"])
+
+
+def _change(action: str, row: str) -> str:
+    sign, colour = _SIGNS[action]
+    return click.style(f"  {sign} {row}", fg=colour) if colour else f"  {sign} {row}"
 
 
 def outcome(done: PublishOutcome, *, figures: bool = False) -> str:
@@ -212,20 +188,25 @@ def outcome(done: PublishOutcome, *, figures: bool = False) -> str:
         lines.append(click.style("dry run: nothing was sent", fg="yellow"))
     else:
         word = "published" if done.receipt.created else "up to date"
-        lines.append(
-            click.style(word, fg="green", bold=True)
-            + f" {visible(str(done.receipt.destination))} at {done.receipt.revision}"
-            + ", read back and equal"
-        )
+        where = visible(str(done.receipt.destination))
+        said = click.style(word, fg="green", bold=True)
+        lines.append(f"{said} {where}, read back and equal")
+        rows = [("revision", done.receipt.revision)]
         if done.receipt.url:
-            lines.append(f"  {visible(done.receipt.url)}")
+            rows.append(("at", done.receipt.url))
+        lines += pairs(rows)
     return "\n".join(lines)
 
 
 def catalogue(rules: Iterable[Rule]) -> str:
     """All rules, a line each."""
-    rows = [(r.code, f"{r.severity.value:<7}", r.name) for r in rules]
-    return "\n".join(_table(rows, ""))
+    return "\n".join(_listed(rules))
+
+
+def _listed(rules: Iterable[Rule]) -> Iterator[str]:
+    for rule in rules:
+        severity = click.style(f"{rule.severity.value:<7}", fg=COLOURS[rule.severity])
+        yield f"{rule.code}  {severity}  {rule.name}"
 
 
 def explanation(rule: Rule) -> str:
@@ -239,4 +220,4 @@ def explanation(rule: Rule) -> str:
         ("why", rule.why),
         ("fix", rule.remedy),
     )
-    return "\n".join([f"{rule.code} {rule.name}", *_table(rows)])
+    return "\n".join([click.style(f"{rule.code} {rule.name}", bold=True), *pairs(rows)])

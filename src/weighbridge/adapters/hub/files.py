@@ -1,0 +1,199 @@
+"""Repositories on the Hub as directories to read from: listings, and exact ranges of files.
+
+What a check needs of a base of 140 GB are its config and its tensor headers, some hundred
+kilobytes; so nothing is downloaded whole, and nothing is kept on the disk.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from attrs import field, frozen
+
+from weighbridge.adapters.hub.errors import Translator
+from weighbridge.application.ports import FileSystem, Reader, Stage
+from weighbridge.domain.artifact import (
+    ArtifactPath,
+    FileEntry,
+    IrregularEntry,
+    Oddity,
+    Scan,
+    sorted_entries,
+)
+from weighbridge.domain.errors import (
+    DestinationMissing,
+    PathConflict,
+    PathMissing,
+    StorageError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+SCHEME = "hf://"
+_LOCATION = re.compile(r"hf://(?P<name>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?(/(?P<below>.*))?")
+# A server that ignores the range of a request sends the file from its beginning.
+_MOST_SKIPPED = 64 << 20
+_MOST_STREAMED = 64 << 20
+
+
+@frozen
+class _Place:
+    """A directory of a repository at one commit."""
+
+    name: str
+    revision: str
+    below: str
+
+    def path(self, name: str) -> str:
+        """The path in the repository of a file below."""
+        return f"{self.below}/{name}" if self.below else name
+
+
+@frozen
+class HubFiles(FileSystem):
+    """A FileSystem for ``hf://org/name[@revision][/directory]``; it cannot be written to.
+
+    What a revision is, and what it holds, is asked once for each repository. Raises PathMissing
+    for what is not there, and the RegistryError family for what the Hub refuses.
+    """
+
+    endpoint: str | None = None
+    token: str | None = field(default=None, repr=False)
+    _known: dict[str, tuple[str, dict[str, int]]] = field(factory=dict, init=False, repr=False)
+
+    def scan(self, root: str) -> Scan:
+        """All files at that revision, below the directory."""
+        place, sizes = self._listed(root)
+        prefix = f"{place.below}/" if place.below else ""
+        inside = {n.removeprefix(prefix): s for n, s in sizes.items() if n.startswith(prefix)}
+        if not inside:
+            raise PathMissing(path=root, operation="list")
+        odd = {n: p for n in inside if (p := ArtifactPath.problem_with(n))}
+        entries = [FileEntry(ArtifactPath(n), s) for n, s in inside.items() if n not in odd]
+        irregular = tuple(IrregularEntry(n, Oddity.NAME, p) for n, p in sorted(odd.items()))
+        return Scan(sorted_entries(entries), irregular)
+
+    def read(self, root: str, path: ArtifactPath, offset: int = 0, length: int = -1) -> bytes:
+        """``length`` bytes from ``offset``, by a range request."""
+        place, sizes = self._listed(root)
+        name = place.path(path.text)
+        if name not in sizes:
+            raise PathMissing(path=f"{root}/{path}", operation="read")
+        wanted = sizes[name] - offset if length < 0 else length
+        if wanted < 0 or offset + wanted > sizes[name]:
+            reason = f"{wanted} bytes from {offset} of {sizes[name]}"
+            raise StorageError(path=f"{root}/{path}", operation="read", reason=reason)
+        return self._fetch(root, place, name, offset, wanted) if wanted else b""
+
+    @contextmanager
+    def open(self, root: str, path: ArtifactPath) -> Iterator[Reader]:
+        """The file for ranged reads; each is a request."""
+        place, sizes = self._listed(root)
+        name = place.path(path.text)
+        if name not in sizes:
+            raise PathMissing(path=f"{root}/{path}", operation="read")
+        yield _RangeReader(self, root, path, sizes[name])
+
+    def open_stream(self, root: str, path: ArtifactPath) -> BinaryIO:
+        """A small file as a stream."""
+        place, sizes = self._listed(root)
+        if sizes.get(place.path(path.text), 0) > _MOST_STREAMED:
+            raise StorageError(path=f"{root}/{path}", operation="read",
+                               reason="is too large to be held; download it first")  # fmt: skip
+        return io.BytesIO(self.read(root, path))
+
+    def stage(self, target: str | None) -> AbstractContextManager[Stage]:
+        """Always refused: what is written to the Hub is published."""
+        raise PathConflict(path=str(target), operation="write",
+                           reason="is on the Hub; use weighbridge publish")  # fmt: skip
+
+    def _listed(self, root: str) -> tuple[_Place, dict[str, int]]:
+        """The commit behind ``root``, and the size of each of its files."""
+        found = _LOCATION.fullmatch(root.rstrip("/"))
+        if found is None:
+            raise UsageError(problem=f"{root!r} is not hf://org/name[@revision]")
+        name, asked = found["name"], found["revision"] or "main"
+        key = f"{name}@{asked}"
+        if key not in self._known:
+            self._known[key] = self._list(name, asked)
+        commit, sizes = self._known[key]
+        return _Place(name, commit, found["below"] or ""), sizes
+
+    def _list(self, name: str, revision: str) -> tuple[str, dict[str, int]]:
+        from huggingface_hub.hf_api import RepoFile
+
+        try:
+            with Translator(f"{SCHEME}{name}", self.token).calls():
+                api = self._api()
+                commit = api.model_info(name, revision=revision).sha
+                if commit is None:
+                    raise DestinationMissing(destination=name, reason="there is no commit")
+                tree = api.list_repo_tree(name, recursive=True, revision=commit)
+                return commit, {i.path: i.size for i in tree if isinstance(i, RepoFile)}
+        except DestinationMissing as error:
+            raise PathMissing(
+                path=f"{SCHEME}{name}@{revision}", operation="read", reason=error.reason
+            ) from error
+
+    def _fetch(self, root: str, place: _Place, name: str, offset: int, length: int) -> bytes:
+        from huggingface_hub import get_session, hf_hub_url
+
+        # Public, but exported in a way that type checkers do not see.
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            hf_raise_for_status,
+        )
+
+        url = hf_hub_url(place.name, name, revision=place.revision, endpoint=self.endpoint)
+        headers = build_hf_headers(token=self.token, library_name="weighbridge")
+        # Compressed, a range would count other bytes than the file's.
+        headers |= {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
+        with Translator(f"{SCHEME}{place.name}", self.token).calls():
+            session: Any = get_session()
+            with session.stream("GET", url, headers=headers, follow_redirects=True) as answer:
+                hf_raise_for_status(answer)
+                skip = 0 if answer.status_code == 206 else offset
+                if skip > _MOST_SKIPPED:
+                    raise StorageError(path=f"{root}/{name}", operation="read",
+                                       reason="the server does not answer ranges")  # fmt: skip
+                data = _taken(answer.iter_bytes(), skip, length)
+        if len(data) != length:
+            reason = f"{len(data)} bytes came instead of {length}"
+            raise StorageError(path=f"{root}/{name}", operation="read", reason=reason)
+        return data
+
+    def _api(self) -> HfApi:
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=self.endpoint, token=self.token, library_name="weighbridge")
+
+
+def _taken(chunks: Iterator[bytes], skip: int, length: int) -> bytes:
+    """``length`` bytes after the first ``skip``, and no more than that is taken off the line."""
+    taken = bytearray()
+    for chunk in chunks:
+        taken += chunk[skip:] if skip < len(chunk) else b""
+        skip = max(0, skip - len(chunk))
+        if len(taken) >= length:
+            break
+    return bytes(taken[:length])
+
+
+@frozen
+class _RangeReader:
+    """One file of a repository, read by requests."""
+
+    files: HubFiles
+    root: str
+    path: ArtifactPath
+    size: int
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """See ``Reader``."""
+        buffer[:] = self.files.read(self.root, self.path, offset, buffer.nbytes)

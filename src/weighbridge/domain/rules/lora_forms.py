@@ -1,0 +1,123 @@
+"""AD022 and on: what else than plain LoRA is in the file: DoRA, whole weights, other things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from weighbridge.domain.detection import FACTORS
+from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.models import Kind, LoraModel
+from weighbridge.domain.tensors import TensorSpec
+
+_LORA = frozenset({Kind.LORA})
+_NAMED = 3
+_MAGNITUDE = ".m"
+
+
+def _lora(subject: Subject) -> LoraModel:
+    assert isinstance(subject.model, LoraModel)
+    return subject.model
+
+
+def _says_dora(model: LoraModel) -> bool:
+    return model.config.get("fine_tune_type") == "dora" or model.config.get("use_dora") is True
+
+
+def _without_magnitudes(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm 0.14.2 to 0.15 wrote use_dora and trained plain LoRA all the same. The tensors decide:
+    it is converted as what they are."""
+    model = _lora(subject)
+    if _says_dora(model) and model.targets and not any(t.magnitude for t in model.targets):
+        yield Observation(Location(model.config_path))
+
+
+def _without_label(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm builds what the config says, drops the magnitudes, and computes another function; the
+    conversion goes by the tensors."""
+    model = _lora(subject)
+    count = sum(t.magnitude is not None for t in model.targets)
+    if count and not _says_dora(model):
+        yield Observation(Location(model.config_path, "fine_tune_type"), {"count": count})
+
+
+def _in_part(subject: Subject) -> Iterator[Observation]:
+    """PEFT's use_dora is for all modules or none, so the conversion refuses a mixture."""
+    model = _lora(subject)
+    plain = [t.module for t in model.targets if t.magnitude is None]
+    if plain and len(plain) < len(model.targets):
+        facts = {"count": len(plain), "all": len(model.targets)}
+        yield Observation(Location(model.weights_path, plain[0]), facts)
+
+
+def _is_factor(spec: TensorSpec) -> bool:
+    return any(spec.name.endswith(leaf) for pair in FACTORS for leaf in pair)
+
+
+def _misfit(subject: Subject) -> Iterator[Observation]:
+    """A magnitude is one number for each output of its module; one that fits no pair was lost from
+    another run."""
+    model = _lora(subject)
+    for spec in sorted(model.others, key=lambda s: s.name):
+        if spec.name.endswith(_MAGNITUDE):
+            facts = {"shape": str(list(spec.shape))}
+            yield Observation(Location(model.weights_path, spec.name), facts)
+
+
+def _whole(model: LoraModel) -> list[TensorSpec]:
+    """Tensors that are no part of any LoRA."""
+    listed = [s for s in model.others if not _is_factor(s) and not s.name.endswith(_MAGNITUDE)]
+    return sorted(listed, key=lambda s: s.name)
+
+
+def _is_full(model: LoraModel) -> bool:
+    return not model.targets and bool(model.others) and len(_whole(model)) == len(model.others)
+
+
+def _full(subject: Subject) -> Iterator[Observation]:
+    """A full fine-tune holds changed weights, for which PEFT has no form: only with the base's
+    others they make a model."""
+    model = _lora(subject)
+    if _is_full(model):
+        yield Observation(Location(model.weights_path), {"count": len(model.others)})
+
+
+def _stray(subject: Subject) -> Iterator[Observation]:
+    """Biases, norms or other weights were trained along with the LoRA, which a PEFT adapter cannot
+    carry; without them it is another model."""
+    model = _lora(subject)
+    strays = [] if _is_full(model) else _whole(model)
+    if strays:
+        names = ", ".join(s.name for s in strays[:_NAMED])
+        more = ", ..." if len(strays) > _NAMED else ""
+        facts: dict[str, Fact] = {"count": len(strays), "names": names + more}
+        yield Observation(Location(model.weights_path, strays[0].name), facts)
+
+
+def _peft_keys(subject: Subject) -> Iterator[Observation]:
+    """Some trainers write PEFT's settings into MLX's config. They are not read: the tensors are
+    MLX's, and a converted adapter gets a config of its own."""
+    model = _lora(subject)
+    if "peft_type" in model.config:
+        yield Observation(Location(model.config_path, "peft_type"))
+
+
+_E, _W = Severity.ERROR, Severity.WARNING
+_FUSE = "weighbridge fuse RUN --base DIR -o OUT, and publish the whole model"
+RULES = (
+    Rule("AD022", "dora-without-magnitudes", _W, "says DoRA, but no module has a magnitude: it is "
+         "plain LoRA, and converted so", "nothing, if mlx-lm 0.14.2 to 0.15 trained it; else copy "
+         "both files of the same run", _without_magnitudes, Need.MODEL, _LORA),
+    Rule("AD023", "magnitudes-without-label", _W, "does not say dora, but {count} modules have "
+         "magnitudes", "set fine_tune_type to dora", _without_label, Need.MODEL, _LORA),
+    Rule("AD024", "dora-in-part", _E, "{count} of {all} modules have no magnitude", _FUSE, _in_part,
+         Need.MODEL, _LORA),
+    Rule("AD025", "magnitude-misfit", _E, "{shape} is the magnitude of no pair",
+         "copy adapters.safetensors and adapter_config.json of the same run", _misfit, Need.MODEL,
+         _LORA),
+    Rule("AD026", "full-fine-tune", _E, "holds {count} whole weights and no LoRA", _FUSE, _full,
+         Need.MODEL, _LORA),
+    Rule("AD027", "stray-tensors", _E, "{count} tensors are no LoRA: {names}", _FUSE, _stray,
+         Need.MODEL, _LORA),
+    Rule("AD028", "peft-keys-in-mlx-config", Severity.INFO, "is PEFT's key in an MLX config",
+         "nothing: converting writes a new config", _peft_keys, Need.MODEL, _LORA),
+)  # fmt: skip

@@ -1,0 +1,157 @@
+"""What transformers takes for a field that config.json leaves out, and what it does not write.
+
+Taken from transformers 5.23; a test takes it from there again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from attrs import frozen
+
+
+@frozen
+class Defaults:
+    """Of one model type. ``theta`` is RoPE's base, ``partial`` the part of a head that it turns,
+    ``tied`` whether the head is the embedding; None is no such thing.
+
+    ``unwritten`` are fields that mlx-lm cannot do without and transformers 5 does not write.
+    """
+
+    theta: float | None = None
+    partial: float | None = None
+    tied: bool | None = None
+    unwritten: tuple[str, ...] = ()
+
+
+#: Of a type that transformers does not have.
+UNKNOWN = Defaults()
+#: By model type; those of text models are the types in ``text_config``.
+DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
+    {
+        "afmoe": Defaults(10000, None, False),
+        "apertus": Defaults(12000000, None, False, (
+            "mlp_bias", "rope_theta", "post_norm", "qk_norm")),
+        "bailing_hybrid": Defaults(6000000, None, False, (
+            "num_experts_per_tok", "n_group", "group_norm_size", "max_position_embeddings")),
+        "bitnet": Defaults(500000, None, False),
+        "cohere": Defaults(500000, None, True),
+        "cohere2": Defaults(10000, None, True),
+        "dbrx": Defaults(10000, None, False),
+        "deepseek_v2": Defaults(10000, None, False),
+        "deepseek_v3": Defaults(10000, None, False),
+        "deepseek_v32": Defaults(10000, None, False),
+        "dots1": Defaults(10000, None, False, ("rope_theta",)),
+        "ernie4_5": Defaults(500000, None, True, ("rope_theta",)),
+        "ernie4_5_moe": Defaults(500000, None, True, ("rope_theta",)),
+        "exaone4": Defaults(10000, None, False, ("rope_theta", "head_dim", "rope_scaling")),
+        "exaone_moe": Defaults(10000, None, False, ("head_dim", "is_moe_layer")),
+        "falcon_h1": Defaults(10000, None, False),
+        "falcon_mamba": Defaults(None, None, True),
+        "gemma": Defaults(10000, None, True),
+        "gemma2": Defaults(10000, None, True),
+        "gemma3": Defaults(None, None, True),
+        "gemma3_text": Defaults(1000000, None, True),
+        "gemma3n": Defaults(None, None, True),
+        "gemma3n_text": Defaults(1000000, None, True, ("rope_local_base_freq", "rope_theta")),
+        "gemma4": Defaults(None, None, True),
+        "gemma4_text": Defaults(1000000, 0.25, True),
+        "gemma4_unified": Defaults(None, None, True),
+        "gemma4_unified_text": Defaults(1000000, 0.25, True),
+        "glm": Defaults(10000, 0.5, False),
+        "glm4": Defaults(10000, 0.5, False, ("partial_rotary_factor", "rope_theta")),
+        "glm4_moe": Defaults(10000, 0.5, False, (
+            "head_dim", "rope_theta", "rope_scaling", "partial_rotary_factor")),
+        "glm4_moe_lite": Defaults(10000, None, False),
+        "glm_moe_dsa": Defaults(10000, None, False, (
+            "topk_method", "scoring_func", "moe_layer_freq")),
+        "gpt2": Defaults(None, None, True, ("n_ctx",)),
+        "gpt_bigcode": Defaults(None, None, True),
+        "gpt_neox": Defaults(10000, 0.25, False, ("rotary_emb_base", "rotary_pct")),
+        "gpt_oss": Defaults(150000, None, False),
+        "gptj": Defaults(None, None, False),
+        "granite": Defaults(10000, None, False, ("rope_theta",)),
+        "granitemoe": Defaults(10000, None, False, ("rope_theta",)),
+        "granitemoehybrid": Defaults(10000, None, False),
+        "helium": Defaults(100000, None, False, ("rope_theta",)),
+        "hunyuan_v1_dense": Defaults(10000, None, False),
+        "internlm3": Defaults(10000, None, False),
+        "iquestcoder": Defaults(10000, None, False),
+        "jamba": Defaults(None, None, False),
+        "kimi_k25": Defaults(None, None, True),
+        "kimi_linear": Defaults(None, None, False, ("rope_theta", "linear_attn_config")),
+        "laguna": Defaults(500000, 0.5, False),
+        "lfm2": Defaults(1000000, None, True, ("block_dim",)),
+        "lfm2_moe": Defaults(1000000, None, True),
+        "llama": Defaults(10000, None, False),
+        "llama4": Defaults(None, None, False),
+        "llama4_text": Defaults(500000, None, False, ("rope_scaling", "rope_theta")),
+        "llava": Defaults(None, None, False),
+        "longcat_flash": Defaults(10000000, None, False, (
+            "attention_method", "zero_expert_type", "rope_theta", "mla_scale_q_lora",
+            "mla_scale_kv_lora")),
+        "mamba": Defaults(None, None, True),
+        "mamba2": Defaults(None, None, False, ("intermediate_size",)),
+        "mellum": Defaults(500000, None, False, ("num_experts",)),
+        "mimo_v2_flash": Defaults(5000000, 0.334, False, (
+            "hybrid_layer_pattern", "moe_layer_freq", "add_swa_attention_sink_bias",
+            "add_full_attention_sink_bias", "sliding_window_size", "n_shared_experts",
+            "topk_method", "scoring_func", "layernorm_epsilon", "rope_theta", "swa_rope_theta",
+            "swa_num_attention_heads", "swa_num_key_value_heads", "swa_head_dim", "swa_v_head_dim",
+            "partial_rotary_factor")),
+        "minicpm3": Defaults(10000, None, True),
+        "minimax": Defaults(1000000, None, False, (
+            "shared_intermediate_size", "rope_theta", "rotary_dim")),
+        "minimax_m2": Defaults(5000000, None, False, (
+            "shared_intermediate_size", "rope_theta", "rotary_dim")),
+        "minimax_m3_vl": Defaults(None, None, False),
+        "minimax_m3_vl_text": Defaults(5000000, None, False),
+        "ministral3": Defaults(1000000, None, False),
+        "mistral": Defaults(10000, None, False),
+        "mistral3": Defaults(None, None, True),
+        "mistral4": Defaults(10000, 0.5, False),
+        "mixtral": Defaults(1000000, None, False),
+        "muse_glimmer": Defaults(),
+        "muse_spark": Defaults(),
+        "muse_spark_text": Defaults(500000, None, False),
+        "nanochat": Defaults(10000, None, False),
+        "nemotron": Defaults(10000, 0.5, False),
+        "nemotron_h": Defaults(None, None, False),
+        "olmo": Defaults(10000, None, False, (
+            "d_model", "n_layers", "mlp_hidden_size", "n_heads", "embedding_size")),
+        "olmo2": Defaults(10000, None, False),
+        "olmo3": Defaults(500000, None, False, ("rope_theta",)),
+        "olmo_hybrid": Defaults(10000, None, False),
+        "olmoe": Defaults(10000, None, False),
+        "phi": Defaults(10000, 0.5, False),
+        "phi3": Defaults(10000, 1, False),
+        "phimoe": Defaults(1000000, None, False),
+        "qwen2": Defaults(10000, None, False),
+        "qwen2_5_vl": Defaults(None, None, False),
+        "qwen2_5_vl_text": Defaults(1000000),
+        "qwen2_moe": Defaults(10000, None, False),
+        "qwen2_vl": Defaults(None, None, False),
+        "qwen2_vl_text": Defaults(1000000),
+        "qwen3": Defaults(10000, None, False),
+        "qwen3_5": Defaults(None, None, False),
+        "qwen3_5_moe": Defaults(None, None, False),
+        "qwen3_5_moe_text": Defaults(10000, 0.25, False),
+        "qwen3_5_text": Defaults(10000, 0.25, False),
+        "qwen3_moe": Defaults(10000, None, False, ("num_experts", "head_dim", "rope_theta")),
+        "qwen3_next": Defaults(10000, 0.25, False, ("rope_theta", "partial_rotary_factor")),
+        "qwen3_vl": Defaults(None, None, False),
+        "qwen3_vl_moe": Defaults(None, None, False),
+        "qwen3_vl_moe_text": Defaults(500000, None, True, (
+            "num_experts", "rope_theta", "norm_topk_prob")),
+        "qwen3_vl_text": Defaults(500000, None, None, ("tie_word_embeddings",)),
+        "recurrent_gemma": Defaults(10000, 0.5, True, ("rope_theta",)),
+        "seed_oss": Defaults(10000, None, False),
+        "smollm3": Defaults(2000000, None, True),
+        "solar_open": Defaults(1000000, None, False, (
+            "intermediate_size", "first_k_dense_replace", "rope_theta", "partial_rotary_factor")),
+        "stablelm": Defaults(10000, 0.25, False, ("rope_theta", "partial_rotary_factor")),
+        "starcoder2": Defaults(10000, None, True),
+        "step3p5": Defaults(10000, None, False, ("num_attention_groups",)),
+    }
+)  # fmt: skip

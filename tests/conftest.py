@@ -1,0 +1,27 @@
+"""The matrix at the end of a run. Here, since xdist's controller loads no conftest below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what the tests of the matrix recorded, in whichever process they ran."""
+    recorded = sorted(_recorded(terminalreporter.stats), key=lambda row: str(row["model_type"]))
+    if not recorded:
+        return
+    from tests.matrix.run import Row
+    from tests.matrix.table import line_of, table
+
+    terminalreporter.section("matrix: MLX against PEFT")
+    terminalreporter.write_line(table(line_of(Row(**row)) for row in recorded))
+
+
+def _recorded(stats: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    for reports in stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and report.when == "call":
+                yield from (row for name, row in report.user_properties if name == "matrix")

@@ -1,0 +1,114 @@
+"""Reading a repository on the Hub by range requests: listings, exact bytes, how little moves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import weighbridge
+from tests import builders
+from tests.hub_server import HubServer
+from weighbridge.adapters.hub import HubFiles
+from weighbridge.application.load import read_base
+from weighbridge.domain.artifact import ArtifactPath
+from weighbridge.domain.errors import NotConvertible, PathConflict, PathMissing, StorageError
+from weighbridge.domain.tensors import TensorSpec
+from weighbridge.entrypoints.settings import Settings
+
+LLAMA = {
+    "model_type": "llama", "hidden_size": 16, "num_attention_heads": 4, "num_hidden_layers": 2,
+    "intermediate_size": 32, "vocab_size": 64, "tie_word_embeddings": False,
+}  # fmt: skip
+SPECS = (
+    *(TensorSpec(f"model.layers.{i}.self_attn.q_proj.weight", "F32", (16, 16)) for i in range(2)),
+    TensorSpec("lm_head.weight", "F32", (262144, 16)),
+)
+ROOT = "hf://acme/base"
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[HubServer]:
+    """A Hub with one base model of 16 MiB."""
+    with HubServer(xet=False) as running:
+        content = {
+            "config.json": json.dumps(LLAMA).encode(),
+            "model.safetensors": builders.tensors(SPECS),
+            "sub/x.txt": b"0123456789",
+        }
+        running.create_repo("acme/base", private=True, files=content)
+        yield running
+
+
+@pytest.fixture
+def files(hub: HubServer) -> HubFiles:
+    return HubFiles(hub.url, hub.token)
+
+
+def test_a_listing_is_sorted_and_has_sizes(files: HubFiles) -> None:
+    listed = {e.path.text: e.size for e in files.scan(ROOT).files}
+    assert list(listed) == sorted(listed)
+    assert listed["sub/x.txt"] == 10 and "model.safetensors" in listed
+
+
+def test_a_directory_of_a_repository_is_one(files: HubFiles) -> None:
+    assert [e.path.text for e in files.scan(f"{ROOT}@main/sub").files] == ["x.txt"]
+    assert files.read(f"{ROOT}/sub", ArtifactPath("x.txt"), 3, 4) == b"3456"
+
+
+def test_ranges_are_exact(files: HubFiles) -> None:
+    path = ArtifactPath("sub/x.txt")
+    assert files.read(ROOT, path) == b"0123456789"
+    assert files.read(ROOT, path, 10) == b""
+    with files.open(ROOT, path) as reader:
+        room = bytearray(4)
+        reader.read_into(memoryview(room), 5)
+        assert bytes(room) == b"5678" and reader.size == 10
+    assert files.open_stream(ROOT, path).read() == b"0123456789"
+    with pytest.raises(StorageError, match="8 bytes from 5 of 10"):
+        files.read(ROOT, path, 5, 8)
+
+
+@pytest.mark.parametrize("root", ["hf://acme/none", f"{ROOT}@none", f"{ROOT}/none"])
+def test_what_is_not_there_is_missing(files: HubFiles, root: str) -> None:
+    with pytest.raises(PathMissing):
+        files.scan(root)
+
+
+def test_a_missing_file_is_missing(files: HubFiles) -> None:
+    with pytest.raises(PathMissing):
+        files.read(ROOT, ArtifactPath("none.json"))
+
+
+def test_nothing_is_written_there(files: HubFiles) -> None:
+    with pytest.raises(PathConflict, match="weighbridge publish"):
+        files.stage(ROOT)
+
+
+def test_a_base_is_known_by_its_headers(files: HubFiles, hub: HubServer) -> None:
+    before = hub.bytes_sent
+    base = read_base(files, ROOT)
+    assert base.layers == 2 and base.tied is False
+    assert base.tensors["lm_head.weight"].shape == (262144, 16)
+    assert hub.bytes_sent - before < 100_000
+
+
+def test_a_conversion_is_checked_against_a_base_on_the_hub(hub: HubServer, tmp_path: Path) -> None:
+    settings = Settings(endpoint=hub.url, token=hub.token)
+    run = builders.write(tmp_path / "run", builders.lora_files())
+    done = weighbridge.convert(run, tmp_path / "out", base=ROOT, settings=settings)
+    assert done.plan is not None and done.plan.config["base_model_name_or_path"] == "acme/base"
+    other = builders.write(tmp_path / "other", builders.lora_files())
+    specs = [TensorSpec(s.name, s.dtype, tuple(8 if n == 16 else n for n in s.shape))
+             for s in builders.LORA_SPECS]  # fmt: skip
+    (other / "adapters.safetensors").write_bytes(builders.tensors(specs))
+    with pytest.raises(NotConvertible, match="maps 8 -> 8, but the base's"):
+        weighbridge.convert(other, tmp_path / "no", base=ROOT, settings=settings)

@@ -1,0 +1,45 @@
+"""A LoRA that was trained on a base MLX quantised: proved on its unpacked weights, the gap told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import weighbridge
+from tests.mlx_artifacts import cached
+from tests.mlx_artifacts.bases import tiny_base
+from tests.mlx_artifacts.training import quantise, train_lora
+from weighbridge.domain.errors import NotConvertible
+from weighbridge.domain.proof import ProofLevel
+
+pytestmark = pytest.mark.slow
+
+
+def _make(directory: Path) -> None:
+    quantise(tiny_base("llama", dtype="bfloat16"), directory / "packed")
+    train_lora(directory / "packed", directory / "run", model_name="mlx-community/tiny-4bit")
+
+
+@pytest.fixture(scope="module")
+def trained() -> Path:
+    return cached("lora-on-four-bits", _make)
+
+
+def test_the_quantised_copy_is_not_named_as_the_base(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotConvertible, match="name the original with --base-model"):
+        weighbridge.convert(trained / "run", tmp_path / "out")
+
+
+def test_logits_are_compared_on_the_unpacked_weights(trained: Path, tmp_path: Path) -> None:
+    packed, full = trained / "packed", tiny_base("llama", dtype="bfloat16")
+    run, out = trained / "run", tmp_path / "out"
+    weighbridge.convert(run, out, base=packed, base_model="acme/tiny")
+    proof = weighbridge.verify(run, out, base=packed, full_base=full)
+    assert proof.passed and proof.level is ProofLevel.LOGITS
+    figures = dict(proof.steps[-1].figures)
+    assert float(figures["base_difference_relative"]) < 1e-4
+    assert float(figures["lora_difference_relative"]) < 1e-4
+    # what users of the full-precision base will see is far more than rounding, and no fault
+    assert float(figures["full_base_difference_relative"]) > 1e-2
+    assert 0 <= float(figures["full_base_argmax_agreement"]) <= 1
