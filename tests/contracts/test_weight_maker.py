@@ -11,12 +11,13 @@ from tests.contracts.weight_maker import (
     made,
     noise,
     packed,
+    patch,
     room_for,
 )
 from tests.fakes.exact_maker import ExactMaker
 from weighbridge.adapters.numpy_weights import NumpyWeightMaker
 from weighbridge.application.ports import Sources, WeightMaker
-from weighbridge.domain.checkpoint import Block, Copy, Merge, Patch, PlannedWeight
+from weighbridge.domain.checkpoint import Block, Copy, Merge, PlannedWeight
 from weighbridge.domain.packing import Mode, Packing
 from weighbridge.domain.tensors import TensorSpec
 
@@ -37,7 +38,7 @@ class TestNumpyWeightMaker(WeightMakerContract):
     def test_no_read_and_no_chunk_exceeds_a_band(self) -> None:
         base, change = TensorSpec("w", "BF16", (300, 50)), low_rank(300, 50, rank=2)
         room = room_for(base, change)
-        weight = PlannedWeight(base, (Merge(base, (Patch(0, 300, change),)),))
+        weight = PlannedWeight(base, (Merge(base, (patch(base, change),)),))
         maker = NumpyWeightMaker(band_values=1000, threads=2)
         with maker.run([weight], Sources(room, room)) as found:
             sizes = [len(c) for _, chunks in found for c in chunks]

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 import pytest
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from tests.fakes.exact_maker import ExactMaker, rounded
 from weighbridge.application.ports import Sources, WeightMaker
@@ -104,6 +104,19 @@ def low_rank(
     return LowRank(left, Block(a, 0, columns, rank, turned=True), 2.0, magnitude)
 
 
+def patch(
+    base: TensorSpec, change: LowRank | Recast, first: int = 0, rows: int | None = None
+) -> Patch:
+    """A change of all columns of these rows, or of all rows."""
+    whole = Block.of(base)
+    return Patch(first, whole.rows if rows is None else rows, 0, whole.columns, change)
+
+
+def turned(base: TensorSpec, change: LowRank | Recast) -> Patch:
+    """A change of the transpose of all."""
+    return Patch(0, base.shape[0], 0, base.shape[1], change, turned=True)
+
+
 def room_for(base: TensorSpec, *changes: LowRank) -> Room:
     """The base and the factors of these changes."""
     specs = {base.name: noise(base)}
@@ -160,24 +173,24 @@ class WeightMakerContract:
         self, maker: WeightMaker, dtype: str, shape: tuple[int, int], dora: bool
     ) -> None:
         base, change = TensorSpec("w", dtype, shape), low_rank(*shape, rank=3, dora=dora)
-        weight = PlannedWeight(base, (Merge(base, (Patch(0, shape[0], change),)),))
+        weight = PlannedWeight(base, (Merge(base, (patch(base, change),)),))
         alike(maker, weight, room_for(base, change))
 
     @pytest.mark.parametrize("dora", [False, True])
     def test_a_change_of_the_transpose(self, maker: WeightMaker, dora: bool) -> None:
         base, change = TensorSpec("w", "F32", (9, 14)), low_rank(14, 9, rank=2, dora=dora)
-        weight = PlannedWeight(base, (Merge(base, (Patch(0, 14, change),), turned=True),))
+        weight = PlannedWeight(base, (Merge(base, (turned(base, change),)),))
         alike(maker, weight, room_for(base, change))
 
     def test_a_replacement_of_the_transpose(self, maker: WeightMaker) -> None:
         base, new = TensorSpec("w", "BF16", (9, 14)), TensorSpec("n", "F32", (14, 9))
-        merge = Merge(base, (Patch(0, 14, Recast(Block.of(new))),), turned=True)
+        merge = Merge(base, (turned(base, Recast(Block.of(new))),))
         alike(maker, PlannedWeight(base, (merge,)), Room({"w": noise(base), "n": noise(new)}))
 
     def test_patches_leave_the_rows_between_them_alone(self, maker: WeightMaker) -> None:
         base, new = TensorSpec("w", "BF16", (3, 4, 6)), TensorSpec("n", "F32", (2, 6))
         change = low_rank(3, 6, rank=2, dtype="BF16")
-        patches = (Patch(1, 3, change), Patch(7, 2, Recast(Block.of(new))))
+        patches = (patch(base, change, 1, 3), patch(base, Recast(Block.of(new)), 7, 2))
         weight = PlannedWeight(base, (Merge(base, patches),))
         room = room_for(base, change)
         room = Room({**room.tensors, "n": noise(new)})
@@ -200,12 +213,38 @@ class WeightMakerContract:
         weight, room = packed(Packing(Mode.NVFP4, 4, 16), "BF16", rows=5, columns=64, factor=factor)
         assert made(maker, [weight], room) == made(ExactMaker(), [weight], room)
 
+    @pytest.mark.parametrize("dora", [False, True])
+    @pytest.mark.parametrize("turn", [False, True])
+    def test_rectangles_side_by_side(self, maker: WeightMaker, turn: bool, dora: bool) -> None:
+        """The halves of a stack of experts whose matrices are stored (in, out)."""
+        base = TensorSpec("w", "BF16", (2, 5, 14))
+        change = low_rank(6, 5, rank=2, dora=dora) if turn else low_rank(5, 6, rank=2, dora=dora)
+        new = TensorSpec("n", "F32", (8, 5) if turn else (5, 8))
+        patches = (
+            Patch(5, 5, 0, 6, change, turn),
+            Patch(5, 5, 6, 8, Recast(Block.of(new), -1.0), turn),
+        )
+        weight = PlannedWeight(base, (Merge(base, patches),))
+        room = Room({**room_for(base, change).tensors, "n": noise(new)})
+        alike(maker, weight, room)
+        (found,) = made(maker, [weight], room)
+        assert found[: base.nbytes // 2] == room.tensors["w"][: base.nbytes // 2]
+
+    def test_a_replacement_whose_block_is_turned(self, maker: WeightMaker) -> None:
+        base, new = TensorSpec("w", "BF16", (9, 14)), TensorSpec("n", "F32", (14, 9))
+        change = Recast(evolve(Block.of(new), turned=True))
+        weight = PlannedWeight(base, (Merge(base, (patch(base, change),)),))
+        room = Room({"w": noise(base), "n": noise(new)})
+        alike(maker, weight, room)
+        assert made(maker, [weight], room) != [room.tensors["w"]]
+
     def test_dequantised_and_turned(self, maker: WeightMaker) -> None:
         weight, room = packed(Packing(Mode.AFFINE, 3, 32), "BF16", rows=5, columns=64)
         (operation,) = weight.parts
         assert isinstance(operation, Dequantise)
-        turned = PlannedWeight(TensorSpec("x", "BF16", (64, 5)), (Turn(operation),))
-        assert made(maker, [turned], room) == made(ExactMaker(), [turned], room)
+        turn = Turn((operation, operation), 10, 64)
+        both = PlannedWeight(TensorSpec("x", "BF16", (64, 10)), (turn,))
+        assert made(maker, [both], room) == made(ExactMaker(), [both], room)
 
     def test_tensors_come_in_the_order_of_the_plan(self, maker: WeightMaker) -> None:
         specs = [TensorSpec(f"t{i}", "F32", (i, 5)) for i in range(4)]
@@ -231,7 +270,7 @@ class WeightMakerContract:
         base, change = TensorSpec("w", "BF16", (4, 4)), low_rank(4, 4, rank=1)
         room = room_for(base, change)
         broken = struct.pack("<4f", 0.1, value, 0.1, 0.1)
-        weight = PlannedWeight(base, (Merge(base, (Patch(0, 4, change),)),))
+        weight = PlannedWeight(base, (Merge(base, (patch(base, change),)),))
         with pytest.raises(NotConvertible):
             made(maker, [weight], Room({**room.tensors, "a": broken}))
 
@@ -240,7 +279,7 @@ class WeightMakerContract:
         room = room_for(base, change)
         room = Room({**room.tensors, "w": bytes(base.nbytes), "b": bytes(8)})
         with pytest.raises(NotConvertible):
-            made(maker, [PlannedWeight(base, (Merge(base, (Patch(0, 2, change),)),))], room)
+            made(maker, [PlannedWeight(base, (Merge(base, (patch(base, change),)),))], room)
 
     def test_a_failing_source_passes_through(self, maker: WeightMaker) -> None:
         class Broken:

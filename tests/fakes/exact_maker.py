@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 
-from attrs import evolve
-
 from weighbridge.application.ports import Buffer, Sources, TensorSource
 from weighbridge.domain.checkpoint import (
     Block,
@@ -22,7 +20,6 @@ from weighbridge.domain.checkpoint import (
     LowRank,
     Merge,
     Operation,
-    Patch,
     PlannedWeight,
     Recast,
     Turn,
@@ -76,15 +73,14 @@ def _made(operation: Operation, target: TensorSpec, sources: Sources) -> bytes:
             return _merged(operation, target, sources)
         case Dequantise():
             return _encoded(_dequantised(operation, target.dtype, sources.model), target)
-        case Turn(of):
-            return _turned(_made(of, target, sources), target)
+        case Turn(of, rows, columns):
+            return _turned(b"".join(_made(o, target, sources) for o in of), rows, columns, target)
 
 
-def _turned(raw: bytes, target: TensorSpec) -> bytes:
-    rows, columns = target.shape
+def _turned(raw: bytes, rows: int, columns: int, target: TensorSpec) -> bytes:
     item = DTYPE_BITS[target.dtype] // 8
     words = [raw[i : i + item] for i in range(0, len(raw), item)]
-    return b"".join(words[c * rows + r] for r in range(rows) for c in range(columns))
+    return b"".join(words[r * columns + c] for c in range(columns) for r in range(rows))
 
 
 def _raw(source: TensorSource, block: Block) -> bytes:
@@ -102,7 +98,7 @@ def _rows(source: TensorSource, block: Block) -> Rows:
     code = "e" if dtype == "F16" else "f"
     values = struct.unpack(f"<{block.rows * block.columns}{code}", raw)
     rows = [list(values[i * block.columns :][: block.columns]) for i in range(block.rows)]
-    return [list(column) for column in zip(*rows, strict=True)] if block.turned else rows
+    return _meant(rows, block.turned)
 
 
 def _encoded(rows: Rows, target: TensorSpec) -> bytes:
@@ -121,25 +117,31 @@ def _recast(source: TensorSource, block: Block, add: float, dtype: str) -> Rows:
 
 
 def _merged(merge: Merge, target: TensorSpec, sources: Sources) -> bytes:
-    base = evolve(Block.of(merge.base), turned=merge.turned)
-    rows = _rows(sources.model, base)
+    rows = _rows(sources.model, Block.of(merge.base))
     for patch in merge.patches:
-        rows[patch.first : patch.first + patch.rows] = _patched(rows, patch, target, sources)
-    encoded = _encoded(rows, target)
-    return _turned(encoded, target) if merge.turned else encoded
+        across = slice(patch.column, patch.column + patch.columns)
+        own = rows[patch.first : patch.first + patch.rows]
+        before = _meant([row[across] for row in own], patch.turned)
+        after = _meant(_patched(before, patch.change, target, sources), patch.turned)
+        for row, changed in zip(own, after, strict=True):
+            row[across] = changed
+    return _encoded(rows, target)
 
 
-def _patched(rows: Rows, patch: Patch, target: TensorSpec, sources: Sources) -> Rows:
-    match patch.change:
+def _meant(rows: Rows, turned: bool) -> Rows:
+    return [list(column) for column in zip(*rows, strict=True)] if turned else rows
+
+
+def _patched(own: Rows, change: LowRank | Recast, target: TensorSpec, sources: Sources) -> Rows:
+    match change:
         case Recast(block, add):
             return _recast(sources.changes, block, add, target.dtype)
-        case LowRank() as change:
+        case LowRank():
             left = _rows(sources.changes, change.left)
             right = list(zip(*_rows(sources.changes, change.right), strict=True))
             lengths: list[float] | None = None
             if change.magnitude is not None:
                 lengths = _rows(sources.changes, change.magnitude)[0]
-            own = rows[patch.first : patch.first + patch.rows]
             return [
                 _updated(row, factors, right, change.scale, lengths and lengths[i], target.dtype)
                 for i, (row, factors) in enumerate(zip(own, left, strict=True))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.test_fusion import moe, placing, spec
-from weighbridge.domain.architectures import architecture_of
+from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.checkpoint import (
     Block,
     CheckpointPlan,
@@ -23,10 +23,11 @@ from weighbridge.domain.checkpoint import (
 from weighbridge.domain.dequantisation import DequantisationPlan, plan_dequantisation
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.models import FusedModel
-from weighbridge.domain.packing import Mode, Packing
+from weighbridge.domain.packing import Mode, Packed, Packing
 from weighbridge.domain.placement import (
     Architecture,
     Impossible,
+    Kept,
     Layout,
     Place,
     Plain,
@@ -35,6 +36,7 @@ from weighbridge.domain.placement import (
     Standing,
     Stored,
 )
+from weighbridge.domain.restoration import Unpacked
 from weighbridge.domain.tensors import TensorSpec
 
 Q = "model.layers.0.self_attn.q_proj"
@@ -57,10 +59,11 @@ def plan(
     config: dict[str, Any] = QUANTISED,
     architecture: Architecture | None = None,
     shard_bytes: int = 5_000_000_000,
+    by_mlx: bool = True,
 ) -> DequantisationPlan:
     model = FusedModel("", ("model.safetensors",), "config.json", config, tensors)
-    at = architecture or architecture_of("llama")
-    return plan_dequantisation(model, at, location="run", shard_bytes=shard_bytes)
+    at = architecture or architecture_for(config)
+    return plan_dequantisation(model, at, location="run", shard_bytes=shard_bytes, by_mlx=by_mlx)
 
 
 def reasons(*tensors: TensorSpec, **options: Any) -> tuple[str, ...]:
@@ -120,6 +123,34 @@ class TestConfig:
         odd = spec("model.norm.weight", 128, dtype="F32")
         (note,) = plan(*triple(Q, 8), odd).checkpoint.notes
         assert note.startswith("1 tensors stay F32; config.json names BF16")
+
+    def test_a_tower_that_is_missing_leaves_the_text_alone(self) -> None:
+        config = QUANTISED | {
+            "model_type": "gemma3",
+            "architectures": ["Gemma3ForConditionalGeneration"],
+            "eos_token_id": 1,
+            "image_token_index": 7,
+            "text_config": {"model_type": "gemma3_text", "hidden_size": 128},
+        }
+        made = plan(*triple(f"language_model.{Q}", 8), config=config)
+        assert made.config == {
+            "model_type": "gemma3_text",
+            "architectures": ["Gemma3ForCausalLM"],
+            "eos_token_id": 1,
+            "hidden_size": 128,
+        }
+        assert list(weights(made)) == [f"{Q}.weight"] and made.renamed == 1
+        assert "written as the text model alone" in made.checkpoint.notes[0]
+
+    @pytest.mark.parametrize("kind", ["qwen3_vl", "ernie4_5_moe"])
+    def test_what_transformers_would_fill_with_random_values(self, kind: str) -> None:
+        config = QUANTISED | {
+            "model_type": kind,
+            "architectures": ["ForConditionalGeneration"],
+            "text_config": {"model_type": f"{kind}_text"},
+        }
+        (reason,) = reasons(*triple(Q, 8), config=config)
+        assert "fuse the run into the original base" in reason
 
     def test_missing_architectures_are_noted(self) -> None:
         config = {"model_type": "llama", "quantization": FOUR}
@@ -186,14 +217,58 @@ class TestRestoring:
         at = placing(Plain("transformer.c", "transformer.c"), conv1d=True)
         (found,) = plan(*triple("c", 8), architecture=at).checkpoint.weights
         assert found.target == spec("transformer.c.weight", 128, 8)
-        assert isinstance(found.parts[0], Turn)
+        (turn,) = found.parts
+        assert isinstance(turn, Turn) and (turn.rows, turn.columns) == (8, 128)
 
     def test_two_tensors_of_one_name(self) -> None:
         at = placing(Plain("same", "same"))
-        found = reasons(
-            spec("a.weight", 4, 4), spec("b.weight", 4, 4), config=LLAMA, architecture=at
-        )
+        tensors = spec("a.weight", 4, 4), spec("b.weight", 4, 4)
+        found = reasons(*tensors, config=LLAMA, architecture=at)
         assert found == ("same.weight: is made of parts 0, 0 of 1",)
+
+    @pytest.mark.parametrize("layout", [Layout.SAME, Layout.TRANSPOSED])
+    def test_halves_of_a_stack(self, layout: Layout) -> None:
+        kept = tuple(
+            Kept(rf"{n}\.weight", Stored("e.gate_up_proj", layout, i, 2))
+            for i, n in enumerate(("gate", "up"))
+        )
+        at = Architecture("x", Standing.CONVERTIBLE, kept=kept)
+        halves = [*triple("up", 3, 8), *triple("gate", 3, 8)]
+        (found,) = plan(*halves, architecture=at).checkpoint.weights
+        turned = layout is Layout.TRANSPOSED
+        assert found.target.shape == ((3, 128, 16) if turned else (3, 16, 128))
+        parts = [o for p in found.parts for o in (p.of if isinstance(p, Turn) else (p,))]
+        assert [(o.weight.tensor.name, o.weight.start) for o in parts] == [  # type: ignore[union-attr]
+            (f"{n}.weight", e * 8 * 16) for e in range(3) for n in ("gate", "up")
+        ]
+        assert all(isinstance(p, Turn) is turned for p in found.parts)
+
+    def test_parts_of_latent_attention(self) -> None:
+        kept = tuple(
+            Kept(rf"a\.{n}\.weight", Stored("a.kv_b_proj.weight", Layout.LATENT, i, 2))
+            for i, n in enumerate(("embed_q", "unembed_out"))
+        )
+        at = Architecture("x", Standing.CONVERTIBLE, kept=kept)
+        q, out = triple("a.embed_q", 2, 64), triple("a.unembed_out", 2, 8, columns=64)
+        (found,) = plan(*out, *q, architecture=at).checkpoint.weights
+        assert found.target == spec("a.kv_b_proj.weight", 2 * (128 + 8), 64)
+        assert [type(p) for p in found.parts] == [Turn, Dequantise] * 2
+        assert found.parts[2] == Turn((Unpacked(_packed(*q), FOUR_BITS).part(1, 2),), 64, 128)
+        wrong = triple("a.unembed_out", 2, 8)
+        assert "as heads of" in reasons(*wrong, *q, architecture=at)[0]
+
+    def test_a_scalar(self) -> None:
+        kept = (Kept("x.alpha", Stored("x.alpha", Layout.ONE)),)
+        at = Architecture("x", Standing.CONVERTIBLE, kept=kept)
+        (found,) = plan(spec("x.alpha"), config=LLAMA, architecture=at).checkpoint.weights
+        assert found.target == spec("x.alpha", 1)
+
+
+FOUR_BITS = Packing(Mode.AFFINE, 4, 64)
+
+
+def _packed(weight: TensorSpec, scales: TensorSpec, biases: TensorSpec) -> Packed:
+    return Packed(weight.name.removesuffix(".weight"), weight, scales, biases)
 
 
 def halves() -> Architecture:
@@ -239,8 +314,15 @@ class TestLayouts:
 
 class TestRefusals:
     def test_an_unknown_architecture(self) -> None:
-        found = reasons(*triple(Q, 8), architecture=architecture_of("martian"))
-        assert len(found) == 1 and found[0].startswith(f"{Q}.weight")
+        (found,) = reasons(*triple(Q, 8), config=QUANTISED | {"model_type": "martian"})
+        assert found.startswith(f"{Q}.weight") and "martian" in found
+
+    def test_a_model_that_is_no_mlx_model(self) -> None:
+        """Its norms would lose 1 that nobody added."""
+        at = TestLayouts.ARCHITECTURE
+        found = reasons(spec("norm.weight", 8), config=LLAMA, architecture=at, by_mlx=False)
+        assert "nor do its files say that MLX wrote them" in found[0]
+        assert plan(NORM, config=LLAMA, by_mlx=False).renamed == 0
 
     @pytest.mark.parametrize(
         ("tensors", "config", "word"),

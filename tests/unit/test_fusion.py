@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from weighbridge.domain.architectures import architecture_of
+from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.checkpoint import Block, Copy, LowRank, Merge, Recast
 from weighbridge.domain.errors import NotConvertible
-from weighbridge.domain.fusion import BaseModel, FusionPlan, plan_fusion
+from weighbridge.domain.fusion import FusionBase, FusionPlan, plan_fusion
 from weighbridge.domain.models import LoraModel, LoraTarget
 from weighbridge.domain.placement import (
     Architecture,
     Experts,
     Impossible,
+    Kept,
     Layout,
     Part,
     Place,
@@ -74,17 +75,17 @@ TENSORS = (
 
 def base(
     *tensors: TensorSpec, architecture: Architecture | None = None, **config: Any
-) -> BaseModel:
+) -> FusionBase:
     known = LLAMA | config
-    at = architecture or architecture_of(known["model_type"])
-    return BaseModel("base", known, at, (("model.safetensors", tensors or TENSORS),))
+    at = architecture or architecture_for(known)
+    return FusionBase("base", known, at, (("model.safetensors", tensors or TENSORS),))
 
 
-def plan(model: LoraModel, on: BaseModel | None = None, **options: Any) -> FusionPlan:
+def plan(model: LoraModel, on: FusionBase | None = None, **options: Any) -> FusionPlan:
     return plan_fusion(model, on or base(tie_word_embeddings=False), location="run", **options)
 
 
-def reasons(model: LoraModel, on: BaseModel | None = None, **options: Any) -> tuple[str, ...]:
+def reasons(model: LoraModel, on: FusionBase | None = None, **options: Any) -> tuple[str, ...]:
     with pytest.raises(NotConvertible) as refused:
         plan(model, on, **options)
     return refused.value.reasons
@@ -118,6 +119,13 @@ class TestDense:
     def test_dora(self) -> None:
         change = the_change(plan(run(dense(Q, dora=True))), f"{Q}.weight")
         assert change.magnitude == Block.of(spec(f"{Q}.m", 24, dtype="F32"))
+
+    def test_factors_of_linear_layers(self) -> None:
+        a, b = spec("a", 4, 16, dtype="F32"), spec("b", 24, 4, dtype="F32")
+        change = the_change(plan(run(LoraTarget(Q, a, b, turned=True))), f"{Q}.weight")
+        assert change == LowRank(Block.of(b), Block.of(a), 20.0)
+        at_an_end = LoraTarget(E, a, b, turned=True)
+        assert "is an embedding" in reasons(run(at_an_end))[0]
 
     def test_the_scale_of_the_command_line_wins(self) -> None:
         assert the_change(plan(run(dense(Q)), scale=3.0), f"{Q}.weight").scale == 3.0
@@ -165,13 +173,54 @@ class TestOtherPlaces:
         at = placing(Plain("transformer.h.0.c", "transformer.h.0.c"), conv1d=True)
         made = plan(run(dense("c", dora=True)), base(spec("h.0.c.weight", 16, 24), architecture=at))
         merge = operations(made)["h.0.c.weight"]
-        assert merge.turned and [(p.first, p.rows) for p in merge.patches] == [(0, 24)]
+        (patch,) = merge.patches
+        assert patch.turned and (patch.rows, patch.columns) == (16, 24)
         wrong = base(spec("h.0.c.weight", 24, 16), architecture=at)
         assert "[16, 24]" in reasons(run(dense("c")), wrong)[0]
 
     def test_a_module_that_is_nowhere(self) -> None:
-        on = base(architecture=placing(Impossible("has no place")))
-        assert reasons(run(dense("up")), on) == ("up: has no place",)
+        kept = (Kept("up.weight", Impossible("has no place")),)
+        at = Architecture("x", Standing.CONVERTIBLE, kept=kept)
+        assert reasons(run(dense("up")), base(architecture=at)) == ("up: has no place",)
+
+    def test_what_peft_cannot_do_can_be_fused(self) -> None:
+        at = placing(Impossible("has no form in PEFT"))
+        on = base(spec("up.weight", 24, 16), architecture=at)
+        assert plan(run(dense("up")), on).changed == ("up.weight",)
+
+    def test_halves_of_a_stack_of_transposes(self) -> None:
+        """As Llama 4 keeps its experts: (expert, in, gate and up)."""
+        kept = tuple(
+            Kept(f"{n}.weight", Stored("e.gate_up_proj", Layout.TRANSPOSED, i, 2))
+            for i, n in enumerate(("gate", "up"))
+        )
+        at = Architecture("x", Standing.CONVERTIBLE, kept=kept)
+        on = base(spec("e.gate_up_proj", 3, 16, 16), architecture=at)
+        both = plan(run(stacked("up"), stacked("gate")), on)
+        patches = operations(both)["e.gate_up_proj"].patches
+        assert [(p.first, p.rows, p.column, p.columns) for p in patches] == [
+            (e * 16, 16, half, 8) for e in range(3) for half in (0, 8)
+        ]
+        assert all(p.turned for p in patches)
+        half = operations(plan(run(stacked("up")), on))["e.gate_up_proj"].patches
+        assert [p.column for p in half] == [8, 8, 8]
+
+    def test_parts_of_latent_attention(self) -> None:
+        """``embed_q`` is turned, head by head, and ``unembed_out`` follows it in each."""
+        kept = tuple(
+            Kept(rf"a\.{n}\.weight", Stored("a.kv_b_proj.weight", Layout.LATENT, i, 2))
+            for i, n in enumerate(("embed_q", "unembed_out"))
+        )
+        at = Architecture("x", Standing.CONVERTIBLE, kept=kept)
+        on = base(spec("a.kv_b_proj.weight", 2 * (3 + 4), 5), architecture=at)
+        q, out = spec("a.embed_q.weight", 2, 5, 3), spec("a.unembed_out.weight", 2, 4, 5)
+        patches = operations(plan(run(others=[out, q]), on))["a.kv_b_proj.weight"].patches
+        assert [(p.first, p.rows, p.turned) for p in patches] == [
+            (0, 3, True), (3, 4, False), (7, 3, True), (10, 4, False)
+        ]  # fmt: skip
+        assert patches[2].change == Recast(Block(q, 15, 5, 3))
+        wrong = spec("a.embed_q.weight", 2, 6, 3)
+        assert "is it the base" in reasons(run(others=[wrong]), on)[0]
 
     def test_an_unknown_architecture(self) -> None:
         on = base(model_type="martian", tie_word_embeddings=False)
@@ -192,7 +241,7 @@ def moe() -> Architecture:
     return Architecture("moe", Standing.CONVERTIBLE, rules=rules)
 
 
-def sparse(*tensors: TensorSpec) -> BaseModel:
+def sparse(*tensors: TensorSpec) -> FusionBase:
     return base(*tensors, architecture=moe())
 
 
@@ -228,7 +277,7 @@ class TestExperts:
         [
             ([spec("model.layers.0.mlp.experts.gate_up_proj", 3, 16, 17)], "[3, 16, 16]"),
             ([spec("model.layers.0.mlp.experts.gate_up_proj", 4, 16, 16)], "[3, 16, 16]"),
-            ([spec("model.norm.weight", 4)], "neither"),
+            ([spec("model.norm.weight", 4)], "has no counterpart"),
         ],
     )
     def test_stacks_that_do_not_fit(self, tensors: list[TensorSpec], word: str) -> None:
@@ -239,7 +288,7 @@ class TestExperts:
         assert "the base has more" in reasons(run(stacked(GATE)), sparse(*self.each(4)))[0]
 
     def test_a_dense_pair_at_the_place_of_a_stack(self) -> None:
-        assert "stack of experts" in reasons(run(dense(GATE)), sparse(*self.each()))[0]
+        assert "no stack of experts" in reasons(run(dense(GATE)), sparse(*self.each()))[0]
 
     def test_dora_on_experts_does_not_exist(self) -> None:
         target = evolve(stacked(GATE), magnitude=spec("m", 8, dtype="F32"))
@@ -253,7 +302,7 @@ class TestExperts:
 
 
 class TestTies:
-    def tied(self, *tensors: TensorSpec, **config: Any) -> BaseModel:
+    def tied(self, *tensors: TensorSpec, **config: Any) -> FusionBase:
         return base(*(tensors or TENSORS[:3]), **config)
 
     @pytest.mark.parametrize("config", [{}, {"tie_word_embeddings": True}])
@@ -349,8 +398,8 @@ class TestRefusals:
         [
             ((), {"quantization": {"bits": 4, "group_size": 64}}, "weighbridge dequantize"),
             ((*TENSORS, spec(f"{Q}.scales", 24, 1)), {}, "quantised by MLX"),
-            ((), {"quantization_config": {"quant_method": "fp8"}}, "(fp8)"),
             ((*TENSORS, TENSORS[0]), {}, "in more than one file"),
+            ((), {"model_type": None}, "has no model_type"),
         ],
     )
     def test_a_base_that_cannot_be_one(
@@ -359,9 +408,27 @@ class TestRefusals:
         (reason,) = reasons(run(dense(Q)), base(*tensors, **config))
         assert word in reason and reason.startswith("the base base ")
 
+    def test_a_base_in_mlx_form(self) -> None:
+        moved = Kept("model.norm.weight", Stored("model.norm.weight", Layout.MINUS_ONE))
+        at = Architecture("x", Standing.CONVERTIBLE, kept=(moved,))
+        on = evolve(base(architecture=at, tie_word_embeddings=False), by_mlx=True)
+        (reason,) = reasons(run(dense(Q)), on)
+        assert "has MLX's names and layouts" in reason
+        assert plan(run(dense(Q)), evolve(base(), by_mlx=True)).changed
+
+    def test_others_of_a_quantised_base_may_stay(self) -> None:
+        """As the experts of GPT-OSS do."""
+        packed = spec("model.layers.0.mlp.experts.gate_up_proj_blocks", 2, 8, dtype="U8")
+        on = base(*TENSORS, packed, quantization_config={"quant_method": "mxfp4"})
+        assert plan(run(dense(Q)), on).changed == (f"{Q}.weight",)
+
     def test_a_dtype_that_is_not_computed_with(self) -> None:
-        on = base(spec(f"{Q}.weight", 24, 16, dtype="F8_E4M3"))
-        assert "is F8_E4M3 in the base" in reasons(run(dense(Q)), on)[0]
+        on = base(
+            spec(f"{Q}.weight", 24, 16, dtype="F8_E4M3"),
+            quantization_config={"quant_method": "fp8"},
+        )
+        found = reasons(run(dense(Q)), on)
+        assert "is F8_E4M3 in the base" in found[0] and "is quantised (fp8)" in found[1]
         odd = evolve(dense(Q), a=spec(f"{Q}.lora_a", 16, 4, dtype="F64"))
         assert "is F64" in reasons(run(odd))[0]
 

@@ -23,7 +23,7 @@ from tests.unit.test_fusion import DOWN, GATE, UP, base, dense, moe, placing, pl
 from weighbridge.adapters.numpy_weights import NumpyWeightMaker
 from weighbridge.adapters.weight_prover import SamplingProver
 from weighbridge.application.ports import Sources
-from weighbridge.domain.fusion import BaseModel
+from weighbridge.domain.fusion import FusionBase
 from weighbridge.domain.models import LoraTarget
 from weighbridge.domain.placement import Part, Plain, Rows
 from weighbridge.domain.tensors import TensorSpec
@@ -41,7 +41,7 @@ def trained(module: Any, seed: int) -> Any:
     return module
 
 
-def fused(targets: list[tuple[LoraTarget, Any]], on: BaseModel, *bases: Array) -> dict[str, Array]:
+def fused(targets: list[tuple[LoraTarget, Any]], on: FusionBase, *bases: Array) -> dict[str, Array]:
     """What is written for a base of these arrays, proved, under its names."""
     arrays = {}
     for target, module in targets:

@@ -17,7 +17,9 @@ from tests.contracts.weight_maker import (
     noise,
     numbers,
     packed,
+    patch,
     room_for,
+    turned,
 )
 from weighbridge.adapters.numpy_weights import NumpyWeightMaker
 from weighbridge.adapters.weight_prover import SamplingProver
@@ -49,18 +51,19 @@ def judged(weight: PlannedWeight, room: Room, data: bytes) -> ProofStep:
     return SamplingProver().prove([weight], Sources(room, room), written)
 
 
-def merged(dtype: str, *, dora: bool = False, turned: bool = False) -> tuple[PlannedWeight, Room]:
-    base = TensorSpec("w", dtype, (40, 70) if turned else (70, 40))
+def merged(dtype: str, *, dora: bool = False, turn: bool = False) -> tuple[PlannedWeight, Room]:
+    base = TensorSpec("w", dtype, (40, 70) if turn else (70, 40))
     change = low_rank(70, 40, rank=4, dora=dora)
-    weight = PlannedWeight(base, (Merge(base, (Patch(0, 70, change),), turned),))
+    own = turned(base, change) if turn else patch(base, change)
+    weight = PlannedWeight(base, (Merge(base, (own,)),))
     return weight, room_for(base, change)
 
 
-@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("turn", [False, True])
 @pytest.mark.parametrize("dora", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_merge(dtype: str, dora: bool, turned: bool) -> None:
-    step = proved(*merged(dtype, dora=dora, turned=turned))
+def test_a_merge(dtype: str, dora: bool, turn: bool) -> None:
+    step = proved(*merged(dtype, dora=dora, turn=turn))
     assert step.passed, step.problems
     assert dict(step.figures)["rows_computed_anew"] == 32
 
@@ -85,7 +88,7 @@ def test_a_wrong_merge(dtype: str, mistake: str) -> None:
     (merge,) = weight.parts
     assert isinstance(merge, Merge) and isinstance(merge.patches[0].change, LowRank)
     wrong = another(merge.patches[0].change, mistake)
-    as_made = PlannedWeight(weight.target, (Merge(merge.base, (Patch(0, 70, wrong),)),))
+    as_made = PlannedWeight(weight.target, (Merge(merge.base, (patch(merge.base, wrong),)),))
     step = proved(weight, room, as_made=as_made)
     assert not step.passed and "times what rounding allows" in step.problems[0]
 
@@ -123,10 +126,11 @@ def test_parts_turned_and_recast() -> None:
     weight, room = packed(PACKINGS[4], "BF16", rows=50, columns=128)
     (operation,) = weight.parts
     assert isinstance(operation, Dequantise)
-    turned = PlannedWeight(TensorSpec("x", "BF16", (128, 50)), (Turn(operation),))
-    assert proved(turned, room).passed
+    turn = Turn((operation, operation), 100, 128)
+    both = PlannedWeight(TensorSpec("x", "BF16", (128, 100)), (turn,))
+    assert proved(both, room).passed
     (data,) = made(NumpyWeightMaker(), [weight], room)
-    assert not judged(turned, room, data).passed
+    assert len(judged(both, room, data * 2).problems) == 2
     spec = TensorSpec("t", "F32", (8, 9))
     room = Room({"t": noise(spec)})
     both = (Copy(Block.of(spec)), Recast(Block.of(spec), -1.0))
@@ -157,9 +161,24 @@ def test_values_two_percent_off(name: str) -> None:
     assert not judged(weight, room, damaged(data, weight.target.dtype)).passed
 
 
+@pytest.mark.parametrize("turn", [False, True])
+def test_rectangles_side_by_side(turn: bool) -> None:
+    base = TensorSpec("w", "F32", (2, 5, 14))
+    one = low_rank(6, 5, rank=2) if turn else low_rank(5, 6, rank=2)
+    new = TensorSpec("n", "F32", (8, 5) if turn else (5, 8))
+    patches = (Patch(5, 5, 0, 6, one, turn), Patch(5, 5, 6, 8, Recast(Block.of(new)), turn))
+    weight = PlannedWeight(base, (Merge(base, patches),))
+    room = Room({**room_for(base, one).tensors, "n": noise(new)})
+    (data,) = made(NumpyWeightMaker(), [weight], room)
+    assert judged(weight, room, data).passed
+    for begin, end in ((0, 20), (280, 300), (280 + 24, 280 + 44)):
+        wrong = data[:begin] + damaged(data[begin:end], "F32") + data[end:]
+        assert not judged(weight, room, wrong).passed
+
+
 def test_rows_that_were_to_be_kept() -> None:
     base, new = TensorSpec("w", "F32", (60, 8)), TensorSpec("n", "F32", (20, 8))
-    weight = PlannedWeight(base, (Merge(base, (Patch(20, 20, Recast(Block.of(new))),)),))
+    weight = PlannedWeight(base, (Merge(base, (patch(base, Recast(Block.of(new)), 20, 20),)),))
     room = Room({"w": noise(base), "n": noise(new)})
     (data,) = made(NumpyWeightMaker(), [weight], room)
     assert judged(weight, room, data).passed

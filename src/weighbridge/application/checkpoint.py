@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from attrs import frozen
 
@@ -21,11 +20,9 @@ from weighbridge.application.ports import (
     WeightProver,
     no_progress,
 )
-from weighbridge.domain.architectures import architecture_of
 from weighbridge.domain.artifact import ArtifactPath, FileEntry, ManifestEntry, TensorFile
 from weighbridge.domain.checkpoint import INDEX, CheckpointPlan, Shard
-from weighbridge.domain.errors import OutputExists, PathConflict, PathMissing, ProofFailed
-from weighbridge.domain.placement import Architecture
+from weighbridge.domain.errors import ProofFailed
 from weighbridge.domain.proof import Proof, ProofLevel, ProofStep
 from weighbridge.domain.shipping import documents
 from weighbridge.domain.tensors import TensorSpec, encode_header
@@ -71,21 +68,10 @@ def specs_of(file: TensorFile) -> tuple[TensorSpec, ...]:
     return () if file.header is None else tuple(slot.spec for slot in file.header.slots)
 
 
-def architecture_in(config: Mapping[str, Any]) -> Architecture:
-    """The architecture of a model's config; without a ``model_type`` one that refuses all."""
-    found = config.get("model_type")
-    return architecture_of(found if isinstance(found, str) else "of no model_type")
-
-
-def refuse_existing(files: FileSystem, output: str, operation: str) -> None:
-    """Raises OutputExists if anything is there."""
-    try:
-        files.scan(output)
-    except PathMissing:
-        return
-    except PathConflict:
-        pass  # a file of that name
-    raise OutputExists(path=output, operation=operation)
+def written_by_mlx(found: Sequence[TensorFile]) -> bool:
+    """True if the files say so, as all of mlx-lm's do since 2024-02."""
+    headers = [f.header for f in found if f.header is not None]
+    return any((h.metadata or {}).get("format") == "mlx" for h in headers)
 
 
 @frozen

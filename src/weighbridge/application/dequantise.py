@@ -9,10 +9,10 @@ from attrs import frozen
 from weighbridge.application.checkpoint import (
     FilesSource,
     WriteCheckpoint,
-    architecture_in,
-    refuse_existing,
     tensor_files,
+    written_by_mlx,
 )
+from weighbridge.application.convert import refuse_existing
 from weighbridge.application.load import Loaded, load
 from weighbridge.application.ports import (
     FileSystem,
@@ -22,6 +22,7 @@ from weighbridge.application.ports import (
     WeightProver,
     no_progress,
 )
+from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.artifact import ManifestEntry
 from weighbridge.domain.dequantisation import DequantisationPlan, plan_dequantisation
 from weighbridge.domain.errors import NotConvertible
@@ -72,15 +73,16 @@ class Dequantise:
             refuse_existing(self.files, request.output, "dequantize")
         loaded = load(self.files, request.location, request.kind)
         model = _fused_of(loaded)
+        found = tensor_files(loaded, model.weights_paths)
         plan = plan_dequantisation(
             model,
-            architecture_in(model.config),
+            architecture_for(model.config),
             location=request.location,
+            by_mlx=written_by_mlx(found),
             shard_bytes=request.shard_bytes,
         )
         write = WriteCheckpoint(self.files, self.maker, self.prover)
         with ExitStack() as opened, self.files.stage(request.output) as stage:
-            found = tensor_files(loaded, model.weights_paths)
             source = FilesSource.of(self.files, request.location, found, opened)
             entries, proof = write(
                 plan.checkpoint, Sources(source, source), stage,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from attrs import frozen
+from attrs import field, frozen
 
 from weighbridge.application.checkpoint import (
     CONFIG,
     FilesSource,
     WriteCheckpoint,
-    architecture_in,
-    refuse_existing,
     specs_of,
     tensor_files,
+    written_by_mlx,
 )
+from weighbridge.application.convert import refuse_existing
 from weighbridge.application.load import Loaded, load
 from weighbridge.application.ports import (
     FileSystem,
@@ -24,9 +24,11 @@ from weighbridge.application.ports import (
     WeightProver,
     no_progress,
 )
+from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.artifact import ManifestEntry
+from weighbridge.domain.detection import Choice
 from weighbridge.domain.errors import NotConvertible
-from weighbridge.domain.fusion import BaseModel, FusionPlan, plan_fusion
+from weighbridge.domain.fusion import FusionBase, FusionPlan, plan_fusion
 from weighbridge.domain.models import FusedModel, Kind, LoraModel
 from weighbridge.domain.proof import Proof
 
@@ -39,7 +41,7 @@ class FuseRequest:
     base: str
     output: str
     scale: float | None = None
-    kind: Kind | None = None
+    choice: Choice = field(factory=Choice)
     force: bool = False
 
 
@@ -69,14 +71,19 @@ class Fuse:
         """
         if not request.force:
             refuse_existing(self.files, request.output, "fuse")
-        run = load(self.files, request.location, request.kind)
+        run = load(self.files, request.location, request.choice)
         model = _lora_of(run)
         base = load(self.files, request.base, Kind.FUSED)
         weights = _weights_of(base)
         found = tensor_files(base, weights.weights_paths)
         shards = tuple((f.path.text, specs_of(f)) for f in found)
-        architecture = architecture_in(weights.config)
-        described = BaseModel(request.base, weights.config, architecture, shards)
+        described = FusionBase(
+            request.base,
+            weights.config,
+            architecture_for(weights.config),
+            shards,
+            written_by_mlx(found),
+        )
         plan = plan_fusion(model, described, location=request.location, scale=request.scale)
         config = self.files.read(request.base, CONFIG)
         write = WriteCheckpoint(self.files, self.maker, self.prover)

@@ -1,7 +1,7 @@
 """Where the tensors of an MLX model are in the checkpoint of its base, found in the base's headers.
 
-An architecture says what a module may be called; only the headers say what it is called here, since
-published checkpoints leave a prefix out, or stack their experts, or do not.
+An architecture says what a tensor may be called and how it is laid out; only the headers say which
+of that is true here: published checkpoints leave a prefix out, stack their experts, or do not.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from weighbridge.domain.layouts import joined_shape, stored_shape
 from weighbridge.domain.placement import (
     Architecture,
     Experts,
@@ -24,25 +25,28 @@ from weighbridge.domain.placement import (
 )
 from weighbridge.domain.tensors import TensorSpec
 
-_PREFIXES = ("model.", "transformer.", "language_model.")
+_PREFIXES = ("model.", "transformer.", "model.language_model.", "language_model.")
 
 
 @frozen
 class Home:
-    """Rows ``first`` to ``first + rows`` of a base tensor, for the module or one of its experts.
+    """A rectangle of a base tensor, seen as a matrix, that a tensor of MLX's or a slice of it is.
 
-    ``turned``: the base stores the transpose. ``layout``: what MLX changed when it loaded it.
+    ``part`` is the slice's number along the first axis, None for the whole tensor. ``turned``: the
+    rectangle is the transpose. ``layout`` says what else MLX changed.
     """
 
     tensor: TensorSpec
     first: int
     rows: int
-    expert: int | None = None
+    column: int
+    columns: int
+    part: int | None = None
     turned: bool = False
     layout: Layout = Layout.SAME
 
 
-#: Where something is, an element for each expert if there are experts; or why it is nowhere.
+#: Where something is, or why it is nowhere.
 Homes: TypeAlias = tuple[Home, ...] | str
 
 
@@ -57,138 +61,123 @@ class BaseTensors:
     architecture: Architecture
     tensors: Mapping[str, TensorSpec] = field(converter=_by_name)
 
-    def find(self, *names: str) -> TensorSpec | None:
-        """The first of these that is there, with its whole name or without its prefix."""
-        return next((self.tensors[n] for n in _spellings(names) if n in self.tensors), None)
+    def find(self, name: str) -> TensorSpec | None:
+        """The tensor of that name, with more or less of a prefix if need be."""
+        return next((self.tensors[n] for n in _spellings(name) if n in self.tensors), None)
 
-    def of_module(self, module: str, shape: tuple[int, ...]) -> Homes:
-        """Where the weight of an adapted module is; ``shape`` is that of MLX's weight."""
-        place = self.architecture.place(module)
-        match place:
-            case Plain(path, checkpoint):
-                turned = self.stores_turned(module, "weight", shape)
-                return self._plain((checkpoint, path), "weight", shape, turned=turned)
-            case Rows():
-                return self._rows(place, "weight", shape)
-            case Experts():
-                return self._experts(place, "weight", shape)
-            case Impossible(reason):
-                return reason
-
-    def of_tensor(self, name: str, shape: tuple[int, ...]) -> Homes:
-        """Where any tensor of the MLX model is, in whole."""
-        module, _, leaf = name.rpartition(".")
-        place = self.architecture.place(module)
-        match place:
-            case Rows():
-                return self._rows(place, leaf, shape)
-            case Experts():
-                return self._experts(place, leaf, shape)
+    def locate(self, name: str, shape: tuple[int, ...], *, slices: bool = False) -> Homes:
+        """Where a tensor of the MLX model is; with ``slices`` each expert for itself."""
         restored = self.architecture.restore(name)
         if isinstance(restored, Impossible):
             return restored.reason
-        names = [restored.name.rpartition(".")[0]]
-        names += [place.path] if isinstance(place, Plain) else []
-        turned = self.stores_turned(module, leaf, shape)
-        return self._plain(names, leaf, shape, turned=turned, restored=restored)
+        candidates = list(_candidates(self.architecture, name, restored))
+        for stored in candidates:
+            if self.find(stored.name.replace("{}", "0")) is not None:
+                return self._homes(stored, shape, slices)
+        names = " or ".join(dict.fromkeys(c.name.replace("{}", "0") for c in candidates))
+        return f"has no counterpart in the base, which has no {names}"
 
-    def stores_turned(self, module: str, leaf: str, shape: tuple[int, ...]) -> bool:
-        """True if transformers keeps that tensor as (in, out), as GPT-2's Conv1D does."""
-        return stores_turned(self.architecture, module, leaf, shape)
-
-    def _plain(
-        self,
-        stems: Iterable[str],
-        leaf: str,
-        shape: tuple[int, ...],
-        *,
-        turned: bool,
-        restored: Stored | None = None,
-    ) -> Homes:
-        layout = restored.layout if restored else Layout.SAME
-        names = tuple(f"{stem}.{leaf}" if stem else leaf for stem in stems)
-        found = self.find(*names)
-        if found is None:
-            return f"has no counterpart in the base, which has no {names[0]}"
-        wanted = stored_shape(shape, layout, turned)
-        if wanted is None or found.shape != wanted:
-            return _mismatch(found, wanted or shape)
-        rows = found.shape[-1] if turned else math.prod(found.shape[:-1])
-        return (Home(found, 0, rows, None, turned, layout),)
-
-    def _rows(self, place: Rows, leaf: str, shape: tuple[int, ...]) -> Homes:
-        names = (f"{place.checkpoint}.{leaf}", f"{place.path}.{leaf}")
-        found = self.find(*names)
-        if found is None:
-            return f"has no counterpart in the base, which has no {names[0]}"
-        wanted = (shape[0] * place.count, *shape[1:])
-        if found.shape != wanted or len(shape) != 2:
-            return _mismatch(found, wanted)
-        return (Home(found, place.index * shape[0], shape[0]),)
-
-    def _experts(self, place: Experts, leaf: str, shape: tuple[int, ...]) -> Homes:
-        if leaf == "weight" and len(shape) != 3:
-            return f"is {list(shape)}, but a stack of experts in {self.architecture.model_type}"
-        experts = shape[0]
-        found = [self.find(f"{place.each(e)}.{leaf}") for e in range(experts)]
-        if any(found):
-            return self._each(place, leaf, shape, found)
-        stacked = "down_proj" if place.part is Part.DOWN else "gate_up_proj"
-        container = place.checkpoint.partition(".{}")[0]
-        names = (f"{place.container}.{stacked}", f"{container}.{stacked}")
-        whole = self.find(*names) if leaf == "weight" else None
-        if whole is None:
-            missing = f"{place.each(0)}.{leaf}"
-            return f"has no counterpart in the base, which has neither {missing} nor {names[0]}"
-        halves = 1 if place.part is Part.DOWN else 2
-        wanted = (experts, halves * shape[1], shape[2])
-        if whole.shape != wanted:
-            return _mismatch(whole, wanted)
-        begin = shape[1] if place.part is Part.UP else 0
-        return tuple(Home(whole, e * wanted[1] + begin, shape[1], expert=e) for e in range(experts))
-
-    def _each(
-        self, place: Experts, leaf: str, shape: tuple[int, ...], found: list[TensorSpec | None]
-    ) -> Homes:
-        homes = []
-        for expert, spec in enumerate(found):
-            if spec is None:
-                return f"has {shape[0]} experts, but the base has no {place.each(expert)}.{leaf}"
-            if spec.shape != shape[1:]:
-                return _mismatch(spec, shape[1:])
-            homes.append(Home(spec, 0, math.prod(spec.shape[:-1]), expert=expert))
-        if self.find(f"{place.each(shape[0])}.{leaf}") is not None:
+    def _homes(self, stored: Stored, shape: tuple[int, ...], slices: bool) -> Homes:
+        if "{}" not in stored.name:
+            found = self.find(stored.name)
+            assert found is not None
+            return _in_one(found, stored, shape, slices)
+        if len(shape) != (3 if stored.name.endswith(".weight") else 2):
+            return f"is {list(shape)}, and no stack of experts as in the base"
+        homes: list[Home] = []
+        for expert in range(shape[0]):
+            name = stored.name.replace("{}", str(expert))
+            own = self.find(name)
+            if own is None:
+                return f"has {shape[0]} experts, but the base has no {name}"
+            inner = _in_one(own, stored, shape[1:], slices=False)
+            if isinstance(inner, str):
+                return inner
+            homes += (evolve(home, part=expert) for home in inner)
+        if self.find(stored.name.replace("{}", str(shape[0]))) is not None:
             return f"has {shape[0]} experts, the base has more"
         return tuple(homes)
 
 
-def stores_turned(
-    architecture: Architecture, module: str, leaf: str, shape: tuple[int, ...]
-) -> bool:
-    """True if transformers keeps that tensor as (in, out), as GPT-2's Conv1D does."""
-    linear = leaf == "weight" and len(shape) == 2 and module not in architecture.embeddings
-    return architecture.conv1d and linear and not module.endswith("lm_head")
+def _candidates(architecture: Architecture, name: str, restored: Stored) -> Iterator[Stored]:
+    """The forms that a checkpoint may have, the published one first."""
+    yield restored
+    module, _, leaf = name.rpartition(".")
+    match architecture.place(module):
+        case Plain(path, checkpoint):
+            yield evolve(restored, name=f"{path}.{leaf}")
+            yield evolve(restored, name=f"{checkpoint}.{leaf}")
+        case Rows(path, checkpoint, index, count, apart):
+            yield Stored(f"{path}.{leaf}", index=index, count=count)
+            own = Stored(f"{checkpoint}.{leaf}")
+            yield own if apart else evolve(own, index=index, count=count)
+        case Experts(container, checkpoint, part) if leaf == "weight":
+            yield from _stacks(container, checkpoint, part)
 
 
-def stored_shape(shape: tuple[int, ...], layout: Layout, turned: bool) -> tuple[int, ...] | None:
-    """The shape in the checkpoint of a tensor that has ``shape`` in MLX.
+def _stacks(container: str, checkpoint: str, part: Part) -> Iterator[Stored]:
+    if checkpoint:
+        yield Stored(f"{checkpoint}.weight")
+    for holder in filter(None, (container, checkpoint.partition(".{}")[0])):
+        match part:
+            case Part.DOWN:
+                yield Stored(f"{holder}.down_proj")
+            case Part.GATE | Part.UP:
+                yield Stored(f"{holder}.gate_up_proj", index=int(part is Part.UP), count=2)
 
-    None for a convolution that is not of one channel each: its values would have to move.
-    """
-    if layout is Layout.CONVOLUTION:
-        if len(shape) != 3 or shape[2] != 1:
-            return None
-        return shape[0], 1, shape[1]
-    return shape[::-1] if turned else shape
+
+def _in_one(found: TensorSpec, stored: Stored, shape: tuple[int, ...], slices: bool) -> Homes:
+    """The rectangles of one base tensor: one, or one for each slice along the first axis."""
+    if stored.layout is Layout.LATENT:
+        return _latent(found, stored, shape)
+    wanted = stored_shape(joined_shape(shape, stored.count), stored.layout)
+    if wanted is None or found.shape != wanted:
+        return _mismatch(found, wanted or shape)
+    turned = stored.layout is Layout.TRANSPOSED
+    if not (slices or turned or stored.count > 1) or len(shape) < 2:
+        return (_whole(found, stored, shape),)
+    stacks = math.prod(shape[:-2])
+    height, width = shape[-2:]
+    homes = []
+    for stack in range(stacks):
+        part = stack if len(shape) > 2 else None
+        if turned:
+            at = stack * width, width, stored.index * height, height
+        else:
+            at = (stack * stored.count + stored.index) * height, height, 0, width
+        homes.append(Home(found, *at, part, turned, stored.layout))
+    return tuple(homes)
 
 
-def _spellings(names: Iterable[str]) -> Iterator[str]:
-    listed = tuple(names)
-    yield from listed
-    for name in listed:
-        for prefix in _PREFIXES:
-            if name.startswith(prefix):
-                yield name.removeprefix(prefix)
+def _whole(found: TensorSpec, stored: Stored, shape: tuple[int, ...]) -> Home:
+    rows, columns = math.prod(found.shape[:-1]), found.shape[-1] if found.shape else 1
+    if stored.count > 1:  # of a vector, a stretch
+        return Home(found, 0, 1, stored.index * shape[0], shape[0], layout=stored.layout)
+    return Home(found, 0, rows, 0, columns, layout=stored.layout)
+
+
+def _latent(found: TensorSpec, stored: Stored, shape: tuple[int, ...]) -> Homes:
+    """Head by head: part 0 is (heads, rank, rows) and turned, part 1 (heads, rows, rank)."""
+    if len(shape) != 3 or len(found.shape) != 2 or found.shape[0] % max(1, shape[0]):
+        return _mismatch(found, shape)
+    heads, rank, rows = shape if stored.index == 0 else (shape[0], shape[2], shape[1])
+    height = found.shape[0] // heads
+    if found.shape[1] != rank or rows >= height:
+        return _mismatch(found, (heads * height, rank))
+    begin = 0 if stored.index == 0 else height - rows
+    turned = stored.index == 0
+    return tuple(
+        Home(found, head * height + begin, rows, 0, rank, head, turned) for head in range(heads)
+    )
+
+
+def _spellings(name: str) -> Iterator[str]:
+    yield name
+    for prefix in _PREFIXES:
+        if name.startswith(prefix):
+            yield name.removeprefix(prefix)
+    for prefix in _PREFIXES:
+        yield prefix + name
 
 
 def _mismatch(found: TensorSpec, wanted: tuple[int, ...]) -> str:

@@ -78,23 +78,29 @@ class LowRank:
 
 @frozen
 class Patch:
-    """A change of the rows ``first`` to ``first + rows`` of a matrix; Recast replaces them."""
+    """A change of a rectangle: ``rows`` from ``first`` on, ``columns`` from ``column`` on.
+
+    A Recast replaces it. ``turned``: what the change gives is the transpose of the rectangle, as
+    for weights that are stored (in, out).
+    """
 
     first: int
     rows: int
+    column: int
+    columns: int
     change: LowRank | Recast
+    turned: bool = False
 
 
 @frozen
 class Merge:
-    """``base`` with its patches, which are sorted and do not overlap.
+    """``base`` with its patches, sorted by row and column.
 
-    ``turned``: the patches speak of the transpose (GPT-2 stores its weights that way).
+    Two patches have either the same rows and different columns, or no rows in common.
     """
 
     base: TensorSpec
     patches: tuple[Patch, ...]
-    turned: bool = False
 
 
 @frozen
@@ -119,9 +125,11 @@ class Dequantise:
 
 @frozen
 class Turn:
-    """The transpose of what ``of`` gives."""
+    """The transpose of a matrix of ``rows`` x ``columns`` whose rows ``of`` gives in order."""
 
-    of: Copy | Dequantise
+    of: tuple[Copy | Dequantise, ...]
+    rows: int
+    columns: int
 
 
 Operation: TypeAlias = Copy | Recast | Merge | Dequantise | Turn

@@ -136,11 +136,6 @@ def _refusals(model: LoraModel) -> list[str]:
     reasons = [_other_reason(spec) for spec in model.others[:_MOST_NAMED]]
     if len(model.others) > _MOST_NAMED:
         reasons.append(f"and {len(model.others) - _MOST_NAMED} more tensors like these")
-    for target in model.targets:
-        if target.magnitude is not None:
-            reasons.append(_other_reason(target.magnitude))
-        if target.experts is not None:
-            reasons += [_other_reason(target.a), _other_reason(target.b)]
     if not model.targets and not model.others:
         reasons.append(
             f"{model.weights_path}: holds no LoRA tensors; the keys of the training matched nothing"

@@ -27,6 +27,7 @@ from weighbridge.domain.packing import (
 from weighbridge.domain.placement import Architecture
 from weighbridge.domain.restoration import Plain, Restoration, Unpacked
 from weighbridge.domain.tensors import TensorSpec
+from weighbridge.domain.written_form import written_form
 
 _PARTS = ("scales", "biases", "global_scale")
 _TORCH = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -53,25 +54,36 @@ class DequantisationPlan:
 
 
 def plan_dequantisation(
-    model: FusedModel, architecture: Architecture, *, location: str, shard_bytes: int
+    model: FusedModel,
+    architecture: Architecture,
+    *,
+    location: str,
+    shard_bytes: int,
+    by_mlx: bool = True,
 ) -> DequantisationPlan:
-    """The plan, with shards of at most ``shard_bytes``.
+    """The plan, with shards of at most ``shard_bytes``. ``by_mlx``: the files say MLX wrote them.
 
     Raises NotConvertible with every reason at once.
     """
-    work = Restoration(architecture)
+    whole = written_form(model.config, architecture)
+    reasons = [*_refusals(model), *([whole] if isinstance(whole, str) else [])]
+    if isinstance(whole, str) or reasons:
+        raise NotConvertible(location=location, reasons=tuple(reasons))
+    work = Restoration(whole.architecture)
     packings: Counter[Packing] = Counter()
-    work.reasons += _refusals(model)
-    for each in () if work.reasons else _logical(model, work.reasons):
+    for each in _logical(model, work.reasons):
         work.add(each)
         packings.update([each.packing] if isinstance(each, Unpacked) else [])
     weights = tuple(work.joined())
+    if not by_mlx and not packings and work.moved:
+        work.reasons.append("it is neither quantised, nor do its files say that MLX wrote them")
     if work.reasons:
         raise NotConvertible(location=location, reasons=shortened(work.reasons))
     dtype = _main_dtype(weights)
+    notes = (*whole.notes, *_notes(model, weights, dtype))
     return DequantisationPlan(
-        CheckpointPlan(sharded(weights, shard_bytes), tuple(_notes(model, weights, dtype))),
-        _config(model.config, dtype),
+        CheckpointPlan(sharded(weights, shard_bytes), notes),
+        _config(whole.config, dtype),
         tuple(sorted(packings.items(), key=lambda item: (-item[1], str(item[0])))),
         len(work.moved),
     )
@@ -152,8 +164,6 @@ def _config(config: Mapping[str, Any], dtype: str | None) -> dict[str, Any]:
 def _notes(model: FusedModel, weights: Iterable[PlannedWeight], dtype: str | None) -> Iterator[str]:
     if not model.quantised:
         yield "it is not quantised: names and layouts are restored, the values are as they were"
-    if not model.config.get("architectures"):
-        yield "config.json names no architectures, which vLLM and llama.cpp need"
     rest = Counter(w.target.dtype for w in weights if w.target.dtype in _TORCH)
     for other in sorted(d for d in rest if d != dtype):
         yield (

@@ -8,6 +8,7 @@ of that to the length ``m``. Tensors of a full fine-tune replace those of the ba
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from attrs import frozen
 from weighbridge.domain.base_tensors import BaseTensors
 from weighbridge.domain.checkpoint import CheckpointPlan, PlannedWeight, Shard
 from weighbridge.domain.errors import NotConvertible
+from weighbridge.domain.layouts import keeps
 from weighbridge.domain.models import LoraModel
 from weighbridge.domain.packing import other_method, quantisation_of
 from weighbridge.domain.patches import Patches, Ties
@@ -27,14 +29,15 @@ _MOST_NAMED = 20
 
 
 @frozen
-class BaseModel:
+class FusionBase:
     """A base as loaded: its config, its entry in the table of architectures, and the tensors of
-    each file in file order."""
+    each file in file order. ``by_mlx``: its files say that MLX wrote them."""
 
     location: str
     config: Mapping[str, Any]
     architecture: Architecture
     files: tuple[tuple[str, tuple[TensorSpec, ...]], ...]
+    by_mlx: bool = False
 
     @property
     def tensors(self) -> tuple[TensorSpec, ...]:
@@ -53,25 +56,24 @@ class FusionPlan:
 
 
 def plan_fusion(
-    model: LoraModel, base: BaseModel, *, location: str, scale: float | None = None
+    model: LoraModel, base: FusionBase, *, location: str, scale: float | None = None
 ) -> FusionPlan:
     """The plan. ``scale`` overrides what the run's config says.
 
     Raises NotConvertible with every reason at once.
     """
     work = Patches(base.architecture, BaseTensors(base.architecture, base.tensors))
-    ties = Ties.of(base.config, work.base)
     work.reasons += _base_refusals(base)
-    scales = [] if work.reasons else _gather(model, scale, work, ties)
+    scales = [] if work.reasons else _gather(model, base, scale, work)
     if work.reasons:
         raise NotConvertible(location=location, reasons=shortened(work.reasons))
-    dropped = ties.dropped(work.patches)
+    dropped = Ties.of(base.config, work.base).dropped(work.found)
     shards = tuple(Shard(p, _weights(tensors, work, dropped)) for p, tensors in base.files)
     notes = tuple(_notes(model, base, dropped))
     return FusionPlan(
         CheckpointPlan(tuple(s for s in shards if s.weights), notes),
         modules=len(model.targets) + len(model.others),
-        changed=tuple(sorted(work.patches)),
+        changed=tuple(sorted(work.found)),
         scales=tuple(sorted(set(scales))),
     )
 
@@ -83,24 +85,30 @@ def shortened(reasons: Sequence[str]) -> tuple[str, ...]:
     return (*listed[:_MOST_NAMED], *([f"and {rest} more reasons like these"] if rest > 0 else []))
 
 
-def _base_refusals(base: BaseModel) -> Iterable[str]:
+def _base_refusals(base: FusionBase) -> Iterable[str]:
     packed = quantisation_of(base.config) or any(t.name.endswith(".scales") for t in base.tensors)
     if packed:
         yield (
             f"the base {base.location} is quantised by MLX; give the original that it was made "
             "from, or the output of `weighbridge dequantize`"
         )
-    elif method := other_method(base.config):
-        yield f"the base {base.location} is quantised ({method}); give the unquantised model"
-    names = [t.name for t in base.tensors]
-    if len(names) != len(set(names)):
-        twice = sorted({n for n in names if names.count(n) > 1})
+    elif base.by_mlx and any(not keeps(base.architecture, t.name) for t in base.tensors):
+        yield (
+            f"the base {base.location} has MLX's names and layouts; give the original that it was "
+            "made from, or the output of `weighbridge dequantize`"
+        )
+    if not isinstance(base.config.get("model_type"), str):
+        yield f"the base {base.location} has no model_type in its config.json"
+    counted = Counter(t.name for t in base.tensors)
+    if twice := sorted(name for name, count in counted.items() if count > 1):
         yield f"the base {base.location} has {twice[0]} in more than one file"
 
 
-def _gather(model: LoraModel, override: float | None, work: Patches, ties: Ties) -> list[float]:
+def _gather(
+    model: LoraModel, base: FusionBase, override: float | None, work: Patches
+) -> list[float]:
     """All patches of the run, or the reasons against them; the scales that were used."""
-    scales = []
+    scales, ties = [], Ties.of(base.config, work.base)
     for target in model.targets:
         found = effective_scale(model.config, target.rank)
         scale = found.value if override is None else override
@@ -114,6 +122,8 @@ def _gather(model: LoraModel, override: float | None, work: Patches, ties: Ties)
     for spec in model.others:
         work.add_tensor(spec)
     work.settle()
+    if work.reasons and (method := other_method(base.config)):
+        work.reasons.append(f"the base {base.location} is quantised ({method}); give the original")
     if not model.targets and not model.others:
         work.reasons.append(f"{model.weights_path}: holds no tensors to fuse")
     return scales
@@ -126,7 +136,7 @@ def _weights(
     return tuple(PlannedWeight(spec, (work.operation(spec),)) for spec in kept)
 
 
-def _notes(model: LoraModel, base: BaseModel, dropped: str | None) -> Iterable[str]:
+def _notes(model: LoraModel, base: FusionBase, dropped: str | None) -> Iterable[str]:
     if dropped:
         yield f"{dropped} is left out: this base ties it to the embedding, which has changed"
     dora = model.config.get("fine_tune_type") == "dora" or model.config.get("use_dora") is True

@@ -6,11 +6,12 @@ Gathers patches and the reasons against them; the use of both is ``fusion``'s.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from weighbridge.domain.base_tensors import BaseTensors, Home
+from weighbridge.domain.base_tensors import BaseTensors, Home, Homes
 from weighbridge.domain.checkpoint import Block, Copy, LowRank, Merge, Patch, Recast
 from weighbridge.domain.models import LoraTarget
 from weighbridge.domain.placement import Architecture, Layout
@@ -18,7 +19,7 @@ from weighbridge.domain.tensors import TensorSpec
 
 FLOATS = frozenset({"F32", "F16", "BF16"})
 _NOT_WEIGHTS = frozenset({"lora_a", "lora_b", "m", "scales", "biases", "global_scale"})
-_HEAD = "lm_head"
+_HEADS = ("lm_head", "embed_out")
 
 
 @frozen
@@ -37,7 +38,7 @@ class Ties:
             for place in (config, text if isinstance(text, dict) else {})
             if isinstance(place.get("tie_word_embeddings"), bool)
         ]
-        head = base.find(f"{_HEAD}.weight")
+        head = base.find("lm_head.weight") or base.find("embed_out.weight")
         return cls(said[0] if said else head is None, bool(said) or head is None, head)
 
     def refusal(self, embedding: bool, head: bool) -> str | None:
@@ -70,21 +71,22 @@ class Patches:
 
     architecture: Architecture
     base: BaseTensors
-    patches: dict[str, list[tuple[Home, Patch]]] = field(factory=dict)
+    found: dict[str, list[Patch]] = field(factory=dict)
     reasons: list[str] = field(factory=list)
 
     def add_target(self, target: LoraTarget, scale: float, ties: Ties) -> None:
         """The patches of one LoRA pair."""
         embedding = target.module in self.architecture.embeddings
-        head = target.module.rpartition(".")[2] == _HEAD
-        refusal = ties.refusal(embedding, head) or _unsound(target, embedding)
-        homes = refusal or self.base.of_module(target.module, _shape(target, embedding))
+        head = target.module.endswith(_HEADS)
+        homes: Homes | None = ties.refusal(embedding, head) or _unsound(target, embedding)
+        if homes is None:
+            shape, name = _shape(target, embedding), f"{target.module}.weight"
+            homes = self.base.locate(name, shape, slices=target.experts is not None)
         if isinstance(homes, str):
             self.reasons.append(f"{target.module}: {homes}")
             return
         for home in homes:
-            change = _low_rank(target, home.expert, scale, embedding)
-            self._add(home, Patch(home.first, home.rows, change))
+            self._add(home, _low_rank(target, home.part, scale, embedding))
 
     def add_tensor(self, spec: TensorSpec) -> None:
         """The patches of a whole tensor that was trained."""
@@ -93,44 +95,51 @@ class Patches:
             found = f"{spec.dtype} {list(spec.shape)}"
             self.reasons.append(f"{spec.name}: {found} is neither part of a pair nor a weight")
             return
-        homes = self.base.of_tensor(spec.name, spec.shape)
+        homes = self.base.locate(spec.name, spec.shape)
         if isinstance(homes, str):
             self.reasons.append(f"{spec.name}: {homes}")
             return
         block = Block.of(spec)
         for home in homes:
-            part = block if home.expert is None else block.part(home.expert, len(homes))
+            part = block if home.part is None else block.part(home.part, spec.shape[0])
             add = -1.0 if home.layout is Layout.MINUS_ONE else 0.0
-            self._add(home, Patch(home.first, home.rows, Recast(part, add)))
+            self._add(home, Recast(part, add))
 
-    def _add(self, home: Home, patch: Patch) -> None:
-        self.patches.setdefault(home.tensor.name, []).append((home, patch))
+    def _add(self, home: Home, change: LowRank | Recast) -> None:
+        dtype = home.tensor.dtype
+        if dtype not in FLOATS:
+            problem = f"is {dtype} in the base; F32, F16 or BF16 is needed"
+            self.reasons.append(f"{home.tensor.name}: {problem}")
+        patch = Patch(home.first, home.rows, home.column, home.columns, change, home.turned)
+        self.found.setdefault(home.tensor.name, []).append(patch)
 
     def settle(self) -> None:
-        """Refuse what cannot be computed, once all patches of a tensor are known."""
-        for name, found in self.patches.items():
-            dtype = found[0][0].tensor.dtype
-            if dtype not in FLOATS:
-                self.reasons.append(f"{name}: is {dtype} in the base; F32, F16 or BF16 is needed")
-            found.sort(key=lambda pair: pair[1].first)
-            ends = [patch.first + patch.rows for _, patch in found]
-            begins = [patch.first for _, patch in found[1:]]
-            if any(begin < end for begin, end in zip(begins, ends, strict=False)):
+        """Sort the patches, and refuse those of which one would undo another."""
+        for name, patches in self.found.items():
+            patches.sort(key=lambda p: (p.first, p.column))
+            pairs = pairwise(patches)
+            if any(_overlap(one, other) for one, other in pairs):
                 self.reasons.append(f"{name}: is changed twice by this run")
 
     def operation(self, spec: TensorSpec) -> Copy | Merge:
         """What becomes of a tensor of the base."""
-        found = self.patches.get(spec.name)
-        if found is None:
-            return Copy(Block.of(spec))
-        return Merge(spec, tuple(patch for _, patch in found), found[0][0].turned)
+        patches = self.found.get(spec.name)
+        return Copy(Block.of(spec)) if patches is None else Merge(spec, tuple(patches))
+
+
+def _overlap(one: Patch, other: Patch) -> bool:
+    """Of two patches in order: if they touch the same, or the same rows in part."""
+    if (one.first, one.rows) == (other.first, other.rows):
+        return other.column < one.column + one.columns
+    return other.first < one.first + one.rows
 
 
 def _unsound(target: LoraTarget, embedding: bool) -> str | None:
-    parts = [target.a, target.b, *([target.magnitude] if target.magnitude else [])]
-    for spec in parts:
+    for spec in target.specs:
         if spec.dtype not in FLOATS:
             return f"{spec.name} is {spec.dtype}; F32, F16 or BF16 is needed"
+    if embedding and target.turned:
+        return "is an embedding, but its factors are those of linear layers"
     if target.magnitude is None:
         return None
     if target.experts is not None:
@@ -151,14 +160,13 @@ def _shape(target: LoraTarget, embedding: bool) -> tuple[int, ...]:
 
 
 def _low_rank(target: LoraTarget, expert: int | None, scale: float, embedding: bool) -> LowRank:
-    a, b = target.a, target.b
+    a, b = Block.of(target.a), Block.of(target.b)
     magnitude = Block.of(target.magnitude) if target.magnitude else None
     if expert is not None and target.experts is not None:
         # Flattened or not, all of one expert's rows come together.
-        rank, rows, columns = target.rank, target.out_features, target.in_features
-        left = Block(b, expert * rows * rank, rows, rank)
-        return LowRank(left, Block(a, expert * rank * columns, rank, columns), scale)
+        return LowRank(b.part(expert, target.experts), a.part(expert, target.experts), scale)
     if embedding:
-        return LowRank(Block.of(a), Block.of(b), scale, magnitude)
-    left = Block(b, 0, b.shape[0], b.shape[1], turned=True)
-    return LowRank(left, Block(a, 0, a.shape[0], a.shape[1], turned=True), scale, magnitude)
+        return LowRank(a, b, scale, magnitude)
+    if target.turned:
+        return LowRank(b, a, scale, magnitude)
+    return LowRank(evolve(b, turned=True), evolve(a, turned=True), scale, magnitude)

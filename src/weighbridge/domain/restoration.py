@@ -6,15 +6,24 @@ taken apart, rows that were taken apart are joined, convolutions and norms get t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from weighbridge.domain.base_tensors import stored_shape, stores_turned
-from weighbridge.domain.checkpoint import Block, Copy, Dequantise, PlannedWeight, Recast, Turn
+from weighbridge.domain.checkpoint import (
+    Block,
+    Copy,
+    Dequantise,
+    Operation,
+    PlannedWeight,
+    Recast,
+    Turn,
+)
+from weighbridge.domain.layouts import joined_shape, stored_shape
 from weighbridge.domain.packing import Mode, Packed, Packing
-from weighbridge.domain.placement import Architecture, Impossible, Layout, Rows, Stored
+from weighbridge.domain.placement import Architecture, Impossible, Layout, Stored
 from weighbridge.domain.tensors import TensorSpec
 
 
@@ -48,16 +57,14 @@ class Unpacked:
 
     def part(self, index: int, count: int) -> Dequantise:
         """What that part of the rows is made of."""
-        whole = self.packed.global_scale
+        packed, whole = self.packed, self.packed.global_scale
         one = None if whole is None else Block.of(whole)
         if whole is not None and whole.shape not in ((), (1,)):
-            one = Block(whole, index, 1, 1)
-        blocks = [
-            None if spec is None else Block.of(spec).part(index, count)
-            for spec in (self.packed.weight, self.packed.scales, self.packed.biases)
-        ]
-        weight, scales, biases = blocks
-        assert weight is not None and scales is not None
+            stack = index * packed.weight.shape[0] // count
+            one = Block(whole, stack, 1, 1)
+        weight = Block.of(packed.weight).part(index, count)
+        scales = Block.of(packed.scales).part(index, count)
+        biases = None if packed.biases is None else Block.of(packed.biases).part(index, count)
         return Dequantise(self.packing, weight, scales, biases, one)
 
 
@@ -66,19 +73,17 @@ Logical: TypeAlias = Plain | Unpacked
 
 @frozen
 class _Piece:
-    """A tensor, or part ``index`` of ``count`` of one that MLX took apart by rows."""
+    """A whole tensor of MLX's with its place in one of the checkpoint."""
 
-    spec: TensorSpec
-    operation: Copy | Recast | Dequantise | Turn
-    index: int = 0
-    count: int = 1
+    tensor: Logical
+    stored: Stored
 
 
 @define
 class Restoration:
     """What is gathered tensor by tensor: pieces by the name they will have, and reasons against.
 
-    ``moved`` are the names of those whose name, shape or layout is another than in MLX.
+    ``moved`` are the names of those whose name, shape or values are others than in MLX.
     """
 
     architecture: Architecture
@@ -87,71 +92,100 @@ class Restoration:
     reasons: list[str] = field(factory=list)
 
     def add(self, tensor: Logical) -> None:
-        """The pieces of one tensor."""
-        spec = tensor.spec
-        module, _, leaf = spec.name.rpartition(".")
-        place = self.architecture.place(module)
-        if isinstance(place, Rows):
-            target = TensorSpec(f"{place.checkpoint}.{leaf}", spec.dtype, spec.shape)
-            self._keep(spec, _Piece(target, tensor.part(0, 1), place.index, place.count))
-            return
-        stored = self.architecture.restore(spec.name)
+        """One tensor."""
+        stored = self.architecture.restore(tensor.spec.name)
         if isinstance(stored, Impossible):
-            self.reasons.append(f"{spec.name}: {stored.reason}")
-        elif "{}" in stored.name:
-            self._add_experts(tensor, stored)
+            self.reasons.append(f"{tensor.spec.name}: {stored.reason}")
         else:
-            self._add_whole(tensor, stored)
-
-    def _add_experts(self, tensor: Logical, stored: Stored) -> None:
-        spec = tensor.spec
-        if stored.layout is not Layout.SAME or len(spec.shape) < 2:
-            self.reasons.append(f"{spec.name}: {list(spec.shape)} is no stack of experts")
-            return
-        for expert in range(spec.shape[0]):
-            name = stored.name.replace("{}", str(expert))
-            target = TensorSpec(name, spec.dtype, spec.shape[1:])
-            self._keep(spec, _Piece(target, tensor.part(expert, spec.shape[0])))
-
-    def _add_whole(self, tensor: Logical, stored: Stored) -> None:
-        spec = tensor.spec
-        module, _, leaf = spec.name.rpartition(".")
-        turned = stores_turned(self.architecture, module, leaf, spec.shape)
-        shape = stored_shape(spec.shape, stored.layout, turned)
-        operation = _laid_out(tensor, stored.layout, turned)
-        if shape is None or operation is None:
-            found = f"{spec.dtype} {list(spec.shape)}"
-            self.reasons.append(f"{spec.name}: {found} cannot be restored ({stored.layout.value})")
-            return
-        self._keep(spec, _Piece(TensorSpec(stored.name, spec.dtype, shape), operation))
-
-    def _keep(self, source: TensorSpec, piece: _Piece) -> None:
-        self.pieces.setdefault(piece.spec.name, []).append(piece)
-        if piece.spec != source or piece.count > 1 or isinstance(piece.operation, Recast):
-            self.moved.add(piece.spec.name)
+            self.pieces.setdefault(stored.name, []).append(_Piece(tensor, stored))
 
     def joined(self) -> Iterator[PlannedWeight]:
         """The weights, in the order in which their first piece came."""
         for name, found in self.pieces.items():
-            ordered = sorted(found, key=lambda p: p.index)
-            if [p.index for p in ordered] != list(range(found[0].count)):
-                listed = ", ".join(str(p.index) for p in ordered)
-                self.reasons.append(f"{name}: is made of parts {listed} of {found[0].count}")
-            elif len({(p.spec, p.count) for p in found}) > 1:
-                self.reasons.append(f"{name}: is made of parts of different shapes or dtypes")
-            else:
-                spec, parts = ordered[0].spec, tuple(p.operation for p in ordered)
-                shape = (spec.shape[0] * len(parts), *spec.shape[1:]) if spec.shape else ()
-                yield PlannedWeight(TensorSpec(name, spec.dtype, shape), parts)
+            ordered = sorted(found, key=lambda p: p.stored.index)
+            made = _problem(name, ordered) or _restored(ordered)
+            if isinstance(made, str):
+                self.reasons.append(made)
+                continue
+            first = ordered[0]
+            if first.stored != Stored(first.tensor.spec.name):
+                self.moved |= {w.target.name for w in made}
+            yield from made
 
 
-def _laid_out(
-    tensor: Logical, layout: Layout, turned: bool
-) -> Copy | Recast | Dequantise | Turn | None:
-    """The operation; None if packed weights had a layout that only plain ones have."""
-    whole = tensor.part(0, 1)
-    if layout is Layout.SAME:
-        return Turn(whole) if turned else whole
-    if isinstance(whole, Dequantise):
+def _problem(name: str, pieces: list[_Piece]) -> str | None:
+    """Why these pieces are not one tensor."""
+    first = pieces[0].stored
+    if [p.stored.index for p in pieces] != list(range(first.count)):
+        listed = ", ".join(str(p.stored.index) for p in pieces)
+        return f"{name}: is made of parts {listed} of {first.count}"
+    dtypes = {p.tensor.spec.dtype for p in pieces}
+    shapes = {p.tensor.spec.shape for p in pieces}
+    alike = first.layout is Layout.LATENT or len(shapes) == 1
+    if len(dtypes) > 1 or not alike or len({(p.stored.count, p.stored.layout) for p in pieces}) > 1:
+        return f"{name}: is made of parts of different shapes, dtypes or layouts"
+    return None
+
+
+def _restored(pieces: list[_Piece]) -> list[PlannedWeight] | str:
+    """What the joined pieces are in the checkpoint: one tensor, or one for each expert."""
+    stored, spec = pieces[0].stored, pieces[0].tensor.spec
+    problem = f"{spec.name}: {spec.dtype} {list(spec.shape)} cannot be restored"
+    if stored.layout is Layout.LATENT:
+        return _latent(pieces) or f"{problem} as heads of {stored.name}"
+    experts = "{}" in stored.name
+    if experts and len(spec.shape) < 2:
+        return f"{problem} as a stack of experts"
+    inner = spec.shape[1:] if experts else spec.shape
+    shape = stored_shape(joined_shape(inner, stored.count), stored.layout)
+    if shape is None:
+        return f"{problem} ({stored.layout.value})"
+    whole = TensorSpec(stored.name, spec.dtype, shape)
+    weights = []
+    for expert in range(spec.shape[0] if experts else 1):
+        parts = _parts(pieces, expert, spec.shape[0] if experts else 1, inner)
+        if parts is None:
+            return f"{problem} ({stored.layout.value})"
+        target = evolve(whole, name=stored.name.replace("{}", str(expert)))
+        weights.append(PlannedWeight(target, parts))
+    return weights
+
+
+def _parts(
+    pieces: list[_Piece], expert: int, experts: int, shape: tuple[int, ...]
+) -> tuple[Operation, ...] | None:
+    """The operations for one expert's (or the only) tensor, which has that shape in MLX.
+
+    None if packed weights had a layout that only plain ones have.
+    """
+    stored = pieces[0].stored
+    # Matrices in a stack are joined and turned each for itself.
+    stacks = math.prod(shape[:-2]) if stored.count > 1 or stored.layout is Layout.TRANSPOSED else 1
+    groups = [
+        tuple(p.tensor.part(expert * stacks + stack, experts * stacks) for p in pieces)
+        for stack in range(stacks)
+    ]
+    match stored.layout:
+        case Layout.TRANSPOSED:
+            return tuple(Turn(group, shape[-2] * stored.count, shape[-1]) for group in groups)
+        case Layout.MINUS_ONE:
+            flat = [part for group in groups for part in group]
+            copies = [part for part in flat if isinstance(part, Copy)]
+            return tuple(Recast(c.block, -1.0) for c in copies) if copies == flat else None
+        case _:
+            return tuple(part for group in groups for part in group)
+
+
+def _latent(pieces: list[_Piece]) -> list[PlannedWeight] | None:
+    """Latent attention's ``kv_b_proj``: of each head the turned first part, then the second."""
+    first, second = (p.tensor for p in pieces)
+    one, two = first.spec.shape, second.spec.shape
+    if len(one) != 3 or len(two) != 3 or (one[0], one[1]) != (two[0], two[2]):
         return None
-    return whole if layout is Layout.CONVOLUTION else Recast(whole.block, -1.0)
+    heads, rank, rows = one
+    parts: list[Operation] = []
+    for head in range(heads):
+        parts += Turn((first.part(head, heads),), rank, rows), second.part(head, heads)
+    shape = heads * (rows + two[1]), rank
+    target = TensorSpec(pieces[0].stored.name, first.spec.dtype, shape)
+    return [PlannedWeight(target, tuple(parts))]

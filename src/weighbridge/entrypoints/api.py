@@ -229,6 +229,7 @@ def fuse(
     base_model: str | None = None,
     scale: float | None = None,
     kind: str | Kind | None = None,
+    checkpoint: int | None = None,
     force: bool = False,
     settings: Settings | None = None,
     progress: Progress = no_progress,
@@ -243,7 +244,8 @@ def fuse(
     if at_hand is None:
         raise UsageError(problem="the base's weights are needed; give --base DIR")
     _keep_apart(output, path, at_hand)
-    request = FuseRequest(os.fspath(path), at_hand, os.fspath(output), scale, _kind(kind), force)
+    choice = _choice(kind, checkpoint, bare=scale is not None)
+    request = FuseRequest(os.fspath(path), at_hand, os.fspath(output), scale, choice, force)
     return _container(settings).fuse()(request, progress)
 
 

@@ -70,26 +70,24 @@ class NumpyWeightMaker:
                 return merge_jobs(operation, target, sources, self.band_values)
             case Dequantise():
                 return dequantise_jobs(operation, target, sources.model, self.band_values)
-            case Turn(of):
-                return self._turned(of, target, sources)
+            case Turn():
+                return self._turned(operation, target, sources)
 
-    def _turned(
-        self, operation: Copy | Dequantise, target: TensorSpec, sources: Sources
-    ) -> Iterator[Job]:
-        """The whole of ``operation`` is made first: of its transpose every row needs all of it."""
-        rows, columns = target.shape
-        words = np.empty((columns, rows), f"<u{DTYPE_BITS[target.dtype] // 8}")
+    def _turned(self, turn: Turn, target: TensorSpec, sources: Sources) -> Iterator[Job]:
+        """The whole matrix is made first: of its transpose every row needs all of it."""
+        words = np.empty((turn.rows, turn.columns), f"<u{DTYPE_BITS[target.dtype] // 8}")
         flat, at, room = words.reshape(-1).view(np.uint8), 0, Room()
-        for job in self._part(operation, target, sources):
-            made = job(room).reshape(-1).view(np.uint8)
-            flat[at : at + made.size] = made
-            at += made.size
-        for first, last in row_bands(rows, columns, self.band_values):
+        for part in turn.of:
+            for job in self._part(part, target, sources):
+                made = job(room).reshape(-1).view(np.uint8)
+                flat[at : at + made.size] = made
+                at += made.size
+        for first, last in row_bands(turn.columns, turn.rows, self.band_values):
 
-            def turn(room: Room, first: int = first, last: int = last) -> Words:
+            def chunk(room: Room, first: int = first, last: int = last) -> Words:
                 return np.ascontiguousarray(words[:, first:last].T)
 
-            yield turn
+            yield chunk
 
 
 def _tensors(

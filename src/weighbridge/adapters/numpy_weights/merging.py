@@ -7,10 +7,11 @@ weight that the base stores transposed and that is replaced, the replacement.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from weighbridge.adapters.numpy_weights.bands import (
     Job,
@@ -41,21 +42,64 @@ _OVERFLOW = "see if the run diverged or is of another base"
 
 def merge_jobs(merge: Merge, target: TensorSpec, sources: Sources, band: int) -> Iterator[Job]:
     """The chunks of a merged tensor; ``band`` is in values."""
-    base = Block.of(merge.base)
-    if merge.turned:
-        yield from _turned_jobs(merge, base, target, sources, band)
-        return
-    at = 0
-    for patch in merge.patches:
-        yield from copy_jobs(sources.model, base.rows_at(at, patch.first - at))
-        rows = base.rows_at(patch.first, patch.rows)
-        match patch.change:
-            case LowRank() as change:
-                yield from _low_rank_jobs(change, rows, target, sources, band)
-            case Recast() as change:
-                yield from recast_jobs(change, target, sources.changes, band)
-        at = patch.first + patch.rows
+    base, at = Block.of(merge.base), 0
+    for first, group in groupby(merge.patches, key=lambda patch: patch.first):
+        patches = tuple(group)
+        count = patches[0].rows
+        yield from copy_jobs(sources.model, base.rows_at(at, first - at))
+        rows = base.rows_at(first, count)
+        if (whole := _replacement(patches, rows)) is not None:
+            yield from recast_jobs(whole, target, sources.changes, band)
+        else:
+            yield from _changed_jobs(patches, rows, target, sources, band)
+        at = first + count
     yield from copy_jobs(sources.model, base.rows_at(at, base.rows - at))
+
+
+def _replacement(patches: tuple[Patch, ...], rows: Block) -> Recast | None:
+    """What replaces these rows altogether, in the order in which it is stored."""
+    change = patches[0].change
+    if not isinstance(change, Recast) or patches[0].columns != rows.columns:
+        return None
+    return None if patches[0].turned or change.block.turned else change
+
+
+def _changed_jobs(
+    patches: tuple[Patch, ...], rows: Block, target: TensorSpec, sources: Sources, band: int
+) -> Iterator[Job]:
+    """Rows of the base with all patches of those rows."""
+    changes = [_prepared(patch, rows, sources, band) for patch in patches]
+    for first, last in row_bands(rows.rows, rows.columns, band):
+
+        def job(room: Room, first: int = first, last: int = last) -> Words:
+            matrix = _widened_rows(sources.model, rows, first, last, room)
+            # What is not finite is told of once, when all is done.
+            with np.errstate(all="ignore"):
+                for patch, change in zip(patches, changes, strict=True):
+                    across = slice(patch.column, patch.column + patch.columns)
+                    change.apply(matrix[:, across], first, last, room)
+            return _checked(matrix.reshape(-1), target, room)
+
+        yield job
+
+
+class _Change(Protocol):
+    """What a patch does to rows ``first`` to ``last`` of its rectangle."""
+
+    def apply(self, matrix: Floats, first: int, last: int, room: Room) -> None: ...
+
+
+def _prepared(patch: Patch, rows: Block, sources: Sources, band: int) -> _Change:
+    match patch.change:
+        case Recast(block, add):
+            matrix = _words(sources.changes, block)
+            turned = matrix.T if patch.turned else matrix
+            return _Replacement(turned, block.tensor.dtype, add)
+        case LowRank() as change:
+            update = _Update.of(change, sources.changes, turned=patch.turned)
+            if patch.turned and update.magnitude is not None:
+                return _lengths_of_columns(update, patch, rows, sources.model, band)
+            return update
 
 
 def recast_jobs(
@@ -69,27 +113,9 @@ def recast_jobs(
     for first, last in row_bands(block.rows, block.columns, band):
 
         def job(room: Room, first: int = first, last: int = last) -> Words:
-            values = _widened_rows(source, block, first, last, room)
-            np.add(values, np.float32(change.add), out=values)
-            return _checked(values, target, room)
-
-        yield job
-
-
-def _low_rank_jobs(
-    change: LowRank, rows: Block, target: TensorSpec, sources: Sources, band: int
-) -> Iterator[Job]:
-    update = _Update.of(change, sources.changes)
-    for first, last in row_bands(rows.rows, rows.columns, band):
-
-        def job(room: Room, first: int = first, last: int = last) -> Words:
-            values = _widened_rows(sources.model, rows, first, last, room)
-            matrix = values.reshape(last - first, rows.columns)
-            with np.errstate(all="ignore"):
-                update.add(matrix, slice(first, last), room)
-                if update.magnitude is not None:
-                    _stretch(matrix, update.magnitude[first:last])
-            return _checked(values, target, room)
+            matrix = _widened_rows(source, block, first, last, room)
+            np.add(matrix, np.float32(change.add), out=matrix)
+            return _checked(matrix.reshape(-1), target, room)
 
         yield job
 
@@ -98,122 +124,92 @@ def _low_rank_jobs(
 class _Update:
     """The factors as float32; the scale is in ``left``, where mlx-lm multiplies it in.
 
-    ``turned``: both are the transposes of what they are called.
+    ``left`` has a row for each of the rectangle's, ``right`` a column for each. Of the magnitude,
+    ``rows`` are lengths and ``columns`` factors that are known already.
     """
 
     left: Floats
     right: Floats
     magnitude: Floats | None
+    factors: Floats | None = None
 
     @classmethod
-    def of(cls, change: LowRank, source: TensorSource, *, turned: bool = False) -> _Update:
+    def of(cls, change: LowRank, source: TensorSource, *, turned: bool) -> _Update:
         with np.errstate(over="ignore"):
             left = _matrix(source, change.left) * np.float32(change.scale)
         right = _matrix(source, change.right)
         if turned:
-            left, right = left.T, right.T
+            left, right = right.T, left.T
         left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
         if change.magnitude is None:
             return cls(left, right, None)
         return cls(left, right, _matrix(source, change.magnitude).reshape(-1))
 
-    def add(self, matrix: Floats, rows: slice, room: Room) -> None:
-        """Add the update of those rows to ``matrix``."""
+    def add(self, matrix: Floats, first: int, last: int, room: Room) -> None:
+        """The update of those rows."""
         delta = room.floats(matrix.size, "delta").reshape(matrix.shape)
-        product_into(self.left[rows], self.right, delta)
+        product_into(self.left[first:last], self.right, delta)
         np.add(matrix, delta, out=matrix)
 
-    def add_turned(self, matrix: Floats, columns: slice, room: Room) -> None:
-        """The same for the transpose: ``columns`` are the update's."""
-        delta = room.floats(matrix.size, "delta").reshape(matrix.shape)
-        product_into(self.right[columns], self.left, delta)
-        np.add(matrix, delta, out=matrix)
+    def apply(self, matrix: Floats, first: int, last: int, room: Room) -> None:
+        """See ``_Change``. A row of zeros has no direction: it becomes what is not finite."""
+        self.add(matrix, first, last, room)
+        if self.factors is not None:
+            np.multiply(matrix, self.factors, out=matrix)
+        elif self.magnitude is not None:
+            norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
+            np.multiply(matrix, (self.magnitude[first:last] / norms)[:, None], out=matrix)
 
 
-def _stretch(matrix: Floats, lengths: Floats) -> None:
-    """Give each row that length. A row of zeros has no direction: the result is not finite."""
-    factors = lengths / np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
-    np.multiply(matrix, factors[:, None], out=matrix)
+def _lengths_of_columns(
+    update: _Update, patch: Patch, rows: Block, source: TensorSource, band: int
+) -> _Update:
+    """The lengths are those of columns here, so that all rows are needed before the first."""
+    squares, room = np.zeros(patch.columns), Room()
+    across = slice(patch.column, patch.column + patch.columns)
+    with np.errstate(all="ignore"):
+        for first, last in row_bands(rows.rows, rows.columns, band):
+            matrix = _widened_rows(source, rows, first, last, room)[:, across]
+            update.add(matrix, first, last, room)
+            squares += np.einsum("ij,ij->j", matrix, matrix)
+        return evolve(update, factors=(update.magnitude / np.sqrt(squares)).astype(np.float32))
 
 
-def _turned_jobs(
-    merge: Merge, base: Block, target: TensorSpec, sources: Sources, band: int
-) -> Iterator[Job]:
-    """For a base stored as (in, out): rows of the base are columns of the module."""
-    (patch,) = merge.patches
-    match patch.change:
-        case LowRank() as change:
-            yield from _turned_low_rank_jobs(change, base, target, sources, band)
-        case Recast() as change:
-            yield from _turned_recast_jobs(change, patch, base, target, sources.changes, band)
+@frozen
+class _Replacement:
+    """Words of a dtype that take the rectangle's place, plus a number."""
 
+    words: Words
+    dtype: str
+    add: float
 
-def _turned_low_rank_jobs(
-    change: LowRank, base: Block, target: TensorSpec, sources: Sources, band: int
-) -> Iterator[Job]:
-    update = _Update.of(change, sources.changes, turned=True)
-
-    def merged(room: Room, first: int, last: int) -> Floats:
-        values = _widened_rows(sources.model, base, first, last, room)
-        matrix = values.reshape(last - first, base.columns)
-        update.add_turned(matrix, slice(first, last), room)
-        return matrix
-
-    factors: Floats | None = None
-    if update.magnitude is not None:
-        # The lengths are those of columns here, so that all rows are needed before the first.
-        squares, own = np.zeros(base.columns), Room()
-        with np.errstate(all="ignore"):
-            for first, last in row_bands(base.rows, base.columns, band):
-                matrix = merged(own, first, last)
-                squares += np.einsum("ij,ij->j", matrix, matrix)
-            factors = (update.magnitude / np.sqrt(squares)).astype(np.float32)
-    for first, last in row_bands(base.rows, base.columns, band):
-
-        def job(room: Room, first: int = first, last: int = last) -> Words:
-            with np.errstate(all="ignore"):
-                matrix = merged(room, first, last)
-                if factors is not None:
-                    np.multiply(matrix, factors, out=matrix)
-            return _checked(matrix.reshape(-1), target, room)
-
-        yield job
-
-
-def _turned_recast_jobs(
-    change: Recast,
-    patch: Patch,
-    base: Block,
-    target: TensorSpec,
-    source: TensorSource,
-    band: int,
-) -> Iterator[Job]:
-    words = whole(source, change.block).T
-    dtype = change.block.tensor.dtype
-    for first, last in row_bands(base.rows, patch.rows, band):
-
-        def job(room: Room, first: int = first, last: int = last) -> Words:
-            part = np.ascontiguousarray(words[first:last]).reshape(-1)
-            values = widened(part.view(np.uint8), dtype, room.floats(part.size))
-            np.add(values, np.float32(change.add), out=values)
-            return _checked(values, target, room)
-
-        yield job
+    def apply(self, matrix: Floats, first: int, last: int, room: Room) -> None:
+        """See ``_Change``."""
+        part = np.ascontiguousarray(self.words[first:last])
+        values = widened(
+            part.reshape(-1).view(np.uint8), self.dtype, room.floats(part.size, "delta")
+        )
+        np.add(values.reshape(part.shape), np.float32(self.add), out=matrix)
 
 
 def _widened_rows(source: TensorSource, block: Block, first: int, last: int, room: Room) -> Floats:
     count = (last - first) * block.columns
     dtype = block.tensor.dtype
     raw = read_rows(source, block, first, last, room.bytes(count * ITEM[dtype]))
-    return widened(raw, dtype, room.floats(count))
+    return widened(raw, dtype, room.floats(count)).reshape(last - first, block.columns)
+
+
+def _words(source: TensorSource, block: Block) -> Words:
+    """A block as words, turned if that is meant."""
+    words = whole(source, block)
+    return words.T if block.turned else words
 
 
 def _matrix(source: TensorSource, block: Block) -> Floats:
     """A factor as float32, turned if that is meant."""
     words = whole(source, block)
-    values = widened(
-        words.reshape(-1).view(np.uint8), block.tensor.dtype, np.empty(words.size, np.float32)
-    )
+    raw = words.reshape(-1).view(np.uint8)
+    values = widened(raw, block.tensor.dtype, np.empty(words.size, np.float32))
     matrix = values.reshape(words.shape)
     return matrix.T if block.turned else matrix
 

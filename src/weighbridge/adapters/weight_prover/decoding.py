@@ -19,6 +19,7 @@ Reals: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
+_VALUES = 1 << 17
 #: Bits of exponent and mantissa, and the bias, of the formats that numpy does not know.
 _FORMATS = {"BF16": (8, 7, 127), "E4M3": (4, 3, 7), "E2M1": (2, 1, 1)}
 
@@ -68,41 +69,54 @@ def group_scales(raw: Bytes, dtype: str, packing: Packing) -> Reals:
 
 @frozen
 class Matrix:
-    """A block of a source, read row by row; what is sampled is all that is held."""
+    """A block of a source, or columns of it, read row by row; what is sampled is all that is held.
+
+    ``turned``: what is meant is the transpose of that, and once more if the block is turned.
+    """
 
     source: TensorSource
     block: Block
+    column: int = 0
+    columns: int | None = None
+    turned: bool = False
 
     @property
-    def row_bytes(self) -> int:
-        """Bytes of a stored row."""
-        return self.block.columns * DTYPE_BITS[self.block.tensor.dtype] // 8
+    def across(self) -> slice:
+        """The columns."""
+        width = self.block.columns if self.columns is None else self.columns
+        return slice(self.column, self.column + width)
 
     def raw(self, rows: Sequence[int]) -> Bytes:
-        """These stored rows, one after another."""
-        size = self.row_bytes
-        begin = self.block.start * DTYPE_BITS[self.block.tensor.dtype] // 8
+        """These stored rows in whole, one after another."""
+        bits = DTYPE_BITS[self.block.tensor.dtype]
+        size, begin = self.block.columns * bits // 8, self.block.start * bits // 8
         buffer = np.empty(len(rows) * size, np.uint8)
+        name = self.block.tensor.name
+        if isinstance(rows, range) and rows:  # those are consecutive
+            self.source.read_into(name, buffer.data, begin + rows[0] * size)
+            return buffer
         for index, row in enumerate(rows):
             part = buffer[index * size : (index + 1) * size]
-            self.source.read_into(self.block.tensor.name, part.data, begin + row * size)
+            self.source.read_into(name, part.data, begin + row * size)
         return buffer
 
     def rows(self, rows: Sequence[int]) -> Reals:
-        """These rows of what is meant: of the transpose, if the block is turned."""
-        return self._columns(rows) if self.block.turned else self._rows(rows)
+        """These rows of what is meant."""
+        if self.turned is self.block.turned:
+            return self._rows(rows)
+        # Some stored rows at a time: the whole could be as large as an embedding.
+        picked = np.empty((len(rows), self.block.rows))
+        step = max(1, _VALUES // max(1, self.block.columns))
+        for first in range(0, self.block.rows, step):
+            few = range(first, min(self.block.rows, first + step))
+            picked[:, few.start : few.stop] = self._rows(few)[:, list(rows)].T
+        return picked
 
     def all(self) -> Reals:
         """The whole of what is meant."""
         stored = self._rows(range(self.block.rows))
-        return stored.T if self.block.turned else stored
+        return stored if self.turned is self.block.turned else stored.T
 
     def _rows(self, rows: Sequence[int]) -> Reals:
-        return decoded(self.raw(rows), self.block.tensor.dtype).reshape(len(rows), -1)
-
-    def _columns(self, columns: Sequence[int]) -> Reals:
-        """A stored row at a time: the whole could be as large as an embedding."""
-        picked = np.empty((len(columns), self.block.rows))
-        for row in range(self.block.rows):
-            picked[:, row] = self._rows([row])[0, columns]
-        return picked
+        values = decoded(self.raw(rows), self.block.tensor.dtype)
+        return values.reshape(len(rows), -1)[:, self.across]

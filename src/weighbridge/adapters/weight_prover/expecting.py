@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from attrs import evolve, frozen
+from attrs import frozen
 
 from weighbridge.adapters.weight_prover.decoding import (
     Matrix,
@@ -50,18 +50,32 @@ Expectation: TypeAlias = Callable[[Sequence[int]], Expected]
 
 @frozen
 class Claim:
-    """What is claimed of the rows ``first`` to ``first + count`` of a matrix of so many columns.
+    """What is claimed of a rectangle in a part of a tensor, seen as rows of ``width`` elements.
 
-    Either they are the very bytes of ``copied``, or row ``i`` of them, counted from 0, is what
-    ``expect`` says. ``turned``: the matrix is the transpose of what is written.
+    It begins ``at`` so many elements into the part, with ``rows`` rows, and has ``columns`` from
+    ``column`` on. Either its rows are the very bytes of ``copied``, or row ``i`` is what ``expect``
+    says; ``turned``: row ``i`` of its transpose.
     """
 
-    first: int
-    count: int
-    columns: int
+    at: int
+    rows: int
+    width: int
     copied: Block | None = None
     expect: Expectation | None = None
+    column: int = 0
+    columns: int | None = None
     turned: bool = False
+
+    @property
+    def sampled(self) -> tuple[int, int]:
+        """How many rows there are to sample, and how long they are."""
+        columns = self.width if self.columns is None else self.columns
+        return (columns, self.rows) if self.turned else (self.rows, columns)
+
+    @property
+    def end(self) -> int:
+        """Elements of the part until behind the rectangle's last row."""
+        return self.at + self.rows * self.width
 
 
 def claims(operation: Operation, sources: Sources) -> Iterator[Claim]:
@@ -75,42 +89,60 @@ def claims(operation: Operation, sources: Sources) -> Iterator[Claim]:
         case Dequantise():
             expect = _dequantised(operation, sources)
             yield Claim(0, operation.weight.rows, operation.columns, expect=expect)
-        case Turn(Copy(block)):
-            expect = _recast(Matrix(sources.model, block), 0.0)
-            yield Claim(0, block.rows, block.columns, expect=expect, turned=True)
-        case Turn(Dequantise() as inner):
-            expect = _dequantised(inner, sources)
-            yield Claim(0, inner.weight.rows, inner.columns, expect=expect, turned=True)
+        case Turn():
+            yield from _turned(operation, sources)
         case Merge():
             yield from _merged(operation, sources)
+
+
+def _turned(turn: Turn, sources: Sources) -> Iterator[Claim]:
+    """Each part's rows are columns of what is written."""
+    column = 0
+    for part in turn.of:
+        block = part.block if isinstance(part, Copy) else part.weight
+        expect = (
+            _recast(Matrix(sources.model, part.block), 0.0)
+            if isinstance(part, Copy)
+            else _dequantised(part, sources)
+        )
+        yield Claim(
+            0, turn.columns, turn.rows,
+            expect=expect, column=column, columns=block.rows, turned=True,
+        )  # fmt: skip
+        column += block.rows
 
 
 def _merged(merge: Merge, sources: Sources) -> Iterator[Claim]:
     base, at = Block.of(merge.base), 0
     for patch in merge.patches:
-        if not merge.turned:
-            yield from _kept(base, at, patch.first)
-        expect = _patched(patch, base, merge.turned, sources)
-        columns = base.rows if merge.turned else base.columns
-        yield Claim(patch.first, patch.rows, columns, expect=expect, turned=merge.turned)
+        yield from _kept(base, at, patch.first)
+        own = base.rows_at(patch.first, patch.rows)
+        before = Matrix(sources.model, own, patch.column, patch.columns, patch.turned)
+        yield Claim(
+            patch.first * base.columns,
+            patch.rows,
+            base.columns,
+            expect=_patched(patch, before, sources),
+            column=patch.column,
+            columns=patch.columns,
+            turned=patch.turned,
+        )
         at = patch.first + patch.rows
-    if not merge.turned:
-        yield from _kept(base, at, base.rows)
+    yield from _kept(base, at, base.rows)
 
 
 def _kept(base: Block, first: int, last: int) -> Iterator[Claim]:
     if last > first:
         rows = base.rows_at(first, last - first)
-        yield Claim(first, rows.rows, base.columns, copied=rows)
+        yield Claim(first * base.columns, rows.rows, base.columns, copied=rows)
 
 
-def _patched(patch: Patch, base: Block, turned: bool, sources: Sources) -> Expectation:
+def _patched(patch: Patch, before: Matrix, sources: Sources) -> Expectation:
     match patch.change:
         case Recast(block, add):
             return _recast(Matrix(sources.changes, block), add)
         case LowRank() as change:
-            own = evolve(base, turned=True) if turned else base.rows_at(patch.first, patch.rows)
-            return _low_rank(change, Matrix(sources.model, own), sources)
+            return _low_rank(change, before, sources)
 
 
 def _recast(source: Matrix, add: float) -> Expectation:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from weighbridge.adapters.weight_prover.decoding import Matrix, Reals
 from weighbridge.adapters.weight_prover.expecting import (
@@ -84,32 +84,31 @@ class _Written:
         """Hold the tensor against what its parts claim."""
         at = 0  # in elements
         for part in self.weight.parts:
-            listed = list(claims(part, sources))
-            for claim in listed:
-                begin = at + claim.first * claim.columns
-                own = Block(self.weight.target, begin, claim.count, claim.columns)
-                if claim.turned:
-                    own = evolve(Block.of(self.weight.target), turned=True)
+            end = 0
+            for claim in claims(part, sources):
+                own = Block(self.weight.target, at + claim.at, claim.rows, claim.width)
+                found = Matrix(self.source, own, claim.column, claim.columns, claim.turned)
                 if claim.copied is not None:
-                    self._compare(own, Matrix(sources.model, claim.copied), tally)
+                    self._compare(found, Matrix(sources.model, claim.copied), tally)
                 elif claim.expect is not None:
-                    self._compute(own, claim, claim.expect, tally)
-            at += max((c.first + c.count) * c.columns for c in listed)
+                    self._compute(found, claim, claim.expect, tally)
+                end = max(end, claim.end)
+            at += end
 
-    def _compare(self, own: Block, kept: Matrix, tally: _Tally) -> None:
-        for rows in self._sample(own.rows, own.columns):
+    def _compare(self, found: Matrix, kept: Matrix, tally: _Tally) -> None:
+        for rows in self._sample(found.block.rows, found.block.columns):
             tally.compared += len(rows)
-            if not np.array_equal(Matrix(self.source, own).raw(rows), kept.raw(rows)):
+            if not np.array_equal(found.raw(rows), kept.raw(rows)):
                 said = f"differ from {kept.block.tensor.name}, which is to be kept"
                 self._problem(tally, rows, said)
 
-    def _compute(self, own: Block, claim: Claim, expect: Expectation, tally: _Tally) -> None:
-        for rows in self._sample(claim.count, claim.columns):
+    def _compute(self, found: Matrix, claim: Claim, expect: Expectation, tally: _Tally) -> None:
+        for rows in self._sample(*claim.sampled):
             tally.computed += len(rows)
-            found, expected = Matrix(self.source, own).rows(rows), expect(rows)
+            expected = expect(rows)
             allowed = self._allowed(expected.values) + expected.slack
             with np.errstate(invalid="ignore"):
-                share = _largest(np.abs(found - expected.values) / allowed)
+                share = _largest(np.abs(found.rows(rows) - expected.values) / allowed)
             tally.share = max(tally.share, share)
             if share > 1:
                 said = f"are off by up to {share:.3g} times what rounding allows"

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import click
 
-from weighbridge.entrypoints.cli.arguments import as_option, run_argument, scale_option
+from weighbridge.entrypoints.cli.arguments import (
+    as_option,
+    checkpoint_option,
+    run_argument,
+    scale_option,
+)
 from weighbridge.entrypoints.cli.output import common_options, emit, hint, progress, setting
 
 
@@ -18,11 +23,18 @@ from weighbridge.entrypoints.cli.output import common_options, emit, hint, progr
 )
 @scale_option
 @as_option
+@checkpoint_option
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @common_options
 def command(
-    run: str, output: str, base: str | None, scale: float | None, kind: str | None, force: bool
-) -> None:  # fmt: skip
+    run: str,
+    output: str,
+    base: str | None,
+    scale: float | None,
+    kind: str | None,
+    checkpoint: int | None,
+    force: bool,
+) -> None:
     """Merge the LoRA, DoRA or full fine-tune in RUN into its base, as a Hugging Face model.
 
     In float32, shard by shard, without loading the model. A sample of every tensor is read again
@@ -32,7 +44,8 @@ def command(
     from weighbridge.entrypoints.render import json, text
 
     done = api.fuse(
-        run, output, base=base, scale=scale, kind=kind, force=force, progress=progress()
-    )
+        run, output, base=base, scale=scale, kind=kind, checkpoint=checkpoint, force=force,
+        progress=progress(),
+    )  # fmt: skip
     emit(lambda: text.fused(done, figures=bool(setting("verbose"))), lambda: json.fused(done))
     hint(f"next: weighbridge publish {output} DEST")
