@@ -70,12 +70,12 @@ class Case:
 #: Refused when every linear module is trained, with words of the reason.
 _REFUSED = {
     "falcon_h1": "multipliers of its config folded into the weights",
-    "falcon_mamba": "PEFT refuses on Mamba models",
+    "falcon_mamba": "read as a bare weight",
     "gpt_oss": "interleaves the rows of gate and up",
     "jamba": "read as a bare weight",
     "llama4": "PEFT exchanges the two factors",
     "longcat_flash": "read as a bare weight",
-    "mamba": "PEFT refuses on Mamba models",
+    "mamba": "read as a bare weight",
     "mamba2": "PEFT refuses on Mamba models",
     "nemotron_h": "PEFT refuses on Mamba models",
 }

@@ -124,11 +124,25 @@ def _made_by_peft(
     return directory
 
 
-@pytest.mark.parametrize("name", MADE_BY_PEFT)
-def test_what_peft_made_is_the_same_function_in_mlx(name: str, tmp_path: Path) -> None:
+def _in_half(directory: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = directory / "adapter_model.safetensors"
+    halved = {name: value.bfloat16() for name, value in load_file(path).items()}
+    save_file(halved, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("name", "half"),
+    [(name, False) for name in MADE_BY_PEFT]
+    + [("ranks and strengths", True), ("experts, joint ranks", True)],
+)
+def test_what_peft_made_is_the_same_function_in_mlx(name: str, half: bool, tmp_path: Path) -> None:
     model_type, fields, options = MADE_BY_PEFT[name]
     base = base_of(model_type, fields)
     made = _made_by_peft(base, tmp_path / "peft", options)
+    if half:
+        _in_half(made)
     with quiet():
         weighbridge.convert(made, tmp_path / "mlx", base=base, base_model="acme/base", to="mlx")
         plain, expected, _ = peft_logits(base, made)
