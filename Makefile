@@ -10,11 +10,7 @@ JOBS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help setup lint test test-fast demo bench docs picture clean
-=======
-.PHONY: help setup lint test test-fast demo bench matrix docs clean
->>>>>>> matrix
+.PHONY: help setup lint test test-fast demo bench matrix docs picture clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -109,13 +109,8 @@ def written_pairs(
     for name, spec in specs.items():
         stem, leaf = _leaf(name)
         if name.endswith(".base_layer.weight"):
-<<<<<<< HEAD
-            strange.append(f"{name}: is a whole weight, which need not be the base's; save "
-                           "the adapter with save_embedding_layers=False")  # fmt: skip
-=======
             strange.append(f"{name}: is a whole weight, which need not be the base's; save the "
                            "adapter with save_embedding_layers=False")  # fmt: skip
->>>>>>> matrix
         elif leaf is None or not stem.startswith(KEY_PREFIX):
             strange.append(f"{name}: is no tensor of a PEFT LoRA")
         else:
