@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from weighbridge.application.convert import Converted, ConvertRequest, Target, Wanted
 from weighbridge.application.dequantise import SHARD_BYTES, Dequantised, DequantiseRequest
@@ -39,16 +40,24 @@ def _container(settings: Settings | None) -> Container:
     return build(settings)
 
 
-def _kind(name: str | Kind | None) -> Kind | None:
+_Word = TypeVar("_Word", bound=Enum)
+
+
+def _word(name: str | _Word, words: type[_Word], what: str) -> _Word:
+    """The member that a word of an option names. Raises UsageError with those that are known."""
     try:
-        return Kind(name) if isinstance(name, str) else name
+        return words(name) if isinstance(name, str) else name
     except ValueError:
-        known = ", ".join(k.value for k in Kind)
-        raise UsageError(problem=f"{name!r} is no kind of model; known are {known}") from None
+        known = ", ".join(str(word.value) for word in words)
+        raise UsageError(problem=f"{name!r} is no {what}; known are {known}") from None
 
 
 def _choice(kind: str | Kind | None, checkpoint: int | None, *, bare: bool = False) -> Choice:
     return Choice(_kind(kind), checkpoint, bare)
+
+
+def _kind(name: str | Kind | None) -> Kind | None:
+    return None if name is None else _word(name, Kind, "kind of model")
 
 
 def _level(name: str | ProofLevel | None) -> ProofLevel | None:
@@ -57,30 +66,6 @@ def _level(name: str | ProofLevel | None) -> ProofLevel | None:
     except KeyError:
         known = ", ".join(level.label for level in ProofLevel)
         raise UsageError(problem=f"{name!r} is no proof level; known are {known}") from None
-
-
-def _profile(name: str | Profile) -> Profile:
-    try:
-        return Profile(name) if isinstance(name, str) else name
-    except ValueError:
-        known = ", ".join(p.value for p in Profile)
-        raise UsageError(problem=f"{name!r} is no profile; known are {known}") from None
-
-
-def _target(name: str | Target) -> Target:
-    try:
-        return Target(name) if isinstance(name, str) else name
-    except ValueError:
-        known = ", ".join(t.value for t in Target)
-        raise UsageError(problem=f"{name!r} is nothing to convert to; known are {known}") from None
-
-
-def _outtype(name: str | GgufType) -> GgufType:
-    try:
-        return GgufType(name) if isinstance(name, str) else name
-    except ValueError:
-        known = ", ".join(t.value for t in GgufType)
-        raise UsageError(problem=f"{name!r} is no type for a GGUF; known are {known}") from None
 
 
 def _path(path: PathLike | None) -> str | None:
@@ -148,11 +133,11 @@ def convert(
     request = ConvertRequest(
         os.fspath(path),
         os.fspath(output),
-        Wanted(base_model, at_hand, scale, _profile(profile)),
+        Wanted(base_model, at_hand, scale, _word(profile, Profile, "profile")),
         _choice(kind, checkpoint, bare=scale is not None),
         force,
-        _target(to),
-        _outtype(outtype),
+        _word(to, Target, "target"),
+        _word(outtype, GgufType, "type of a GGUF"),
     )
     services = _container(settings)
     use = services.convert_gguf() if request.to is Target.GGUF else services.convert()
@@ -313,7 +298,7 @@ def publish(
             base_model,
             _base_directory(path, base, base_model, kind, settings),
             scale,
-            _profile(profile),
+            _word(profile, Profile, "profile"),
         ),
         choice=_choice(kind, checkpoint, bare=scale is not None),
         public=public,
