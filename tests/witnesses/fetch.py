@@ -73,7 +73,6 @@ _ONE_WHEEL = (
 )
 
 
-
 def _wheel(requirement: str, sha256: str | None) -> Witness:
     """All of a wheel, of whose Python all is used."""
     chosen = ("--only-binary", ":all:")
