@@ -77,7 +77,9 @@ are checked against the base's tensor headers; *refused* that there is no exact 
 
 Names are "MLX's -> transformers 5's (checkpoints')", as patterns. *By expert* says whether PEFT
 0.20 and later load a file that has a LoRA for each expert. What has to be undone in a fused model
-is under *fused*."""
+is under *fused*.
+
+[matrix.md](matrix.md) has what became of LoRAs that were trained and converted."""
 
 _UNDO = {
     Layout.CONVOLUTION: "axes of convolutions",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from weighbridge.domain.tensors import TensorSpec, encode_header
 
@@ -56,6 +59,13 @@ def tensors(specs: Iterable[TensorSpec]) -> bytes:
 def raw_tensors(header: bytes, data: bytes = b"") -> bytes:
     """A file with exactly this header text."""
     return struct.pack("<Q", len(header)) + header + data
+
+
+def npz(specs: Iterable[TensorSpec]) -> bytes:
+    """An archive as mlx-lm wrote it until 0.5, by numpy itself; every element is 0.01."""
+    target = io.BytesIO()
+    np.savez(target, **{s.name: np.full(s.shape, 0.01, np.float32) for s in specs})
+    return target.getvalue()
 
 
 def lora_files(directory: str = "", **config: Any) -> dict[str, bytes]:

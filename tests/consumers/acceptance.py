@@ -66,10 +66,14 @@ def assert_sglang_takes(directory: Path, base_config: Mapping[str, Any]) -> None
 
 def assert_llama_cpp_converts(directory: Path, base: Path, output: Path) -> None:
     """llama.cpp's converter takes it and writes a file. Paths are made absolute."""
-    arguments = ["--base", str(base.absolute()), "--outfile", str(output.absolute())]
-    job = {"kind": "lora", "arguments": [*arguments, str(directory.absolute())]}
-    assert run.convert([job]) == ["ok"]
+    assert run.convert([llama_cpp_job(directory, base, output)]) == ["ok"]
     assert output.read_bytes()[:4] == b"GGUF"
+
+
+def llama_cpp_job(directory: Path, base: Path, output: Path) -> dict[str, Any]:
+    """The same as a job of ``run.convert``, for several in one process."""
+    arguments = ["--base", str(base.absolute()), "--outfile", str(output.absolute())]
+    return {"kind": "lora", "arguments": [*arguments, str(directory.absolute())]}
 
 
 def _config(directory: Path) -> dict[str, Any]:

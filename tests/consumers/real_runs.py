@@ -20,13 +20,21 @@ from weighbridge.application.convert import Converted
 NAME = "acme/base"
 
 
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+
 @frozen
 class Run:
-    """A base's type, and how mlx-lm was told to train on it. ``change`` edits the tensors."""
+    """A base's type, and how mlx-lm was told to train on it.
+
+    ``change`` edits the tensors to what mlx-lm does not load, and ``meaning`` edits them to the
+    same function in a form that it does.
+    """
 
     model_type: str
     options: dict[str, Any] = field(factory=dict)
-    change: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    change: Change | None = None
+    meaning: Change | None = None
 
     @property
     def base(self) -> Path:
@@ -34,37 +42,52 @@ class Run:
         name = f"architecture-{self.model_type}"
         return cached(name, functools.partial(make_architecture, model_type=self.model_type))
 
-    def source(self, scratch: Path) -> Path:
-        """What mlx-lm wrote, from the cache; if it is to be changed, a copy in ``scratch``."""
-        trained = tiny_lora(self.base, **self.options)
-        if self.change is None:
-            return trained
-        from safetensors.numpy import load_file, save_file
-
-        directory = scratch / "changed"
-        shutil.copytree(trained, directory)
-        path = directory / "adapters.safetensors"
-        save_file(self.change(load_file(path)), path, {"format": "mlx"})
-        return directory
-
-    def convert(self, scratch: Path, **options: Any) -> tuple[Path, Path, Converted]:
-        """The run, our output, and what is said of it; ``scratch`` is made."""
+    def convert(self, scratch: Path, **options: Any) -> Made:
+        """Our output in ``scratch``, which is made."""
         scratch.mkdir()
-        source, output = self.source(scratch), scratch / "converted"
+        trained, output = tiny_lora(self.base, **self.options), scratch / "converted"
+        source = _edited(trained, scratch / "changed", self.change)
         options = {"base": self.base, "base_model": NAME, **options}
-        return source, output, weighbridge.convert(source, output, **options)
+        done = weighbridge.convert(source, output, **options)
+        return Made(source, _edited(trained, scratch / "meaning", self.meaning), output, done)
+
+
+@frozen
+class Made:
+    """``source`` is what was converted to ``output``, ``meaning`` what mlx-lm loads of it."""
+
+    source: Path
+    meaning: Path
+    output: Path
+    done: Converted
+
+
+def _edited(directory: Path, copy: Path, change: Change | None) -> Path:
+    if change is None:
+        return directory
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(directory, copy)
+    path = copy / "adapters.safetensors"
+    save_file(change(load_file(path)), path, {"format": "mlx"})
+    return copy
 
 
 def _narrower_queries(tensors: dict[str, Any]) -> dict[str, Any]:
     """Half the rank for q_proj: mlx-lm has one rank for all, trainers built on it have more."""
-    return {
-        name: _half(name, value) if ".q_proj." in name else value for name, value in tensors.items()
-    }
+    halves = {n: _half(n, value) for n, value in tensors.items() if ".q_proj." in n}
+    return tensors | {name: half.copy() for name, half in halves.items()}
+
+
+def _halved_queries(tensors: dict[str, Any]) -> dict[str, Any]:
+    for name, value in tensors.items():
+        if name.endswith("q_proj.lora_b"):
+            value[4:] = 0
+    return tensors
 
 
 def _half(name: str, value: Any) -> Any:
-    half = value[:, :4] if name.endswith("lora_a") else value[:4]
-    return half.copy()
+    return value[:, :4] if name.endswith("lora_a") else value[:4]
 
 
 _LAST: dict[str, Any] = {"num_layers": 1}
@@ -78,7 +101,7 @@ RUNS = MappingProxyType(
         "llama, last layer": Run("llama", _LAST),
         "llama, q_proj": Run("llama", _QUERIES),
         "llama, odd scale": Run("llama", {"scale": 7.3}),
-        "llama, two ranks": Run("llama", change=_narrower_queries),
+        "llama, two ranks": Run("llama", {}, _narrower_queries, _halved_queries),
         "llama, vocabulary": Run("llama", _VOCABULARY),
         "qwen2": Run("qwen2"),
         "qwen2, last layer": Run("qwen2", _LAST),

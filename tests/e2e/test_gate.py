@@ -126,7 +126,7 @@ def test_what_is_no_plain_lora_is_refused_by_name(
     run_dir = tiny_lora(base, fine_tune_type=fine_tune_type, model_name="acme/tiny")
     done = run("convert", str(run_dir), "-o", str(tmp_path / "out"))
     assert done.returncode == 1, done.stdout + done.stderr
-    wanted = {"dora": "DoRA magnitude", "full": "full fine-tuning"}[fine_tune_type]
+    wanted = {"dora": "weighbridge fuse", "full": "a trained weight, no LoRA"}[fine_tune_type]
     assert wanted in done.stderr and not (tmp_path / "out").exists()
 
 

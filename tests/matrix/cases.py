@@ -38,8 +38,9 @@ TRAININGS: Mapping[str, Training] = MappingProxyType(
             {"keys": ["self_attn.q_proj", "model.embed_tokens"]}, {"tie_word_embeddings": True}
         ),
         "q, odd scale": Training({"keys": ["self_attn.q_proj"], "scale": 3.7, "rank": 6}),
+        "all, odd scale": Training({"scale": 3.7}),
         "attention": Training(
-            {"keys": [f"self_attn.{leaf}_proj" for leaf in ("q", "k", "v", "o")]}
+            {"keys": [f"{stem}.{leaf}_proj" for stem in ("self_attn", "mixer") for leaf in "qkvo"]}
         ),
         "4-bit base": Training(bits=4),
     }
@@ -69,11 +70,12 @@ class Case:
 #: Refused when every linear module is trained, with words of the reason.
 _REFUSED = {
     "falcon_h1": "multipliers of its config folded into the weights",
-    "falcon_mamba": "PEFT refuses on Mamba models",
+    "falcon_mamba": "read as a bare weight",
     "gpt_oss": "interleaves the rows of gate and up",
     "jamba": "read as a bare weight",
     "llama4": "PEFT exchanges the two factors",
-    "mamba": "PEFT refuses on Mamba models",
+    "longcat_flash": "read as a bare weight",
+    "mamba": "read as a bare weight",
     "mamba2": "PEFT refuses on Mamba models",
     "nemotron_h": "PEFT refuses on Mamba models",
 }
@@ -98,6 +100,7 @@ _MORE = (
       for name in ("gemma2", "qwen3")),
     *(Case(name, "q, odd scale") for name in ("llama", "qwen3", "cohere")),
     Case("llama", "q, odd scale", "peft"),
+    *(Case(name, "all, odd scale") for name in ("granitemoehybrid", "qwen2_moe", "qwen3_moe")),
     *(Case(name, "attention") for name in ("gpt_oss", "nemotron_h", "llama4", "jamba")),
     Case("gpt_oss", "attention", "peft"),
     *(Case(name, "4-bit base") for name in ("llama", "qwen3", "mixtral", "qwen3_moe")),

@@ -59,16 +59,16 @@ class Row:
 
 def run(case: Case, scratch: Path) -> Row:
     """Carry the case out; ``scratch`` is an empty directory. Raises what is no refusal."""
-    base, adapters, torch_base = _trained(case)
+    base, adapters, torch_base = trained(case)
     name = "acme/base" if torch_base else None
     try:
-        with _quiet():
+        with quiet():
             made = weighbridge.convert(
                 adapters, scratch / "out", base=base, profile=case.profile, base_model=name
             )
     except NotConvertible as refusal:
         return Row.of(case, "refused", note=_module_free(refusal.reasons[0]))
-    with _quiet():
+    with quiet():
         found = compare(base, adapters, scratch / "out", torch_base=torch_base)
     return Row.of(
         case,
@@ -101,19 +101,19 @@ def base_of(model_type: str, fields: Mapping[str, Any] | None = None) -> Path:
 def trained_on(base: Path, name: str, **options: Any) -> Path:
     """The directory that mlx-lm wrote its LoRA to, from the cache."""
     options = {"iters": 3, "model_name": "acme/base"} | options
-    with _quiet():
+    with quiet():
         made = cached(f"matrix-lora-{name}", functools.partial(train_lora, base, **options))
     return made / "adapters"
 
 
-def _trained(case: Case) -> tuple[Path, Path, Path | None]:
+def trained(case: Case) -> tuple[Path, Path, Path | None]:
     """The base for MLX, the LoRA, and a base for transformers if it is another."""
     training = TRAININGS[case.training]
     base, plain = base_of(case.model_type, training.fields), None
     name = re.sub(r"[^a-z0-9]+", "-", f"{case.model_type} {case.training}".lower())
     options = dict(training.options)
     if training.bits is not None:
-        with _quiet():
+        with quiet():
             maker = functools.partial(_quantised, base, bits=training.bits)
             made = cached(f"quantised-{case.model_type}", maker)
         base, plain = made / "mlx", made / "values"
@@ -153,7 +153,7 @@ def _module_free(reason: str) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without what the vendors print and warn of; a failure says what it was by itself."""
     with (
         contextlib.redirect_stdout(io.StringIO()),

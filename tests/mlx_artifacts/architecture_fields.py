@@ -22,6 +22,8 @@ MLX_FIELDS: Mapping[str, dict[str, Any]] = MappingProxyType(
         "apertus": {"mlp_bias": False, "post_norm": False, "qk_norm": True},
         "bailing_hybrid": {
             "architectures": ["BailingMoeV3ForCausalLM"],
+            # transformers writes one here too, of its own, and goes by rope_parameters.
+            "rope_theta": ROPE_THETA,
             "n_group": 2,
             "topk_group": 1,
             "num_experts_per_tok": 2,

@@ -36,11 +36,10 @@ CONFIGS: Mapping[str, dict[str, Any]] = MappingProxyType(
 )
 
 
-#: How far apart the two stacks' logits are for one directory, where it is more than 2e-4: four
-#: have another GELU in mlx-lm, and Bailing normalises queries and keys with another epsilon.
+#: How far apart the two stacks' logits are for one directory, where it is more than 2e-4: they
+#: have another GELU in mlx-lm.
 APART: Mapping[str, float] = MappingProxyType(
     {
-        "bailing_hybrid": 3e-2,
         "gemma": 1e-3,
         "gpt_bigcode": 2e-3,
         "gpt_neox": 2e-3,

@@ -222,9 +222,10 @@ def one_word_off(tensors: Tensors, config: dict[str, Any], random: np.random.Gen
 
 
 def noisy(tensors: Tensors, config: dict[str, Any], random: np.random.Generator) -> None:
+    """More than the two units of float32 that a folded scale may be off."""
     name = _pick(tensors, random)
     dtype, words = tensors[name]
-    tensors[name] = (dtype, words ^ random.integers(1, 4, words.shape).astype(words.dtype))
+    tensors[name] = (dtype, words ^ (8 * random.integers(1, 4, words.shape)).astype(words.dtype))
 
 
 def not_finite(tensors: Tensors, config: dict[str, Any], random: np.random.Generator) -> None:

@@ -14,6 +14,7 @@ from tests.fakes.memory_files import MemoryFiles
 from tests.fakes.memory_registry import MemoryRegistry
 from weighbridge.adapters.numpy_converter import NumpyConverter
 from weighbridge.adapters.numpy_survey import NumpySurveyor
+from weighbridge.application.convert import Wanted
 from weighbridge.application.ports import Blob, Progress, ProofRequest, no_progress
 from weighbridge.application.publish import Publish, PublishOutcome, PublishRequest
 from weighbridge.domain.artifact import ArtifactPath
@@ -95,7 +96,7 @@ def publish(
         (Believer(),),
         {LocalRegistry: CrashingRegistry(registry, files, after)},
     )
-    return service(PublishRequest(run, DESTINATION, base_model="acme/base"))
+    return service(PublishRequest(run, DESTINATION, Wanted(base_model="acme/base")))
 
 
 def seeded(old: str, new: str) -> MemoryFiles:

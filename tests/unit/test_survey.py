@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from attrs import field, frozen
 
+from tests.builders import npz
 from weighbridge.adapters.numpy_survey import NumpySurveyor
+from weighbridge.domain.npz import parse_npz
 from weighbridge.domain.survey import TensorStats
 from weighbridge.domain.tensors import (
     DTYPE_BITS,
@@ -204,3 +206,16 @@ def test_small_tensors_share_a_read() -> None:
     found, reader = survey({f"{i:04}": ("BF16", (4,), bytes(8)) for i in range(1000)})
     assert len(found) == 1000 and all(stats.zero for stats in found.values())
     assert reader.reads == [8000]
+
+
+def test_what_is_between_the_tensors_of_an_npz_is_no_number() -> None:
+    specs = [TensorSpec(f"m{n}.lora_a", "F32", (5, 3)) for n in range(3)]
+    reader = MemoryReader(npz(specs))
+
+    def read(offset: int, length: int) -> bytes:
+        return reader.content[offset : offset + length]
+
+    header, told = parse_npz(read, reader.size), list[int]()
+    found = NumpySurveyor(buffer_bytes=16).survey(reader, header, advance=told.append)
+    assert found == {s.name: TensorStats(True, False, float(np.float32(0.01))) for s in specs}
+    assert sum(told) == header.data_bytes

@@ -73,7 +73,7 @@ _ONE_WHEEL = (
 )
 
 
-def _wheel(requirement: str, sha256: str | None) -> Witness:
+def _wheel(requirement: str, sha256: str | None = None) -> Witness:
     """All of a wheel, of whose Python all is used."""
     chosen = ("--only-binary", ":all:")
     return Witness(requirement, sha256, chosen, re.compile(r".*"), source=False)
@@ -113,16 +113,34 @@ WITNESSES = {
         ),
         source=False,
     ),
-    "peft 0.10": _wheel("peft==0.10.0", "d5249c97e818d3e31f92553c73c2953acd0ec12649b8b749afff7152cbc86cbb"),
-    "peft 0.13": _wheel("peft==0.13.2", "d4e0951ec78eac11c45a051801c569913436888c578d48e5ce86996b715bc6ef"),
-    "peft 0.17": _wheel("peft==0.17.1", "3d129d64def3d74779c32a080d2567e5f7b674e77d546e3585138216d903f99e"),
-    "accelerate": _wheel("accelerate==1.1.1", "61edd81762131b8d4bede008643fa1e1f3bf59bec710ebda9771443e24feae02"),
-    "transformers 4.46": _wheel("transformers==4.46.3", "a12ef6f52841fd190a3e5602145b542d03507222f2c64ebb7ee92e8788093aef"),
-    "tokenizers 0.20": _wheel("tokenizers==0.20.3", None),
-    "hub 0.26": _wheel("huggingface-hub==0.26.5", "fb7386090bbe892072e64b85f7c4479fd2d65eea5f2543327c970d5169e83924"),
-    "transformers 4.57": _wheel("transformers==4.57.6", "4c9e9de11333ddfe5114bc872c9f370509198acf0b87a832a0ab9458e2bd0550"),
-    "tokenizers 0.22": _wheel("tokenizers==0.22.1", None),
-    "hub 0.36": _wheel("huggingface-hub==0.36.0", "7bcc9ad17d5b3f07b57c78e79d527102d08313caa278a641993acddcb894548d"),
+    "peft 0.10": _wheel(
+        "peft==0.10.0", "d5249c97e818d3e31f92553c73c2953acd0ec12649b8b749afff7152cbc86cbb"
+    ),
+    "peft 0.13": _wheel(
+        "peft==0.13.2", "d4e0951ec78eac11c45a051801c569913436888c578d48e5ce86996b715bc6ef"
+    ),
+    "peft 0.17": _wheel(
+        "peft==0.17.1", "3d129d64def3d74779c32a080d2567e5f7b674e77d546e3585138216d903f99e"
+    ),
+    "accelerate": _wheel(
+        "accelerate==1.1.1", "61edd81762131b8d4bede008643fa1e1f3bf59bec710ebda9771443e24feae02"
+    ),
+    "transformers 4.46": _wheel(
+        "transformers==4.46.3", "a12ef6f52841fd190a3e5602145b542d03507222f2c64ebb7ee92e8788093aef"
+    ),
+    "tokenizers 0.20": _wheel("tokenizers==0.20.3"),
+    "hub 0.26": _wheel(
+        "huggingface-hub==0.26.5",
+        "fb7386090bbe892072e64b85f7c4479fd2d65eea5f2543327c970d5169e83924",
+    ),
+    "transformers 4.57": _wheel(
+        "transformers==4.57.6", "4c9e9de11333ddfe5114bc872c9f370509198acf0b87a832a0ab9458e2bd0550"
+    ),
+    "tokenizers 0.22": _wheel("tokenizers==0.22.1"),
+    "hub 0.36": _wheel(
+        "huggingface-hub==0.36.0",
+        "7bcc9ad17d5b3f07b57c78e79d527102d08313caa278a641993acddcb894548d",
+    ),
 }  # fmt: skip
 
 

@@ -99,6 +99,7 @@ class LogitsProver:
             "source": str(Path(request.source).absolute()),
             "converted": str(Path(request.converted).absolute()),
             "scale": request.scale,
+            "weights": request.weights,
             "tokens": _tokens(config),
         }
         with tempfile.TemporaryDirectory(prefix="weighbridge-logits-") as scratch:

@@ -136,10 +136,16 @@ class NumpySurveyor:
 
 
 def _runs(slots: Sequence[TensorSlot]) -> Iterator[list[TensorSlot]]:
-    """Neighbours that are all examined, or all not: the former are read as if one tensor."""
+    """Neighbours that are all examined, or all not: the former are read as if one tensor.
+
+    Between the arrays of an npz archive there are headers, so each is a run of its own.
+    """
     run: list[TensorSlot] = []
     for slot in slots:
-        if run and (run[0].spec.dtype in _FORMATS) != (slot.spec.dtype in _FORMATS):
+        if run and (
+            (run[0].spec.dtype in _FORMATS) != (slot.spec.dtype in _FORMATS)
+            or slot.start != run[-1].start + run[-1].spec.nbytes
+        ):
             yield run
             run = []
         run.append(slot)

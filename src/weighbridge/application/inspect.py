@@ -5,14 +5,26 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from attrs import frozen
 
 from weighbridge.application.load import Loaded, load
 from weighbridge.application.ports import FileSystem
+from weighbridge.domain.description import (
+    Conversion,
+    checkpoints_in,
+    conversion_of,
+    dialect_of,
+    embeddings_of,
+    experts_of,
+    quantisation_of,
+    strength_of,
+    tensors_of,
+    training_of,
+)
 from weighbridge.domain.detection import Choice
-from weighbridge.domain.models import FusedModel, Kind, LoraModel, PeftModel
-from weighbridge.domain.scale import effective_scale
+from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.tensors import TensorSpec
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
@@ -20,7 +32,10 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 
 @frozen
 class Inspection:
-    """What it is. Sizes in bytes; fields that do not apply to the kind are None or empty."""
+    """What it is. Sizes in bytes; fields that do not apply to the kind are None or empty.
+
+    ``scale_reason`` says why ``scale`` is None; ``alpha`` is PEFT's; ``checkpoints`` are steps.
+    """
 
     location: str
     kind: Kind
@@ -37,6 +52,15 @@ class Inspection:
     files: tuple[tuple[str, int], ...]
     model_type: str | None = None
     quantised: bool = False
+    training: str | None = None
+    dialect: str | None = None
+    scale_reason: str = ""
+    alpha: float | None = None
+    experts: int | None = None
+    embeddings: tuple[str, ...] = ()
+    checkpoints: tuple[int, ...] = ()
+    conversion: Conversion | None = None
+    quantisation: Mapping[str, Any] | None = None
 
 
 @frozen
@@ -50,7 +74,9 @@ class Inspect:
         return describe(load(self.files, location, choice))
 
 
-_LEAF = re.compile(r"\.(lora_[abAB](\.weight)?|m|weight|bias|scales|biases)$")
+_LEAF = re.compile(
+    r"\.(lora_[abAB](\.weight)?|lora_embedding_[AB]|lora_magnitude_vector|m|[AB]|weight|bias|scales|biases)$"
+)
 
 
 def _module(name: str) -> str:
@@ -62,30 +88,10 @@ def _layers(names: Iterable[str]) -> tuple[int, ...]:
     return tuple(sorted({int(m.group(1)) for n in names if (m := _LAYER.search(n))}))
 
 
-def _specs(loaded: Loaded) -> tuple[TensorSpec, ...]:
-    match loaded.model:
-        case LoraModel(targets=targets, others=others):
-            return tuple(s for t in targets for s in (t.a, t.b)) + others
-        case PeftModel(tensors=tensors) | FusedModel(tensors=tensors):
-            return tensors
-
-
-def _rank_and_scale(loaded: Loaded) -> tuple[tuple[int, ...], float | None]:
-    match loaded.model:
-        case LoraModel(targets=targets, config=config):
-            ranks = tuple(sorted({t.rank for t in targets}))
-            return ranks, effective_scale(config, ranks[0] if ranks else 1).value
-        case PeftModel(config=config):
-            rank, alpha = config.get("r"), config.get("lora_alpha")
-            if isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float):
-                return (rank,), alpha / rank
-    return (), None
-
-
 def describe(loaded: Loaded) -> Inspection:
     """The summary of a loaded model."""
-    specs, model = _specs(loaded), loaded.model
-    rank, scale = _rank_and_scale(loaded)
+    specs, model = tensors_of(loaded.model), loaded.model
+    strength, directory = strength_of(model), loaded.detected.directory
     fused = isinstance(model, FusedModel)
     paths = set(model.weights_paths) if isinstance(model, FusedModel) else {model.weights_path}
     paths_of_modules = {_module(s.name) for s in specs}
@@ -97,10 +103,10 @@ def describe(loaded: Loaded) -> Inspection:
     return Inspection(
         location=loaded.artifact.location,
         kind=loaded.detected.kind,
-        directory=loaded.detected.directory,
+        directory=directory,
         base_model=model.base_model,
-        rank=rank,
-        scale=scale,
+        rank=strength.ranks,
+        scale=strength.scale.value,
         layers=_layers(s.name for s in specs),
         modules=dict(sorted(counted.items())),
         dtypes=dict(sorted(dtypes.items())),
@@ -110,6 +116,15 @@ def describe(loaded: Loaded) -> Inspection:
         files=tuple((e.path.text, e.size) for e in loaded.artifact.scan.files),
         model_type=model_type if isinstance(model_type, str) else None,
         quantised=isinstance(model, FusedModel) and model.quantised,
+        training=training_of(model),
+        dialect=dialect_of(model),
+        scale_reason=strength.scale.reason,
+        alpha=strength.alpha,
+        experts=experts_of(model),
+        embeddings=embeddings_of(model),
+        checkpoints=checkpoints_in(loaded.artifact.paths, directory),
+        conversion=conversion_of(model),
+        quantisation=quantisation_of(model),
     )
 
 

@@ -18,7 +18,7 @@ from weighbridge.domain.architecture_table.mixtures import MIXTURES
 from weighbridge.domain.architecture_table.nested import NESTED
 from weighbridge.domain.architecture_table.recurrent import RECURRENT
 from weighbridge.domain.architecture_table.refused import REFUSED
-from weighbridge.domain.architecture_table.shapes import LLAMA_TREE
+from weighbridge.domain.architecture_table.shapes import LAYER, LLAMA_TREE, never
 from weighbridge.domain.architecture_table.unproven import UNPROVEN
 from weighbridge.domain.placement import Architecture, Standing
 
@@ -74,7 +74,18 @@ def architecture_for(config: Mapping[str, object]) -> Architecture:
         return UNKNOWN
     named = _class_name(config)
     entry = _around(architecture_of(_BY_CLASS.get((model_type, named), model_type)), config)
+    entry = _without_absent(entry, config)
     return entry.text_only() if entry.outside and named.endswith("ForCausalLM") else entry
+
+
+def _without_absent(entry: Architecture, config: Mapping[str, object]) -> Architecture:
+    """MLX builds one of two trees for Granite's hybrids, with experts or without."""
+    experts = config.get("num_local_experts")
+    if entry.model_type != "granitemoehybrid" or not isinstance(experts, int):
+        return entry
+    absent = r"mlp" if experts else r"(shared_mlp|block_sparse_moe)"
+    reason = f"is no module of a Granite {'with' if experts else 'without'} experts"
+    return evolve(entry, rules=(never(rf"{LAYER}\.{absent}\..*", reason), *entry.rules))
 
 
 def _around(entry: Architecture, config: Mapping[str, object]) -> Architecture:

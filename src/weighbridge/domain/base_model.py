@@ -95,9 +95,13 @@ class BaseModel:
                         return found
         return None
 
-    def _stack(self, container: str, name: str) -> TensorSpec | None:
+    def _stack(self, container: str, name: str) -> tuple[int, int] | None:
+        """(out, in) of one matrix of a stack."""
         found = self.tensors.get(f"{container}.{name}")
-        return found if found is not None and len(found.shape) == 3 else None
+        if found is None or len(found.shape) != 3:
+            return None
+        rows, columns = found.shape[1:]
+        return (columns, rows) if self.architecture.turns(name) else (rows, columns)
 
     def shape(self, place: Plain | Rows | Experts) -> tuple[int, int] | None:
         """(out, in) of the module at that place, if the headers tell; of one expert in a stack."""
@@ -119,10 +123,9 @@ class BaseModel:
                 if each is not None and len(each.shape) == 2:
                     return each.shape[0], each.shape[1]
                 if part is Part.DOWN:
-                    stack = self._stack(container, "down_proj")
-                    return (stack.shape[1], stack.shape[2]) if stack else None
-                stack = self._stack(container, "gate_up_proj")
-                return (stack.shape[1] // 2, stack.shape[2]) if stack else None
+                    return self._stack(container, "down_proj")
+                joined = self._stack(container, "gate_up_proj")
+                return (joined[0] // 2, joined[1]) if joined else None
 
     def stored_shape(self, module: str) -> tuple[int, int] | None:
         """(out, in) of one expert of an MLX module that checkpoints keep in a stack."""

@@ -108,7 +108,10 @@ def written_pairs(
     strange = []
     for name, spec in specs.items():
         stem, leaf = _leaf(name)
-        if leaf is None or not stem.startswith(KEY_PREFIX):
+        if name.endswith(".base_layer.weight"):
+            strange.append(f"{name}: is a whole weight, which need not be the base's; save the "
+                           "adapter with save_embedding_layers=False")  # fmt: skip
+        elif leaf is None or not stem.startswith(KEY_PREFIX):
             strange.append(f"{name}: is no tensor of a PEFT LoRA")
         else:
             stems.setdefault(stem.removeprefix(KEY_PREFIX), {})[leaf] = spec

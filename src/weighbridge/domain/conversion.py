@@ -73,7 +73,8 @@ def plan_peft(
     reasons = _refusals(model)
     placed = _placed(model, asked.base, reasons)
     name = _base_name(model, asked.base_model, reasons)
-    scale = lora_scale(model, asked.scale, reasons)
+    # Of what holds no LoRA at all, the scale is no matter.
+    scale = lora_scale(model, asked.scale, reasons if model.targets else [])
     reasons += _profile_refusals(model, asked.profile)
     if reasons:
         raise NotConvertible(location=location, reasons=tuple(reasons))
@@ -226,13 +227,13 @@ def _shape_problem(one: Placed, base: BaseModel) -> str | None:
 
 
 def _native(placed: tuple[Placed, ...], base: BaseModel, name: str, scale: float) -> ConversionPlan:
-    pairs = told_apart(stacked_pairs(placed), base.architecture, placed)
+    pairs = told_apart(stacked_pairs(placed, base.architecture), base.architecture, placed)
     rank = _usual_rank(pairs)
     selection = _selection(pairs, base, prefer_layers=True)
     config = _config(name, rank, exact_strength(scale, rank), base, selection, pairs)
     odd = [p for p in pairs if p.rank != rank]
-    config["rank_pattern"] = {p.module: p.rank for p in odd}
-    config["alpha_pattern"] = {p.module: exact_strength(scale, p.rank).alpha for p in odd}
+    config["rank_pattern"] = {p.pattern: p.rank for p in odd}
+    config["alpha_pattern"] = {p.pattern: exact_strength(scale, p.rank).alpha for p in odd}
     return ConversionPlan(_tensors(pairs), config, scale, notes=tuple(_notes(pairs)))
 
 
@@ -248,7 +249,7 @@ def _portable(
             f"experts are stacked, as PEFT does not convert per-expert tensors of "
             f"{architecture.model_type}; llama.cpp and SGLang cannot load them"
         )
-        pairs = stacked_pairs(completed)
+        pairs = stacked_pairs(completed, architecture)
     else:
         pairs = expert_pairs(completed, checkpoint=architecture.renamed_on_load)
     pairs = told_apart(pairs, architecture, completed)
@@ -261,8 +262,8 @@ def _portable(
                      "be an integer")  # fmt: skip
     config = _config(name, rank, strength, base, _selection(pairs, base), pairs)
     odd = [p for p in pairs if p.rank != rank]
-    config["rank_pattern"] = {p.module: p.rank for p in odd}
-    config["alpha_pattern"] = {p.module: strength.alpha * p.rank / rank for p in odd}
+    config["rank_pattern"] = {p.pattern: p.rank for p in odd}
+    config["alpha_pattern"] = {p.pattern: strength.alpha * p.rank / rank for p in odd}
     zeros = [t for p in pairs if p.zero for t in p.tensors]
     padding = Padding(len(zeros), sum(t.target.nbytes for t in zeros))
     notes += _notes(pairs)

@@ -31,6 +31,7 @@ _INNER = (
     (r"\.feed_forward\.w1$", ".feed_forward.gate_proj"),
     (r"\.feed_forward\.w3$", ".feed_forward.up_proj"),
     (r"\.feed_forward\.w2$", ".feed_forward.down_proj"),
+    (r"\.shared_mlp\.output_linear$", ".mlp.down_proj"),
     (r"\.mlp\.router$", ".block_sparse_moe.gate"),
     (r"\.router$", ".router.layer"),
     (r"\.gate$", ".gate.proj"),

@@ -20,7 +20,8 @@ from weighbridge.domain.tensors import Header, HeaderDefect, HeaderInvalid, Tens
 Read = Callable[[int, int], bytes]
 
 _DTYPES = {
-    "<f4": "F32", "<f2": "F16", "<f8": "F64", "|V2": "BF16",  # MLX's bfloat16 has no numpy name
+    "<f4": "F32", "<f2": "F16", "<f8": "F64",
+    "<V2": "BF16", "|V2": "BF16",  # bfloat16 has no name in numpy: two bytes of anything
     "<u4": "U32", "<i4": "I32", "<i8": "I64", "|u1": "U8", "|b1": "BOOL",
 }  # fmt: skip
 _END = struct.Struct("<4s4H2LH")

@@ -53,6 +53,11 @@ class Pair:
     zero: bool = False
 
     @property
+    def pattern(self) -> str:
+        """What ``rank_pattern`` and ``alpha_pattern`` call it."""
+        return self.parameter or self.module
+
+    @property
     def tensors(self) -> Iterator[PlannedTensor]:
         """What is written of it."""
         stem = KEY_PREFIX + self.stem
@@ -76,11 +81,17 @@ def _copied(source: TensorSpec, name: str) -> PlannedTensor:
     return evolve(planned, target=TensorSpec(name, source.dtype, source.shape))
 
 
-def stacked_pairs(placed: Iterable[Placed]) -> tuple[Pair, ...]:
+def stacked_pairs(placed: Iterable[Placed], architecture: Architecture) -> tuple[Pair, ...]:
     """PEFT's own form on transformers 5: experts stay stacked, names are those of its modules."""
     listed = tuple(placed)
+    plain = _plain_pairs(listed, checkpoint=False)
+    names = {
+        p.place.path: p.place.checkpoint
+        for p in listed
+        if isinstance(p.place, Plain) and architecture.spoilt_on_load(p.place.path)
+    }
     return (
-        *_plain_pairs(listed, checkpoint=False),
+        *(evolve(pair, stem=names.get(pair.stem, pair.stem)) for pair in plain),
         *_container_pairs(listed),
         *_each_expert(p for p in listed if isinstance(p.place, Experts) and not p.place.container),
     )
@@ -177,7 +188,7 @@ def _container_pairs(placed: tuple[Placed, ...]) -> Iterator[Pair]:
         if down:
             factors = [_factors(down, e) for e in _all(down)]
             zero = down.target is None
-            yield _stack(container, f"{container}.down_proj", factors, down.dtype, zero)
+            yield _stack(container, f"{container}.down_proj", factors, _common_dtype([down]), zero)
 
 
 def _all(one: Placed) -> range:
@@ -208,9 +219,10 @@ def _stack(
 
 
 def _common_dtype(placed: Iterable[Placed]) -> str:
-    dtypes = {p.target.a.dtype for p in placed if p.target} | {
-        p.target.b.dtype for p in placed if p.target
-    }
+    """The dtype of what was trained there; F32, which holds them all, if they differ."""
+    listed = tuple(placed)
+    trained = {spec.dtype for p in listed if p.target for spec in (p.target.a, p.target.b)}
+    dtypes = trained or {p.dtype for p in listed}
     return dtypes.pop() if len(dtypes) == 1 else "F32"
 
 

@@ -136,8 +136,9 @@ class Architecture:
     gap with random values, so the fused model has to be published as ``text_only()``.
 
     ``lost_on_load`` matches the modules whose LoRA the newest PEFT on transformers 5 does not find
-    under its ``checkpoint`` name, though it renames others (and says nothing of it). ``uniform``
-    says that every decoder layer has the same modules in the same shapes.
+    under its ``checkpoint`` name, though it renames others (and says nothing of it);
+    ``spoilt`` the paths of those that it finds under no other. ``uniform`` says that every decoder
+    layer has the same modules in the same shapes.
     """
 
     model_type: str
@@ -150,6 +151,7 @@ class Architecture:
     conv1d: bool = False
     rewriting: RouteForm = RouteForm.NONE
     lost_on_load: str = ""
+    spoilt: str = ""
     inside: str = ""
     outside: tuple[Rename, ...] = ()
     dropped: str = ""
@@ -189,6 +191,16 @@ class Architecture:
         it does, that name is the better one: older PEFT and the servers know no other.
         """
         return _compiled(self.lost_on_load or "(?!)").fullmatch(module) is None
+
+    def turns(self, parameter: str) -> bool:
+        """Whether checkpoints store the stacks of that name as (expert, in, out)."""
+        stored = (k.stored for k in self.kept if isinstance(k.stored, Stored))
+        return any(s.layout is Layout.TRANSPOSED and s.name.endswith(f".{parameter}")
+                   for s in stored)  # fmt: skip
+
+    def spoilt_on_load(self, path: str) -> bool:
+        """Whether the newest PEFT finds the LoRA of ``path`` under the checkpoint's name only."""
+        return _compiled(self.spoilt or "(?!)").fullmatch(path) is not None
 
     @property
     def renamed_on_load(self) -> bool:

@@ -56,21 +56,36 @@ class Comparison:
 
     def _same_factors(self, change: Change, factors: Factors) -> bool:
         """True if the written factors are the source's, the scales' quotient in B, zeros added."""
-        target, pair = change.target, factors.pair
-        rank = change.a.rows
-        if factors.a.rows < rank or not pair.scale:
+        pair = factors.pair
+        if not pair.scale:
             return False
+        rank = min(change.a.rows, factors.a.rows)
+        if self._same_ranks(change, factors, 0, rank):
+            return True
+        first = self._first_rank(factors) if factors.a.rows > rank else 0
+        return 0 < first <= factors.a.rows - rank and self._same_ranks(change, factors, first, rank)
+
+    def _same_ranks(self, change: Change, factors: Factors, first: int, rank: int) -> bool:
+        """True if the source's ranks are those from ``first`` on, and B is zero at all others."""
+        target, pair = change.target, factors.pair
         quotient = self.mlx_scale / pair.scale
         if math.isclose(quotient, 1.0, rel_tol=_ROUNDING):
             quotient = 1.0
-        down = evolve(factors.a, rows=rank)
-        up = evolve(factors.b, columns=rank)
+        mine, my_rest = _split(change.a.transposed, change.b, 0, rank)
+        its, its_rest = _split(factors.a.transposed, factors.b, first, rank)
         return (
-            self._equal(target.a.name, change.a, pair.a.name, down, 1.0)
-            and self._equal(target.b.name, change.b, pair.b.name, up, quotient)
-            and self._zero(pair.a.name, _beyond(factors.a.transposed, rank))
-            and self._zero(pair.b.name, _beyond(factors.b, rank))
+            self._equal(target.a.name, mine[0].transposed, pair.a.name, its[0].transposed, 1.0)
+            and self._equal(target.b.name, mine[1], pair.b.name, its[1], quotient)
+            and _nothing(self.source, target.a.name, target.b.name, my_rest)
+            and _nothing(self.converted, pair.a.name, pair.b.name, its_rest)
         )
+
+    def _first_rank(self, factors: Factors) -> int:
+        """The first rank at which B is not zero: those before are another part's of the module."""
+        nonzero = np.zeros(factors.b.columns, bool)
+        for part in _parts(factors.b, along_rows=True):
+            nonzero |= self.converted.reals(factors.pair.b.name, part).any(axis=0)
+        return int(nonzero.argmax())
 
     def _equal(self, ours: str, grid: Grid, theirs: str, other: Grid, factor: float) -> bool:
         """True if every element is the source's times ``factor``, and finite."""
@@ -84,14 +99,12 @@ class Comparison:
             if factor == 1.0 and dtype == written:
                 if not _identical(words, found):
                     return False
+            elif written != "F32" and dtype == "F32":  # MLX's side is the one that was rounded
+                if not _rounded(found, written, words, dtype, 1 / factor):
+                    return False
             elif not _rounded(words, dtype, found, written, factor):
                 return False
         return True
-
-    def _zero(self, name: str, grid: Grid) -> bool:
-        """True if every element is a zero of either sign."""
-        parts = _parts(grid, grid.rows >= grid.columns)
-        return not any(self.converted.reals(name, part).any() for part in parts)
 
     def is_nothing(self, a: str, b: str) -> bool:
         """True if a pair of the converted file adds nothing: one matrix zero, the other finite."""
@@ -101,7 +114,7 @@ class Comparison:
             for name, whole in wholes.items()
             for part in _parts(whole, along_rows=True)
         )
-        return sound and any(self._zero(name, whole) for name, whole in wholes.items())
+        return sound and any(_zero(self.converted, n, whole) for n, whole in wholes.items())
 
     def same_magnitude(self, ours: str, theirs: str) -> bool:
         """True if DoRA's magnitudes are equal, element by element."""
@@ -151,6 +164,35 @@ def _beyond(grid: Grid, columns: int) -> Grid:
     """The grid's columns from ``columns`` on."""
     start = grid.start + columns * grid.column_stride
     return evolve(grid, start=start, columns=grid.columns - columns)
+
+
+def _split(
+    a: Grid, b: Grid, first: int, rank: int
+) -> tuple[tuple[Grid, Grid], tuple[tuple[Grid, Grid], ...]]:
+    """A (in, ranks) and B (out, ranks) at ``rank`` ranks from ``first`` on, and at the others."""
+    chosen = [evolve(_beyond(g, first), columns=rank) for g in (a, b)]
+    before = [evolve(g, columns=first) for g in (a, b)]
+    after = [_beyond(g, first + rank) for g in (a, b)]
+    return (chosen[0], chosen[1]), ((before[0], before[1]), (after[0], after[1]))
+
+
+def _nothing(weights: Weights, a: str, b: str, rest: tuple[tuple[Grid, Grid], ...]) -> bool:
+    """True if those ranks add nothing: B is zero, and A is finite so that it stays so."""
+    return all(
+        _zero(weights, b, grid)
+        and all(
+            finite(weights.words(a, part), weights.dtype(a))
+            for part in _parts(other, other.rows >= other.columns)
+        )
+        for other, grid in rest
+        if grid.columns
+    )
+
+
+def _zero(weights: Weights, name: str, grid: Grid) -> bool:
+    """True if every element is a zero of either sign."""
+    parts = _parts(grid, grid.rows >= grid.columns)
+    return not any(weights.reals(name, part).any() for part in parts)
 
 
 def _identical(words: Words, found: Words) -> bool:

@@ -1,7 +1,8 @@
 """Computes logits with MLX: of the base model, and of the base with the LoRA as mlx-lm wrote it.
 
-Request: ``base`` and ``source`` (directories), ``scale``, ``tokens`` (rows of ids), ``output``
-(a directory for base.npy and lora.npy, float32 of shape rows x columns x vocabulary), ``answer``.
+Request: ``base`` and ``source`` (directories), ``weights`` (a file of the latter), ``scale``,
+``tokens`` (rows of ids), ``output`` (a directory for base.npy and lora.npy, float32 of shape
+rows x columns x vocabulary), ``answer``.
 
 The LoRA is attached by mlx-lm's own ``load_adapters``, which is what training and generation
 use. Only where the source's config cannot be read by today's mlx-lm, or means another scale by
@@ -38,7 +39,7 @@ def compute(request: dict[str, Any]) -> dict[str, Any]:
     model = load_base(base)
     save_logits(model, tokens, output / "base.npy")
     begin(request, "the LoRA in MLX")
-    model, stated_anew = attach(model, base, source, request["scale"])
+    model, stated_anew = attach(model, base, source, request["weights"], request["scale"])
     save_logits(model, tokens, output / "lora.npy")
     return {
         "largest_lora_b": largest_lora_b(model),
@@ -66,11 +67,13 @@ def save_logits(model: Any, tokens: Any, path: Path) -> None:
     numpy.save(path, numpy.array(model(tokens).astype(mx.float32)))
 
 
-def attach(model: Any, base: Path, source: Path, scale: float) -> tuple[Any, bool]:
-    """The model with the LoRA in ``source``, and whether its config had to be stated anew."""
+def attach(model: Any, base: Path, source: Path, weights: str, scale: float) -> tuple[Any, bool]:
+    """The model with the LoRA in ``source``, and whether it had to be stated anew."""
     load_adapters = import_module("mlx_lm.tuner.utils").load_adapters
-    actual = facts(source / WEIGHTS, scale)
-    if means_the_same(json.loads((source / CONFIG).read_text(encoding="utf-8")), actual):
+    mx = import_module("mlx.core")
+    tensors = as_mlx_lm(mx.load(str(source / weights)))
+    actual = facts(tensors, scale)
+    if weights == WEIGHTS and means_the_same(written_config(source), actual):
         try:
             return load_adapters(model, str(source)), False
         except (AttributeError, KeyError, ValueError):
@@ -78,20 +81,59 @@ def attach(model: Any, base: Path, source: Path, scale: float) -> tuple[Any, boo
             model = load_base(base)
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / CONFIG).write_text(json.dumps(actual), encoding="utf-8")
-        (Path(scratch) / WEIGHTS).symlink_to((source / WEIGHTS).resolve())
+        mx.save_safetensors(str(Path(scratch) / WEIGHTS), tensors)
         return load_adapters(model, scratch), True
 
 
-def facts(weights: Path, scale: float) -> dict[str, Any]:
+def written_config(source: Path) -> dict[str, Any]:
+    """The source's config; empty if the trainer wrote none."""
+    path = source / CONFIG
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def as_mlx_lm(tensors: dict[str, Any]) -> dict[str, Any]:
+    """The same LoRA under today's names, in today's shapes, and of one rank.
+
+    mlx-vlm called the factors A and B, layers of nn.Linear hold them transposed, mlx-lm before
+    0.28.3 flattened stacked experts, and other trainers give each module a rank of its own.
+    """
+    mx = import_module("mlx.core")
+    found = {}
+    for name, value in tensors.items():
+        if name.endswith((".lora_a.weight", ".lora_b.weight")):
+            name, value = name.removesuffix(".weight"), value.T
+        for old, new in ((".A", ".lora_a"), (".B", ".lora_b")):
+            name = name.removesuffix(old) + new if name.endswith(old) else name
+        found[name] = value
+    rank = max(ranks(found), default=1)
+    for name, a in found.items():
+        b = found.get(f"{name.removesuffix('lora_a')}lora_b")
+        if not name.endswith(".lora_a") or b is None:
+            continue
+        if b.ndim == 3:
+            a = a.reshape(b.shape[0], b.shape[-1], -1)
+            missing = rank - b.shape[-1]
+            pads = [(0, 0), (0, missing), (0, 0)], [(0, 0), (0, 0), (0, missing)]
+        else:
+            missing = rank - b.shape[0]
+            pads = [(0, 0), (0, missing)], [(0, missing), (0, 0)]
+        found[name], found[f"{name[:-1]}b"] = mx.pad(a, pads[0]), mx.pad(b, pads[1])
+    return found
+
+
+def ranks(tensors: dict[str, Any]) -> set[int]:
+    """The last axis of lora_b is the rank for stacked experts, the first one for a matrix."""
+    return {t.shape[0 if t.ndim == 2 else -1] for k, t in tensors.items() if k.endswith("lora_b")}
+
+
+def facts(tensors: dict[str, Any], scale: float) -> dict[str, Any]:
     """The config that the tensors themselves state, in the form of today's mlx-lm."""
-    tensors = import_module("mlx.core").load(str(weights))
-    # The last axis of lora_b is the rank for stacked experts, the first one for a matrix.
-    ranks = {t.shape[0 if t.ndim == 2 else -1] for k, t in tensors.items() if k.endswith("lora_b")}
     return {
         "fine_tune_type": "dora" if any(key.endswith(".m") for key in tensors) else "lora",
         "num_layers": -1,
         "lora_parameters": {
-            "rank": max(ranks),
+            "rank": max(ranks(tensors)),
             "scale": scale,
             "dropout": 0.0,
             "keys": sorted({key.rpartition(".")[0] for key in tensors}),

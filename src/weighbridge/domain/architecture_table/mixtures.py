@@ -166,6 +166,7 @@ MIXTURES = (
             # pattern ``mlp.shared_expert.`` matches the new name as well, and spoils it.
             Rename(r"\.mlp\.shared_expert\.", ".mlp.shared_experts.", ".mlp.shared_expert."),
         ),
+        spoilt=r".*\.mlp\.shared_experts\..*",
         kept=(
             Kept(
                 r"(.*\.mlp)\.gate\.e_score_correction_bias",

@@ -72,7 +72,7 @@ def _incompatible(subject: Subject) -> Iterator[Observation]:
     """The inner dimensions of the pair must be the rank, on both sides, and stacked experts as many
     in both."""
     model = _lora(subject)
-    for spec, partner, found in _factors(model):
+    for spec, _, found in _factors(model):
         if found is not None and any(spec.name.endswith(first) for first, _ in FACTORS):
             stem = next(spec.name.removesuffix(f) for f, _ in FACTORS if spec.name.endswith(f))
             facts = {"a": str(list(spec.shape)), "b": str(list(found.shape))}

@@ -39,6 +39,15 @@ def inspection(found: Inspection) -> dict[str, Any]:
         "rank": list(found.rank),
         "layers": list(found.layers),
         "files": [{"path": path, "size": size} for path, size in found.files],
+        "embeddings": list(found.embeddings),
+        "checkpoints": list(found.checkpoints),
+        "conversion": None
+        if found.conversion is None
+        else {
+            "standing": found.conversion.standing.name.lower().replace("_", "-"),
+            "reason": found.conversion.reason,
+        },
+        "quantisation": None if found.quantisation is None else dict(found.quantisation),
     }
     return _document("inspection", body)
 

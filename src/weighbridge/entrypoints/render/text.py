@@ -14,6 +14,7 @@ from weighbridge.application.publish import PublishOutcome
 from weighbridge.domain.artifact import ManifestEntry
 from weighbridge.domain.checkpoint import CheckpointPlan
 from weighbridge.domain.findings import Rule
+from weighbridge.domain.models import Kind
 from weighbridge.domain.proof import Figure, Proof, ProofLevel, ProofStep
 from weighbridge.domain.publication import HubRepo, PublicationPlan
 from weighbridge.domain.tensor_plan import ConversionPlan
@@ -37,15 +38,39 @@ _HEADLINES = {
 }
 
 
+def _whole_model(found: Inspection) -> Iterator[tuple[str, str]]:
+    if found.model_type is not None:
+        yield "model type", found.model_type
+    if found.conversion is not None:
+        standing, reason = found.conversion.standing, found.conversion.reason
+        yield "LoRA on it", standing.value + (f": {reason}" if reason else "")
+    if found.quantised:
+        stated = ", ".join(f"{name} {value}" for name, value in (found.quantisation or {}).items())
+        yield "quantised", "by MLX, " + (stated or "config.json does not say how")
+
+
+def _adapter(found: Inspection) -> Iterator[tuple[str, str]]:
+    yield "training", f"{found.training}, in the form of {found.dialect}"
+    yield "base model", found.base_model or "not named"
+    yield "rank", ", ".join(map(str, found.rank)) or "unknown"
+    alpha = "" if found.alpha is None else f" (lora_alpha {found.alpha:g})"
+    known = f"unknown: {found.scale_reason}" if found.scale is None else f"{found.scale:g}"
+    yield "scale", known + alpha
+    if found.experts is not None:
+        yield "experts", str(found.experts)
+    if found.embeddings:
+        yield "embeddings", ", ".join(found.embeddings)
+    if found.checkpoints:
+        yield "checkpoints", ", ".join(map(str, found.checkpoints))
+
+
 def inspection(found: Inspection) -> str:
     """The answer of ``inspect``."""
-    rows = [("kind", found.kind.value + (" (quantised by MLX)" if found.quantised else ""))]
-    if found.model_type is not None:
-        rows.append(("model type", found.model_type))
-    if found.kind.value != "fused":
-        rows.append(("base model", found.base_model or "not named"))
-        rows.append(("rank", ", ".join(map(str, found.rank)) or "unknown"))
-        rows.append(("scale", "unknown" if found.scale is None else f"{found.scale:g}"))
+    rows = [("kind", found.kind.value)]
+    if found.kind is Kind.FUSED:
+        rows += _whole_model(found)
+    else:
+        rows += _adapter(found)
     rows += [
         ("layers", f"{len(found.layers)} ({ranges(found.layers)})" if found.layers else "none"),
         ("modules", _modules(found.modules)),
