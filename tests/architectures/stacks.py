@@ -89,7 +89,7 @@ def load_base(directory: Path) -> Base:
         runtime={name: _array(value) for name, value in model.state_dict().items()},
         kinds={name: type(module) for name, module in model.named_modules()},
         files=_files(directory),
-        answers=(_mlx_answer(mlx_model), _answer(model)),
+        answers=(mlx_answer_of(mlx_model), answer_of(model)),
     )
 
 
@@ -102,14 +102,14 @@ def load_transformers(directory: Path, config: Mapping[str, Any]) -> Any:
     return named.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
 
 
-def _mlx_answer(model: Any) -> Array:
+def mlx_answer_of(model: Any) -> Array:
     import mlx.core as mx
 
     logits: Array = np.array(model(mx.array([_TOKENS])).astype(mx.float32))
     return logits
 
 
-def _answer(model: Any) -> Array:
+def answer_of(model: Any) -> Array:
     import torch
 
     with torch.no_grad():
