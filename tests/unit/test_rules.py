@@ -581,3 +581,20 @@ def test_find_rule_by_code_and_name() -> None:
     for rule in CATALOGUE:
         assert find_rule(rule.code.lower()) is rule and find_rule(rule.name) is rule
     assert find_rule("nothing") is None
+
+
+def test_a_pair_of_zeros_is_no_module_that_learnt_nothing() -> None:
+    """Portable adapters have such pairs on purpose; only a zero beside a random factor is a sign."""
+    stem = "base_model.model.model.layers.{}.self_attn.q_proj.lora_{}.weight"
+    added = {stem.format(0, "A"): ZERO, stem.format(0, "B"): ZERO}
+    trained = {stem.format(1, "A"): SOUND, stem.format(1, "B"): SOUND}
+    untrained = {stem.format(2, "A"): SOUND, stem.format(2, "B"): ZERO}
+    rule = next(r for r in CATALOGUE if r.code == "WT008")
+
+    def fired(held: dict[str, TensorStats]) -> list[str]:
+        survey = WeightSurvey({"adapter_model.safetensors": held})
+        subject = evolve(GOOD_PEFT(), survey=survey)
+        return [o.location.inside for o in rule.check(subject)]
+
+    assert fired(added | trained) == []
+    assert fired(added | trained | untrained) == [stem.format(2, "B")]

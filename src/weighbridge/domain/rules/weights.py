@@ -8,7 +8,14 @@ from weighbridge.domain.findings import Location, Need, Observation, Rule, Sever
 from weighbridge.domain.models import Kind
 from weighbridge.domain.survey import TensorStats
 
-_SUFFIXES = (".lora_b", ".lora_B.weight")
+#: How each format calls the second factor of a pair, and the first.
+_FACTORS = {
+    ".lora_b": ".lora_a",
+    ".lora_b.weight": ".lora_a.weight",
+    ".B": ".A",
+    ".lora_B.weight": ".lora_A.weight",
+    ".lora_embedding_B": ".lora_embedding_A",
+}
 
 
 def _all(subject: Subject) -> Iterator[tuple[Location, TensorStats]]:
@@ -28,7 +35,17 @@ def _not_finite(subject: Subject) -> Iterator[Observation]:
 
 
 def _b_factors(subject: Subject) -> list[tuple[Location, TensorStats]]:
-    return [(at, s) for at, s in _all(subject) if at.inside.endswith(_SUFFIXES)]
+    """Every second factor, but for those of pairs of zeros: such a pair was never trained, but
+    added, since some servers look for it."""
+    found = {(at.path, at.inside): s for at, s in _all(subject)}
+    factors = []
+    for (path, name), stats in found.items():
+        second = next((s for s in _FACTORS if name.endswith(s)), None)
+        if second is not None:
+            first = found.get((path, name.removesuffix(second) + _FACTORS[second]))
+            if not (stats.zero and first is not None and first.zero):
+                factors.append((Location(path, name), stats))
+    return factors
 
 
 def _untrained(subject: Subject) -> Iterator[Observation]:
