@@ -584,7 +584,7 @@ def test_find_rule_by_code_and_name() -> None:
 
 
 def test_a_pair_of_zeros_is_no_module_that_learnt_nothing() -> None:
-    """Portable adapters have such pairs on purpose; only a zero beside a random factor is a sign."""
+    """Portable adapters have such pairs on purpose; only a zero beside a random factor tells."""
     stem = "base_model.model.model.layers.{}.self_attn.q_proj.lora_{}.weight"
     added = {stem.format(0, "A"): ZERO, stem.format(0, "B"): ZERO}
     trained = {stem.format(1, "A"): SOUND, stem.format(1, "B"): SOUND}
