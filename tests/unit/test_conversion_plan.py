@@ -144,6 +144,17 @@ def test_an_embedding_needs_an_untied_base(base: BaseModel, words: str) -> None:
     assert words in refusal(EMBED, base=base)
 
 
+def test_a_tie_that_the_config_leaves_out_is_the_default_of_the_type() -> None:
+    assert "weighbridge fuse" in refusal(EMBED, base=BaseModel(LLAMA | {"model_type": "gemma2"}))
+    assert plan(EMBED, base=BaseModel(LLAMA))
+
+
+def test_a_tied_head_is_no_module() -> None:
+    shapes = dense("lm_head", out=40)
+    base = BaseModel(LLAMA | {"tie_word_embeddings": True})
+    assert "has no such module" in refusal(shapes, base=base)
+
+
 def test_an_untied_embedding_has_its_own_tensors() -> None:
     made = plan(EMBED, base=BaseModel(LLAMA | {"tie_word_embeddings": False}))
     shapes = {s.name: s.shape for s in made.specs}

@@ -16,6 +16,7 @@ from weighbridge.domain.llama_shapes import expected_shape
 from weighbridge.domain.mlx_base import is_mlx_format, unpacked
 from weighbridge.domain.placement import Architecture, Experts, Part, Plain, Rows, Stored
 from weighbridge.domain.tensors import TensorSpec
+from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN
 
 # Checkpoints of bare models lack the prefix that the model with a head has.
 _PREFIXES = ("", "model.", "transformer.", "model.language_model.", "language_model.")
@@ -80,7 +81,8 @@ class BaseModel:
             value = fields.get("tie_word_embeddings")
             if isinstance(value, bool):
                 return value
-        return None
+        model_type = self.text_config.get("model_type")
+        return DEFAULTS.get(str(model_type), UNKNOWN).tied
 
     def find(self, *modules: str) -> TensorSpec | None:
         """The weight of the first of these modules that the headers hold."""

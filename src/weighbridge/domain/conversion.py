@@ -189,6 +189,8 @@ def _target_problem(one: Placed, target: LoraTarget, base: BaseModel) -> str | N
         return f"is a stack of experts on one side only: lora_b is {list(target.b.shape)}"
     if one.embedding:
         return _embedding_problem(target, base)
+    if one.key.endswith(("lm_head", "embed_out")) and base.tied:
+        return "is a head, and this base ties its head to the embedding: it has no such module"
     if target.magnitude and not isinstance(one.place, Plain):
         return f"is a DoRA on a part of a module, which PEFT has no form for; {_FUSE}"
     return _shape_problem(one, base)
