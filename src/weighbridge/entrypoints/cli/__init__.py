@@ -15,7 +15,7 @@ from weighbridge.entrypoints.cli.output import common_options
 _COMMANDS = {
     "inspect": "Say what a directory is.",
     "validate": "Judge a directory: findings with reason and remedy.",
-    "convert": "Convert an MLX LoRA to PEFT, exactly.",
+    "convert": "Convert a LoRA, exactly: MLX to PEFT or GGUF, PEFT to MLX.",
     "repair": "Correct a PEFT adapter that a script made wrong.",
     "fuse": "Merge a run into its base model.",
     "dequantize": "Make a checkpoint for transformers of a fused MLX model.",

@@ -17,7 +17,7 @@ checkpoint_option = click.option(
     help="Take the LoRA's numbered checkpoint for its weights.",
 )  # fmt: skip
 base_option = click.option(
-    "--base", type=click.Path(), help="Directory of the base model, for checks and proof."
+    "--base", type=click.Path(), help="Base model, for checks and proof: DIR or hf://org/name."
 )
 base_model_option = click.option(
     "--base-model", metavar="ORG/NAME", help="Hub id of the base model; overrides the config."

@@ -18,7 +18,7 @@ from weighbridge.entrypoints.cli.output import common_options, emit, hint, progr
 
 @click.command("convert")
 @run_argument
-@click.option("-o", "--output", required=True, type=click.Path(), help="Directory to write.")
+@click.option("-o", "--output", required=True, type=click.Path(), help="Directory, or .gguf file, to write.")
 @base_model_option
 @base_option
 @scale_option
@@ -44,9 +44,11 @@ def command(
     profile: str,
     force: bool,
 ) -> None:
-    """Convert the MLX LoRA in RUN to PEFT, exactly, all or nothing.
+    """Convert the LoRA in RUN, exactly, all or nothing.
 
-    What was written is read again and its algebra proved before it appears at the output.
+    From MLX to PEFT; with --to mlx from PEFT to MLX; with --to gguf from either to what llama.cpp
+    and Ollama load, a file if the output ends in .gguf. What was written is read again and its
+    algebra proved before it appears at the output.
     """
     from weighbridge.entrypoints import api
     from weighbridge.entrypoints.render import json, text
