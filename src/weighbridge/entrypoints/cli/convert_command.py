@@ -18,7 +18,9 @@ from weighbridge.entrypoints.cli.output import common_options, emit, hint, progr
 
 @click.command("convert")
 @run_argument
-@click.option("-o", "--output", required=True, type=click.Path(), help="Directory, or .gguf file, to write.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(), help="Directory, or .gguf file, to write."
+)
 @base_model_option
 @base_option
 @scale_option
