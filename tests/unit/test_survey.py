@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
+from itertools import product
+from threading import Event, current_thread, main_thread
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from attrs import field, frozen
 
 from tests.builders import npz
 from weighbridge.adapters.numpy_survey import NumpySurveyor
+from weighbridge.domain.errors import StorageError
 from weighbridge.domain.npz import parse_npz
 from weighbridge.domain.survey import TensorStats
 from weighbridge.domain.tensors import (
@@ -41,7 +45,9 @@ class MemoryReader:
 
 
 def survey(
-    tensors: dict[str, tuple[str, tuple[int, ...], bytes]], buffer_bytes: int = 512 << 10
+    tensors: dict[str, tuple[str, tuple[int, ...], bytes]],
+    buffer_bytes: int = 512 << 10,
+    segment_bytes: int = 16 << 20,
 ) -> tuple[dict[str, TensorStats], MemoryReader]:
     """Statistics of a file made of those; the progress must sum up to the data."""
     specs = [TensorSpec(name, dtype, shape) for name, (dtype, shape, _) in tensors.items()]
@@ -49,16 +55,18 @@ def survey(
     length = header_length(reader.content[:16], reader.size)
     header = parse_header(reader.content[8 : 8 + length], reader.size)
     told: list[int] = []
-    surveyor = NumpySurveyor(buffer_bytes=buffer_bytes)
+    surveyor = NumpySurveyor(buffer_bytes=buffer_bytes, segment_bytes=segment_bytes)
     found = surveyor.survey(reader, header, advance=told.append)
     assert sum(told) == header.data_bytes
     assert list(found) == [slot.spec.name for slot in header.slots]
     return dict(found), reader
 
 
-def one(dtype: str, data: bytes, buffer_bytes: int = 512 << 10) -> TensorStats:
+def one(
+    dtype: str, data: bytes, buffer_bytes: int = 512 << 10, segment_bytes: int = 16 << 20
+) -> TensorStats:
     count = len(data) * 8 // DTYPE_BITS[dtype]
-    return survey({"t": (dtype, (count,), data)}, buffer_bytes)[0]["t"]
+    return survey({"t": (dtype, (count,), data)}, buffer_bytes, segment_bytes)[0]["t"]
 
 
 def _bf16(data: bytes) -> Array:
@@ -165,7 +173,8 @@ def test_one_bad_element_is_found_wherever_it_is(dtype: str) -> None:
     for at in range(40):
         data = bytearray(40 * width)
         data[at * width : (at + 1) * width] = bad.to_bytes(width, "little")
-        assert not one(dtype, bytes(data), 24).finite
+        for segment_bytes in (8, 24, 1 << 20):
+            assert not one(dtype, bytes(data), 24, segment_bytes).finite
 
 
 def test_tensors_do_not_touch_each_other_even_at_odd_places() -> None:
@@ -179,8 +188,8 @@ def test_tensors_do_not_touch_each_other_even_at_odd_places() -> None:
         tensors[f"{index:02}"] = (dtype, (count,), content)
     tensors["odd"] = ("U8", (3,), b"\xff\xff\xff")
     tensors["after"] = ("F64", (2,), np.array([1.5, -2.5]).tobytes())
-    for buffer_bytes in (8, 17, 64, 1 << 20):
-        found, _ = survey(tensors, buffer_bytes)
+    for buffer_bytes, segment_bytes in product((8, 17, 64, 1 << 20), (1, 13, 40, 1 << 20)):
+        found, _ = survey(tensors, buffer_bytes, segment_bytes)
         for name, (dtype, _, data) in tensors.items():
             assert (
                 not found[name].examined if name == "odd" else same(found[name], truth(dtype, data))
@@ -219,3 +228,53 @@ def test_what_is_between_the_tensors_of_an_npz_is_no_number() -> None:
     found = NumpySurveyor(buffer_bytes=16).survey(reader, header, advance=told.append)
     assert found == {s.name: TensorStats(True, False, float(np.float32(0.01))) for s in specs}
     assert sum(told) == header.data_bytes
+
+
+def test_parts_of_a_tensor_are_read_once_and_together_are_the_whole() -> None:
+    random = np.random.default_rng(11)
+    for dtype in sorted(DECODERS):
+        data = random.bytes(10_000 * DTYPE_BITS[dtype] // 8)
+        found, reader = survey({"t": (dtype, (10_000,), data)}, 1 << 20, 4096)
+        assert same(found["t"], truth(dtype, data))
+        assert sum(reader.reads) == len(data) and max(reader.reads) <= 4096
+
+
+@frozen
+class BrokenReader(MemoryReader):
+    """A disk that fails at one place, and is slow from then on."""
+
+    at: int = 0
+    failed: Event = field(factory=Event)
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        MemoryReader.read_into(self, buffer, offset)
+        if offset <= self.at < offset + len(buffer):
+            self.failed.set()
+            raise StorageError(path="f", operation="read", reason="injected")
+        if self.failed.is_set():
+            time.sleep(0.01)
+
+
+def test_a_read_that_fails_ends_the_survey() -> None:
+    specs = [TensorSpec("t", "F32", (1 << 20,))]
+    content = encode_header(specs) + bytes(4 << 20)
+    header = parse_header(content[8 : 8 + header_length(content[:16], len(content))], len(content))
+    reader, told = BrokenReader(content, at=1 << 20), list[int]()
+    surveyor = NumpySurveyor(buffer_bytes=4096, segment_bytes=1 << 15)
+    with pytest.raises(StorageError, match="injected"):
+        surveyor.survey(reader, header, advance=told.append)
+    assert sum(told) <= 1 << 20
+    assert sum(reader.reads) < 3 << 19, "what was waiting is not read"
+
+
+def test_progress_is_told_in_order_from_the_calling_thread() -> None:
+    specs = [TensorSpec("t", "F32", (1 << 18,))]
+    content = encode_header(specs) + bytes(1 << 20)
+    header = parse_header(content[8 : 8 + header_length(content[:16], len(content))], len(content))
+    told: list[tuple[int, bool]] = []
+    NumpySurveyor(segment_bytes=1 << 16).survey(
+        MemoryReader(content),
+        header,
+        advance=lambda n: told.append((n, current_thread() is main_thread())),
+    )
+    assert told == [(1 << 16, True)] * 16

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import local
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -23,9 +25,13 @@ if TYPE_CHECKING:
 
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
-# Small enough that the second max() still finds the chunk in the cache that the read left it in:
-# measured on 1 GiB, 512 KiB is a fifth faster than 4 MiB, and large enough for small tensors.
-_BUFFER_BYTES = 512 << 10
+# Small enough that the second max() still finds the chunk in the cache that the read left it in,
+# large enough that small tensors share a read. Measured on 1 GiB, 0.5 to 2 MiB are much alike.
+_BUFFER_BYTES = 1 << 20
+# Reading takes four times what the two max() take, and both let other threads run: with two, 1 GiB
+# takes 0.14 s where one thread takes 0.23 s and reading alone 0.17 s.
+_THREADS = 2
+_SEGMENT_BYTES = 16 << 20
 
 
 @frozen
@@ -93,6 +99,11 @@ class _Extremes:
             signed = words.view(self.form.unsigned.replace("u", "i"))
             self.signed = max(self.signed, int(signed.max()))
 
+    def join(self, other: _Extremes) -> None:
+        """Take in what another part of the same tensor has."""
+        self.signed = max(self.signed, other.signed)
+        self.unsigned = max(self.unsigned, other.unsigned)
+
     def stats(self, spec: TensorSpec) -> TensorStats:
         """The verdict; an empty tensor is finite and zero."""
         if spec.nbytes == 0:
@@ -107,10 +118,24 @@ class _Extremes:
 
 
 @frozen
+class _Segment:
+    """A part of the file, from ``begin`` to ``end``, and the tensors that it has a part of.
+
+    It begins and ends with a tensor or whole words of 8 bytes after a tensor's beginning.
+    """
+
+    slots: Sequence[TensorSlot]
+    begin: int
+    end: int
+
+
+@frozen
 class NumpySurveyor:
-    """The Surveyor that needs nothing but numpy."""
+    """The Surveyor that needs nothing but numpy. Sizes are in bytes; a buffer is a thread's."""
 
     buffer_bytes: int = field(default=_BUFFER_BYTES, kw_only=True)
+    segment_bytes: int = field(default=_SEGMENT_BYTES, kw_only=True)
+    threads: int = field(default=_THREADS, kw_only=True)
 
     def survey(
         self, reader: Reader, header: Header, *, advance: Callable[[int], None]
@@ -121,18 +146,43 @@ class NumpySurveyor:
             for slot in header.slots
             if (form := _FORMATS.get(slot.spec.dtype))
         }
-        buffer = np.empty(max(8, self.buffer_bytes), np.uint8)
+        segments: list[_Segment] = []
         for run in _runs(header.slots):
             if run[0].spec.dtype in _FORMATS:
-                _survey_run(reader, run, extremes, buffer, advance)
+                segments += _segments(run, self.segment_bytes)
             else:
                 advance(sum(slot.spec.nbytes for slot in run))
+        for segment, found in self._in_threads(reader, segments):
+            for name, part in found.items():
+                extremes[name].join(part)
+            advance(segment.end - segment.begin)
         return {
             slot.spec.name: extremes[slot.spec.name].stats(slot.spec)
             if slot.spec.name in extremes
             else _UNEXAMINED
             for slot in header.slots
         }
+
+    def _in_threads(
+        self, reader: Reader, segments: Sequence[_Segment]
+    ) -> Iterator[tuple[_Segment, Mapping[str, _Extremes]]]:
+        """Each segment with what is in it, in order. Reading and max() let other threads run."""
+        buffers = local()
+
+        def survey(segment: _Segment) -> Mapping[str, _Extremes]:
+            if not hasattr(buffers, "own"):
+                buffers.own = np.empty(max(8, self.buffer_bytes), np.uint8)
+            return _survey_segment(reader, segment, buffers.own)
+
+        if len(segments) < 2:
+            yield from ((segment, survey(segment)) for segment in segments)
+            return
+        pool = ThreadPoolExecutor(max_workers=self.threads)
+        try:
+            yield from zip(segments, pool.map(survey, segments), strict=True)
+        finally:
+            # After an error or an interrupt, what is waiting is not begun.
+            pool.shutdown(cancel_futures=True)
 
 
 def _runs(slots: Sequence[TensorSlot]) -> Iterator[list[TensorSlot]]:
@@ -153,22 +203,34 @@ def _runs(slots: Sequence[TensorSlot]) -> Iterator[list[TensorSlot]]:
         yield run
 
 
-def _survey_run(
-    reader: Reader,
-    run: Sequence[TensorSlot],
-    extremes: Mapping[str, _Extremes],
-    buffer: Bytes,
-    advance: Callable[[int], None],
-) -> None:
-    at, end = run[0].start, run[-1].start + run[-1].spec.nbytes
-    index = 0
-    while at < end:
-        length = min(buffer.size, end - at)
+def _segments(run: Sequence[TensorSlot], most: int) -> Iterator[_Segment]:
+    """A run in parts of up to ``most`` bytes, cut between tensors if that is possible."""
+    most = max(8, most & -8)
+    held: list[TensorSlot] = []
+    begin = run[0].start
+    for slot in run:
+        end = slot.start + slot.spec.nbytes
+        if held and end - begin > most:
+            yield _Segment(held, begin, slot.start)
+            held, begin = [], slot.start
+        while end - begin > most:
+            yield _Segment([slot], begin, begin + most)
+            begin += most
+        held.append(slot)
+    if held[-1].start + held[-1].spec.nbytes > begin:
+        yield _Segment(held, begin, held[-1].start + held[-1].spec.nbytes)
+
+
+def _survey_segment(reader: Reader, segment: _Segment, buffer: Bytes) -> Mapping[str, _Extremes]:
+    extremes = {s.spec.name: _Extremes(_FORMATS[s.spec.dtype]) for s in segment.slots}
+    at, index = segment.begin, 0
+    while at < segment.end:
+        length = min(buffer.size, segment.end - at)
         reader.read_into(buffer.data[:length], at)
         used = 0
-        while index < len(run):
-            slot = run[index]
-            left = slot.start + slot.spec.nbytes - at - used
+        while index < len(segment.slots):
+            slot = segment.slots[index]
+            left = min(slot.start + slot.spec.nbytes, segment.end) - at - used
             # A word cut in two by the buffer's end is read again, whole, with the next chunk.
             take = min(left, (length - used) & -8) if left > length - used else left
             if take:
@@ -177,5 +239,5 @@ def _survey_run(
             if take < left:
                 break
             index += 1
-        advance(used)
         at += used
+    return extremes

@@ -34,7 +34,8 @@ def fill(
     """
     file = _File(descriptor, shown, durable, hashlib.sha256() if digest else None)
     try:
-        with ThreadPoolExecutor(max_workers=2) as pool:
+        # One thread each for a chunk under way, its hash, and the disk.
+        with ThreadPoolExecutor(max_workers=3) as pool:
             _write_all(file, chunks, pool)
     except BaseException:
         with suppress(OSError):
@@ -78,6 +79,7 @@ class _File:
     hasher: Any
     size: int = 0
     _begun: int = field(default=0, init=False)
+    _beginning: Future[None] | None = field(default=None, init=False)
 
     def append(self, view: memoryview, pool: ThreadPoolExecutor) -> None:
         """Write a chunk, and hash it in another thread; return when both are done."""
@@ -90,7 +92,13 @@ class _File:
             if hashed is not None:
                 hashed.result()
         if self.durable and self.size - self._begun >= _WRITE_BACK:
-            start_write_back(self.descriptor, self._begun, self.size - self._begun)
+            self._begin_write_back(pool)
+
+    def _begin_write_back(self, pool: ThreadPoolExecutor) -> None:
+        """In its own thread, for it waits while the disk is busy; the next time with more."""
+        if self._beginning is None or self._beginning.done():
+            part = (self._begun, self.size - self._begun)
+            self._beginning = pool.submit(start_write_back, self.descriptor, *part)
             self._begun = self.size
 
     @property
