@@ -68,6 +68,8 @@ class Weights:
 
         Reads what lies between the first and the last, or row by row if most of that is foreign.
         """
+        if grid.row_stride == 1 and grid.column_stride > grid.rows:
+            return self.words(name, grid.transposed).T  # what is together is a column
         word = np.dtype(_BITS[self.dtype(name)])
         if grid.column_stride == 1 and 4 * grid.columns < grid.row_stride and grid.columns > 512:
             words = self._buffer(grid.rows * grid.columns, word).reshape(grid.rows, -1)
