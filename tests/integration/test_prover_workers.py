@@ -64,10 +64,12 @@ def test_too_little_memory_is_an_obstacle(llama: ProofRequest) -> None:
     assert (available_memory() or 2**40) > 2**20
 
 
-def test_a_base_quantised_by_mlx_is_an_obstacle(llama: ProofRequest, tmp_path: Path) -> None:
+def test_a_base_quantised_by_mlx_is_unpacked_by_the_caller(
+    llama: ProofRequest, tmp_path: Path
+) -> None:
     quantised = quantise(tiny_base("llama"), tmp_path / "quantised")
-    reason = LogitsProver().obstacle(evolve(llama, base=str(quantised)))
-    assert "quantised by MLX" in str(reason)
+    step = LogitsProver().prove(evolve(llama, base=str(quantised)))
+    assert not step.passed and "quantised by MLX" in step.problems[0]
 
 
 @pytest.mark.parametrize(("vendor", "extra_"), [("peft", "peft"), ("mlx_lm", "mlx")])
@@ -85,7 +87,8 @@ def test_the_caller_imports_no_vendor(llama: ProofRequest) -> None:
         "import sys\n"
         "from weighbridge.adapters.binding_prover import BindingProver\n"
         "from weighbridge.adapters.logits_prover import LogitsProver\n"
-        "class Request: base = sys.argv[1]\n"
+        "from weighbridge.domain.base_model import BaseModel\n"
+        "class Request: base, known = sys.argv[1], BaseModel()\n"
         "assert BindingProver().obstacle(Request) is LogitsProver().obstacle(Request) is None\n"
         "print({'torch', 'transformers', 'peft', 'mlx', 'mlx_lm'} & set(sys.modules))\n"
     )
