@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -153,11 +153,9 @@ class _Case:
         return None
 
     def _differences(self, sound: list[tuple[Change, Factors]]) -> list[float]:
-        one: Callable[[tuple[int, tuple[Change, Factors]]], float] = lambda item: (  # noqa: E731
-            self.comparison.difference(*item[1], item[0])
-        )
+        changed, factors = [c for c, _ in sound], [f for _, f in sound]
         with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-            return list(pool.map(one, enumerate(sound)))
+            return list(pool.map(self.comparison.difference, changed, factors, range(len(sound))))
 
     def _magnitudes(self, sound: list[tuple[Change, Factors]]) -> list[str]:
         problems = []
