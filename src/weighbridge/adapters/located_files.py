@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from attrs import frozen
 
 from weighbridge.application.ports import FileSystem, Reader, Stage
-from weighbridge.domain.artifact import ArtifactPath, Scan
+
+if TYPE_CHECKING:
+    from weighbridge.domain.artifact import ArtifactPath, Scan
 
 _HUB = "hf://"
 
@@ -18,7 +21,7 @@ class LocatedFiles(FileSystem):
     """Hands every call to the file system that the location names."""
 
     local: FileSystem
-    hub: FileSystem
+    hub: Callable[[], FileSystem]
 
     def scan(self, root: str) -> Scan:
         """See the port."""
@@ -41,4 +44,4 @@ class LocatedFiles(FileSystem):
         return self._at(target or "").stage(target)
 
     def _at(self, root: str) -> FileSystem:
-        return self.hub if root.startswith(_HUB) else self.local
+        return self.hub() if root.startswith(_HUB) else self.local

@@ -28,12 +28,12 @@ from weighbridge.adapters.workers import (
     run_worker,
 )
 from weighbridge.application.ports import no_progress
-from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.parity import LogitParity, base_suspects, lora_problems
 from weighbridge.domain.proof import Figure, ProofLevel, ProofStep
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Progress, ProofRequest
+    from weighbridge.domain.base_model import BaseModel
 
 _DIFFERS = "the base model differs between MLX and transformers, whatever the LoRA does: "
 _RUNS = ("base", "lora")

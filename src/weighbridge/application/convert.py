@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
@@ -21,7 +22,6 @@ from weighbridge.application.ports import (
     no_progress,
 )
 from weighbridge.domain.artifact import ArtifactPath, ManifestEntry
-from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.conversion import PeftRequest, Profile, plan_peft
 from weighbridge.domain.detection import LORA_WEIGHTS, Choice
 from weighbridge.domain.errors import (
@@ -34,8 +34,11 @@ from weighbridge.domain.errors import (
 from weighbridge.domain.mlx_conversion import plan_mlx
 from weighbridge.domain.models import Kind, LoraModel, PeftModel
 from weighbridge.domain.proof import Proof
-from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.domain.tensors import Header, encode_header
+
+if TYPE_CHECKING:
+    from weighbridge.domain.base_model import BaseModel
+    from weighbridge.domain.tensor_plan import ConversionPlan
 
 CONFIG = ArtifactPath("adapter_config.json")
 

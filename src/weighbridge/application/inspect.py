@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from weighbridge.application.load import Loaded, load
-from weighbridge.application.ports import FileSystem
 from weighbridge.domain.description import (
     Conversion,
     checkpoints_in,
@@ -23,9 +22,12 @@ from weighbridge.domain.description import (
     tensors_of,
     training_of,
 )
-from weighbridge.domain.detection import Choice
 from weighbridge.domain.models import FusedModel, Kind
-from weighbridge.domain.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import FileSystem
+    from weighbridge.domain.detection import Choice
+    from weighbridge.domain.tensors import TensorSpec
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 

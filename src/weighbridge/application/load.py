@@ -6,10 +6,10 @@ Reads no weights.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from weighbridge.application.ports import FileSystem
 from weighbridge.domain.artifact import (
     ArtifactPath,
     Document,
@@ -38,7 +38,6 @@ from weighbridge.domain.errors import (
     PathMissing,
     StorageError,
 )
-from weighbridge.domain.models import Kind, Model
 from weighbridge.domain.npz import parse_npz
 from weighbridge.domain.strict_json import StrictJsonError, parse_object, parse_strictly
 from weighbridge.domain.tensors import (
@@ -48,6 +47,10 @@ from weighbridge.domain.tensors import (
     header_length,
     parse_header,
 )
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import FileSystem
+    from weighbridge.domain.models import Kind, Model
 
 _MAX_JSON = 10_000_000
 _MAX_TOKENIZER = 128_000_000

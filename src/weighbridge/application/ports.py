@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import BinaryIO, Protocol, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias
 
 from attrs import field, frozen
 
-from weighbridge.domain.artifact import ArtifactPath, ManifestEntry, Scan
 from weighbridge.domain.base_model import BaseModel
-from weighbridge.domain.checkpoint import PlannedWeight
-from weighbridge.domain.proof import ProofLevel, ProofStep
-from weighbridge.domain.publication import Destination, PublicationPlan, Receipt, RemoteHead
-from weighbridge.domain.survey import TensorStats
-from weighbridge.domain.tensor_plan import ConversionPlan
-from weighbridge.domain.tensors import Header, TensorSpec
+
+if TYPE_CHECKING:
+    from weighbridge.domain.artifact import ArtifactPath, ManifestEntry, Scan
+    from weighbridge.domain.checkpoint import PlannedWeight
+    from weighbridge.domain.proof import ProofLevel, ProofStep
+    from weighbridge.domain.publication import Destination, PublicationPlan, Receipt, RemoteHead
+    from weighbridge.domain.survey import TensorStats
+    from weighbridge.domain.tensor_plan import ConversionPlan
+    from weighbridge.domain.tensors import Header, TensorSpec
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 #: Called with a stage's name, what is done and what there is to do, in bytes or items. The same

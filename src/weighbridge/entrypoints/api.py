@@ -9,26 +9,25 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from weighbridge.application.convert import Converted, ConvertRequest, Target, Wanted
-from weighbridge.application.dequantise import SHARD_BYTES, Dequantised, DequantiseRequest
-from weighbridge.application.fuse import Fused, FuseRequest
-from weighbridge.application.inspect import Inspection
-from weighbridge.application.ports import GgufType, Progress, no_progress
-from weighbridge.application.publish import PublishOutcome, PublishRequest
-from weighbridge.application.repair import Repaired
-from weighbridge.application.repair_plan import RepairRequest
-from weighbridge.application.validate import ValidateRequest
-from weighbridge.application.verify import VerifyRequest
-from weighbridge.domain.conversion import Profile
-from weighbridge.domain.detection import Choice
+from weighbridge.application.ports import Progress, no_progress
 from weighbridge.domain.errors import InvalidModelStructure, UsageError, WeighbridgeError
-from weighbridge.domain.findings import ValidationReport
 from weighbridge.domain.models import Kind
-from weighbridge.domain.proof import Proof, ProofLevel
-from weighbridge.domain.publication import Destination, parse_destination
 from weighbridge.entrypoints.settings import Settings
 
+# What only some of these functions need is imported by them: all of it takes 0.2 s.
 if TYPE_CHECKING:
+    from weighbridge.application.convert import Converted, Target
+    from weighbridge.application.dequantise import Dequantised
+    from weighbridge.application.fuse import Fused
+    from weighbridge.application.inspect import Inspection
+    from weighbridge.application.ports import GgufType
+    from weighbridge.application.publish import PublishOutcome
+    from weighbridge.application.repair import Repaired
+    from weighbridge.domain.conversion import Profile
+    from weighbridge.domain.detection import Choice
+    from weighbridge.domain.findings import ValidationReport
+    from weighbridge.domain.proof import Proof, ProofLevel
+    from weighbridge.domain.publication import Destination
     from weighbridge.entrypoints.container import Container
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
@@ -53,6 +52,8 @@ def _word(name: str | _Word, words: type[_Word], what: str) -> _Word:
 
 
 def _choice(kind: str | Kind | None, checkpoint: int | None, *, bare: bool = False) -> Choice:
+    from weighbridge.domain.detection import Choice
+
     return Choice(_kind(kind), checkpoint, bare)
 
 
@@ -61,6 +62,8 @@ def _kind(name: str | Kind | None) -> Kind | None:
 
 
 def _level(name: str | ProofLevel | None) -> ProofLevel | None:
+    from weighbridge.domain.proof import ProofLevel
+
     try:
         return ProofLevel.parse(name) if isinstance(name, str) else name
     except KeyError:
@@ -99,6 +102,8 @@ def validate(
     ``base`` is a directory with the base model's config.json, ``base_model`` its Hub id, ``scale``
     what MLX multiplied by, if the config does not tell it.
     """
+    from weighbridge.application.validate import ValidateRequest
+
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
     choice = _choice(kind, checkpoint, bare=scale is not None)
@@ -113,9 +118,9 @@ def convert(
     base_model: str | None = None,
     scale: float | None = None,
     base: PathLike | None = None,
-    profile: str | Profile = Profile.PORTABLE,
-    to: str | Target = Target.PEFT,
-    outtype: str | GgufType = GgufType.F32,
+    profile: str | Profile = "portable",
+    to: str | Target = "peft",
+    outtype: str | GgufType = "f32",
     kind: str | Kind | None = None,
     checkpoint: int | None = None,
     force: bool = False,
@@ -128,6 +133,10 @@ def convert(
     of ``outtype``). Raises NotConvertible, ProofFailed, PathConflict if ``output`` exists and not
     ``force``.
     """
+    from weighbridge.application.convert import ConvertRequest, Target, Wanted
+    from weighbridge.application.ports import GgufType
+    from weighbridge.domain.conversion import Profile
+
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
     request = ConvertRequest(
@@ -164,6 +173,8 @@ def repair(
     written under ``dry_run`` or if the adapter is sound. Raises NotRepairable with every defect and
     all that is missing to correct them, ProofFailed, OutputExists.
     """
+    from weighbridge.application.repair_plan import RepairRequest
+
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(original or path, base, base_model, None, settings)
     request = RepairRequest(
@@ -192,6 +203,8 @@ def verify(
 
     ``passed`` of the proof is the verdict; raises ProofFailed only if ``require`` is not reached.
     """
+    from weighbridge.application.verify import VerifyRequest
+
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(converted, base, None, None, settings)
     request = VerifyRequest(
@@ -224,6 +237,8 @@ def fuse(
     ``base`` is the unquantised base's directory, else its snapshot in the Hugging Face cache is
     used if it is there. Raises NotConvertible, ProofFailed, OutputExists if not ``force``.
     """
+    from weighbridge.application.fuse import FuseRequest
+
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
     if at_hand is None:
@@ -238,7 +253,7 @@ def dequantize(
     path: PathLike,
     output: PathLike,
     *,
-    shard_bytes: int = SHARD_BYTES,
+    shard_bytes: int = 5_000_000_000,
     kind: str | Kind | None = None,
     force: bool = False,
     settings: Settings | None = None,
@@ -249,6 +264,8 @@ def dequantize(
     Files of weights hold at most ``shard_bytes``. Raises NotConvertible, ProofFailed, OutputExists
     if not ``force``.
     """
+    from weighbridge.application.dequantise import DequantiseRequest
+
     if shard_bytes < 1:
         raise UsageError(problem=f"a shard of {shard_bytes} bytes holds nothing")
     _keep_apart(output, path)
@@ -272,7 +289,7 @@ def publish(
     base_model: str | None = None,
     base: PathLike | None = None,
     scale: float | None = None,
-    profile: str | Profile = Profile.PORTABLE,
+    profile: str | Profile = "portable",
     kind: str | Kind | None = None,
     checkpoint: int | None = None,
     public: bool = False,
@@ -288,6 +305,11 @@ def publish(
     ``to`` is ``hf://org/name[@revision]``, or a directory together with ``name``. The proof uses
     ``base``, else the base model's snapshot in the Hugging Face cache if it is there.
     """
+    from weighbridge.application.convert import Wanted
+    from weighbridge.application.publish import PublishRequest
+    from weighbridge.domain.conversion import Profile
+    from weighbridge.domain.publication import parse_destination
+
     if isinstance(to, str | os.PathLike):
         to = parse_destination(os.fspath(to), name)
     settings = settings or Settings.from_environment()

@@ -5,41 +5,39 @@ Override a provider to put your own port behind the services; see docs/how-to/ad
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
 from dependency_injector import containers, providers
 
-from weighbridge.adapters.algebra_prover import AlgebraProver
-from weighbridge.adapters.binding_prover import BindingProver
-from weighbridge.adapters.directory_registry import DirectoryRegistry
-from weighbridge.adapters.gguf_writer import GgufPackageWriter
-from weighbridge.adapters.hub import HubFiles, HubRegistry
-from weighbridge.adapters.local_files import LocalFiles
-from weighbridge.adapters.located_files import LocatedFiles
-from weighbridge.adapters.logits_prover import LogitsProver
-from weighbridge.adapters.mlx_converter import MlxConverter
-from weighbridge.adapters.numpy_converter import NumpyConverter
-from weighbridge.adapters.numpy_survey import NumpySurveyor
-from weighbridge.adapters.numpy_weights import NumpyWeightMaker
-from weighbridge.adapters.weight_prover import SamplingProver
-from weighbridge.application.convert import Convert
-from weighbridge.application.convert_gguf import ConvertGguf
-from weighbridge.application.dequantise import Dequantise
-from weighbridge.application.fuse import Fuse
-from weighbridge.application.inspect import Inspect
-from weighbridge.application.loadable_base import LoadableBase
-from weighbridge.application.ports import Converter, Prover, Registry
-from weighbridge.application.publish import Publish
-from weighbridge.application.repair import Repair
-from weighbridge.application.validate import Validate
-from weighbridge.application.verify import Verify
 from weighbridge.domain.errors import UsageError
 from weighbridge.domain.publication import HubRepo, LocalRegistry
 from weighbridge.entrypoints.settings import Settings
 
+if TYPE_CHECKING:
+    from weighbridge.application.convert import Convert
+    from weighbridge.application.convert_gguf import ConvertGguf
+    from weighbridge.application.dequantise import Dequantise
+    from weighbridge.application.fuse import Fuse
+    from weighbridge.application.inspect import Inspect
+    from weighbridge.application.loadable_base import LoadableBase
+    from weighbridge.application.ports import Converter, FileSystem, Prover, Registry
+    from weighbridge.application.publish import Publish
+    from weighbridge.application.repair import Repair
+    from weighbridge.application.validate import Validate
+    from weighbridge.application.verify import Verify
 
-def _hub(settings: Settings) -> HubRegistry:
+
+def _later(path: str) -> Callable[..., Any]:
+    """The class of that path in the package, imported with the first object: no verb needs all."""
+    module, _, name = path.rpartition(".")
+    return lambda **ports: getattr(import_module(f"weighbridge.{module}"), name)(**ports)
+
+
+def _hub(settings: Settings) -> Registry:
+    from weighbridge.adapters.hub import HubRegistry
+
     if settings.transfer not in ("auto", "xet", "lfs"):
         raise UsageError(problem=f"transfer {settings.transfer!r} is not auto, xet or lfs")
     return HubRegistry(
@@ -47,7 +45,9 @@ def _hub(settings: Settings) -> HubRegistry:
     )
 
 
-def _hub_files(settings: Settings) -> HubFiles:
+def _hub_files(settings: Settings) -> FileSystem:
+    from weighbridge.adapters.hub import HubFiles
+
     return HubFiles(endpoint=settings.endpoint, token=settings.token)
 
 
@@ -55,8 +55,12 @@ def _converter(settings: Settings) -> Converter:
     """numpy is on every machine; MLX is chosen by WEIGHBRIDGE_CONVERTER=mlx."""
     match settings.converter:
         case "numpy":
+            from weighbridge.adapters.numpy_converter import NumpyConverter
+
             return NumpyConverter()
         case "mlx":
+            from weighbridge.adapters.mlx_converter import MlxConverter
+
             return MlxConverter()
         case other:
             raise UsageError(problem=f"converter {other!r} is not numpy or mlx")
@@ -67,6 +71,10 @@ def _registries(directory: Registry, hub: Registry) -> Mapping[type, Registry]:
 
 
 def _provers() -> tuple[Prover, ...]:
+    from weighbridge.adapters.algebra_prover import AlgebraProver
+    from weighbridge.adapters.binding_prover import BindingProver
+    from weighbridge.adapters.logits_prover import LogitsProver
+
     return AlgebraProver(), BindingProver(), LogitsProver()
 
 
@@ -75,36 +83,75 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Dependency(instance_of=Settings)
 
-    local_files = providers.Singleton(LocalFiles)
+    local_files = providers.Singleton(_later("adapters.local_files.LocalFiles"))
     hub_files = providers.Singleton(_hub_files, settings)
-    files = providers.Singleton(LocatedFiles, local=local_files, hub=hub_files)
+    files = providers.Singleton(
+        _later("adapters.located_files.LocatedFiles"),
+        local=local_files,
+        hub=hub_files.provider,
+    )
     converter = providers.Singleton(_converter, settings)
-    surveyor = providers.Singleton(NumpySurveyor)
-    gguf = providers.Singleton(GgufPackageWriter, files=files)
+    surveyor = providers.Singleton(_later("adapters.numpy_survey.NumpySurveyor"))
+    gguf = providers.Singleton(_later("adapters.gguf_writer.GgufPackageWriter"), files=files)
     provers = providers.Singleton(_provers)
-    weight_maker = providers.Singleton(NumpyWeightMaker)
-    weight_prover = providers.Singleton(SamplingProver)
-    directory_registry = providers.Singleton(DirectoryRegistry)
+    weight_maker = providers.Singleton(_later("adapters.numpy_weights.NumpyWeightMaker"))
+    weight_prover = providers.Singleton(_later("adapters.weight_prover.SamplingProver"))
+    directory_registry = providers.Singleton(
+        _later("adapters.directory_registry.DirectoryRegistry")
+    )
     hub_registry = providers.Singleton(_hub, settings)
     registries = providers.Singleton(_registries, directory_registry, hub_registry)
 
-    inspect = providers.Factory(Inspect, files=files)
-    validate = providers.Factory(Validate, files=files, surveyor=surveyor)
-    convert = providers.Factory(
-        Convert, files=files, converter=converter, algebra=provers.provided[0]
+    inspect: providers.Factory[Inspect] = providers.Factory(
+        _later("application.inspect.Inspect"), files=files
     )
-    convert_gguf = providers.Factory(
-        ConvertGguf, files=files, converter=converter, algebra=provers.provided[0], gguf=gguf
+    validate: providers.Factory[Validate] = providers.Factory(
+        _later("application.validate.Validate"), files=files, surveyor=surveyor
     )
-    repair = providers.Factory(Repair, files=files, converter=converter, provers=provers)
-    fuse = providers.Factory(Fuse, files=files, maker=weight_maker, prover=weight_prover)
-    dequantize = providers.Factory(
-        Dequantise, files=files, maker=weight_maker, prover=weight_prover
+    convert: providers.Factory[Convert] = providers.Factory(
+        _later("application.convert.Convert"),
+        files=files,
+        converter=converter,
+        algebra=provers.provided[0],
     )
-    loadable = providers.Factory(LoadableBase, files=files, dequantise=dequantize)
-    verify = providers.Factory(Verify, files=files, provers=provers, loadable=loadable)
-    publish = providers.Factory(
-        Publish,
+    convert_gguf: providers.Factory[ConvertGguf] = providers.Factory(
+        _later("application.convert_gguf.ConvertGguf"),
+        files=files,
+        converter=converter,
+        algebra=provers.provided[0],
+        gguf=gguf,
+    )
+    repair: providers.Factory[Repair] = providers.Factory(
+        _later("application.repair.Repair"),
+        files=files,
+        converter=converter,
+        provers=provers,
+    )
+    fuse: providers.Factory[Fuse] = providers.Factory(
+        _later("application.fuse.Fuse"),
+        files=files,
+        maker=weight_maker,
+        prover=weight_prover,
+    )
+    dequantize: providers.Factory[Dequantise] = providers.Factory(
+        _later("application.dequantise.Dequantise"),
+        files=files,
+        maker=weight_maker,
+        prover=weight_prover,
+    )
+    loadable: providers.Factory[LoadableBase] = providers.Factory(
+        _later("application.loadable_base.LoadableBase"),
+        files=files,
+        dequantise=dequantize,
+    )
+    verify: providers.Factory[Verify] = providers.Factory(
+        _later("application.verify.Verify"),
+        files=files,
+        provers=provers,
+        loadable=loadable,
+    )
+    publish: providers.Factory[Publish] = providers.Factory(
+        _later("application.publish.Publish"),
         files=files,
         converter=converter,
         surveyor=surveyor,

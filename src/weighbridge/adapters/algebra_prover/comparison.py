@@ -31,8 +31,11 @@ _SEED = 20_240_602
 _BLOCK_ELEMENTS = 1 << 17
 # Elements that are read at a time to be compared as they are; most factors are smaller than that.
 _READ_ELEMENTS = 1 << 21
-# Rows compared at a time: of a transpose, longer columns would fall out of the second cache.
+# Rows and bytes compared at a time, where one side is the other's transpose: it is turned by way of
+# a tile whose rows are padded, for rows a power of two apart evict each other from the caches.
 _TILE_ROWS = 1024
+_TILE_BYTES = 512 << 10
+_PADDING_BYTES = 64
 # A factor folded into float32, and out of it again, was rounded twice.
 _UNITS = 2
 # lora_alpha is scale * r in double precision, and divided by r again.
@@ -196,12 +199,31 @@ def _zero(weights: Weights, name: str, grid: Grid) -> bool:
 
 
 def _identical(words: Words, found: Words) -> bool:
-    if words.shape[0] < words.shape[1]:
-        words, found = words.T, found.T
+    if words.flags.c_contiguous == found.flags.c_contiguous:
+        return np.array_equal(words, found)
+    upright, lying = (words, found) if words.flags.c_contiguous else (found, words)
+    (rows, columns), item = upright.shape, words.itemsize
+    if not upright.size:
+        return True
+    wide = min(columns, _TILE_BYTES // item // min(rows, _TILE_ROWS))
+    high = min(rows, _TILE_BYTES // item // wide)
+    padded = np.empty((wide, high + _PADDING_BYTES // item), words.dtype)
+    turned = np.empty((high, wide), words.dtype)
     return all(
-        np.array_equal(words[row : row + _TILE_ROWS], found[row : row + _TILE_ROWS])
-        for row in range(0, words.shape[0], _TILE_ROWS)
-    )
+        _same_tile(upright[row : row + high, column : column + wide],
+                   lying[row : row + high, column : column + wide], padded, turned)
+        for row in range(0, rows, high)
+        for column in range(0, columns, wide)
+    )  # fmt: skip
+
+
+def _same_tile(upright: Words, lying: Words, padded: Words, turned: Words) -> bool:
+    """Compare a tile of rows with one of columns, which is copied and then turned."""
+    rows, columns = upright.shape
+    copy, other = padded[:columns, :rows], turned[:rows, :columns]
+    copy[...] = lying.T
+    other[...] = copy.T
+    return np.array_equal(upright, other)
 
 
 def _rounded(words: Words, dtype: str, found: Words, written: str, factor: float) -> bool:

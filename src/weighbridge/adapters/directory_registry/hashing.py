@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from weighbridge.application.ports import Buffer
 from weighbridge.domain.artifact import Digest, ManifestEntry
 from weighbridge.domain.errors import ArtifactChanged
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import Buffer
 
 CHUNK = 1 << 20
 _LARGE = 10 << 20

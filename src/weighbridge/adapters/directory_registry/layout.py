@@ -12,12 +12,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weighbridge.adapters.directory_registry import storage
 from weighbridge.adapters.directory_registry.hashing import Hashes, digest_of_name, read_through
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import RegistryRejected
-from weighbridge.domain.publication import LocalRegistry
+
+if TYPE_CHECKING:
+    from weighbridge.domain.publication import LocalRegistry
 
 #: Whatever starts so was left by an interrupted push; the next push removes it.
 TEMPORARY = ".weighbridge-"

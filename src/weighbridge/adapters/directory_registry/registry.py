@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 
@@ -21,7 +22,6 @@ from weighbridge.adapters.directory_registry.hashing import (
 from weighbridge.adapters.directory_registry.layout import ModelDirectory
 from weighbridge.adapters.directory_registry.storage import sync_directory, typed_errors
 from weighbridge.application.ports import Blob, Progress
-from weighbridge.domain.artifact import ArtifactPath, Digest, ManifestEntry
 from weighbridge.domain.errors import DestinationMissing, RevisionConflict, UsageError
 from weighbridge.domain.publication import (
     Destination,
@@ -31,6 +31,9 @@ from weighbridge.domain.publication import (
     RemoteHead,
     read_back_differences,
 )
+
+if TYPE_CHECKING:
+    from weighbridge.domain.artifact import ArtifactPath, Digest, ManifestEntry
 
 
 class DirectoryRegistry:

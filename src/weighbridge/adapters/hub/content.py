@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from attrs import frozen
 
-from weighbridge.application.ports import Blob
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import ArtifactChanged
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
+
+    from weighbridge.application.ports import Blob
 
 _SMALL = 1 << 20
 _CHUNK = 1 << 20

@@ -14,10 +14,7 @@ from attrs import frozen
 
 from weighbridge.adapters.hub.content import Addition, additions, with_git_digests
 from weighbridge.adapters.hub.errors import ParentNotEnforced
-from weighbridge.adapters.hub.remote import Remote
 from weighbridge.adapters.hub.transfer import Transfer, chosen_transfer
-from weighbridge.application.ports import Blob, Progress
-from weighbridge.domain.artifact import ArtifactPath
 from weighbridge.domain.errors import (
     DestinationMissing,
     RegistryError,
@@ -37,6 +34,10 @@ from weighbridge.domain.publication import (
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationDelete
+
+    from weighbridge.adapters.hub.remote import Remote
+    from weighbridge.application.ports import Blob, Progress
+    from weighbridge.domain.artifact import ArtifactPath
 
 
 @frozen

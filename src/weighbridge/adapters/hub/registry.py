@@ -15,9 +15,6 @@ from attrs import field, frozen
 from weighbridge.adapters.hub.errors import Translator
 from weighbridge.adapters.hub.push import Push
 from weighbridge.adapters.hub.remote import Remote
-from weighbridge.adapters.hub.transfer import Transfer
-from weighbridge.application.ports import Blob, Progress
-from weighbridge.domain.artifact import ArtifactPath
 from weighbridge.domain.errors import UsageError
 from weighbridge.domain.publication import (
     Destination,
@@ -29,6 +26,10 @@ from weighbridge.domain.publication import (
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+    from weighbridge.adapters.hub.transfer import Transfer
+    from weighbridge.application.ports import Blob, Progress
+    from weighbridge.domain.artifact import ArtifactPath
 
 
 @frozen

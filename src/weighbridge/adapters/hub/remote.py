@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from weighbridge.adapters.hub.errors import Translator
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import (
     DestinationMissing,
@@ -22,6 +21,8 @@ from weighbridge.domain.publication import HubRepo, RemoteHead
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
+
+    from weighbridge.adapters.hub.errors import Translator
 
 
 @frozen

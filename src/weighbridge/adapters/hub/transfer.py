@@ -13,11 +13,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from weighbridge.adapters.hub.content import Addition
-from weighbridge.domain.publication import HubRepo
-
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+    from weighbridge.adapters.hub.content import Addition
+    from weighbridge.domain.publication import HubRepo
 
 Transfer = Literal["auto", "xet", "lfs"]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from weighbridge.adapters.local_files.failures import translated
 from weighbridge.adapters.local_files.reading import LocalReader, open_file
 from weighbridge.adapters.local_files.scanning import scan_directory
 from weighbridge.adapters.local_files.stage import open_stage
 from weighbridge.application.ports import FileSystem, Reader, Stage
-from weighbridge.domain.artifact import ArtifactPath, Scan
+
+if TYPE_CHECKING:
+    from weighbridge.domain.artifact import ArtifactPath, Scan
 
 
 class LocalFiles(FileSystem):

@@ -7,15 +7,18 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
 from weighbridge.adapters.local_files import durability, renames, rooms
 from weighbridge.adapters.local_files.failures import printable, translated
 from weighbridge.adapters.local_files.writing import fill
-from weighbridge.application.ports import Buffer
 from weighbridge.domain.artifact import ArtifactPath, ManifestEntry
 from weighbridge.domain.errors import PathConflict, PathMissing, StorageError
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import Buffer
 
 _LONGEST_LABEL = 200
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

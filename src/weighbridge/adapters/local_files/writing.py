@@ -7,21 +7,19 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
 from weighbridge.adapters.local_files.durability import start_write_back
 from weighbridge.adapters.local_files.failures import translated
-from weighbridge.application.ports import Buffer
 from weighbridge.domain.artifact import Digest
 
-# Below this the hand-over to a thread costs more than the hash or the write.
-_SMALL = 1 << 16
-# A chunk is valid only until the next is asked for. To be written meanwhile it must be copied,
-# which pays while the copy stays in the caches; see docs/adr/0007.
-_COPIED = 16 << 20
-_WRITE_BACK = 8 << 20
+if TYPE_CHECKING:
+    from weighbridge.application.ports import Buffer
+
+# Begun in larger parts than the disk needs: each call takes locks that the next write waits for.
+_WRITE_BACK = 32 << 20
 
 
 def fill(
@@ -34,9 +32,10 @@ def fill(
     """
     file = _File(descriptor, shown, durable, hashlib.sha256() if digest else None)
     try:
-        # One thread each for a chunk under way, its hash, and the disk.
-        with ThreadPoolExecutor(max_workers=3) as pool:
-            _write_all(file, chunks, pool)
+        # One thread each for the hash and the disk.
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for chunk in chunks:
+                file.append(_flat(chunk), pool)
     except BaseException:
         with suppress(OSError):
             os.close(descriptor)
@@ -45,28 +44,6 @@ def fill(
     with translated("write", shown):
         os.close(descriptor)
     return file.size, file.digests
-
-
-def _write_all(file: _File, chunks: Iterable[Buffer], pool: ThreadPoolExecutor) -> None:
-    """Write each chunk while the next is made, with one copy under way at most."""
-    copies = [bytearray(), bytearray()]
-    under_way: Future[None] | None = None
-    for chunk in chunks:
-        view = _flat(chunk)
-        if under_way is not None:
-            under_way.result()
-            under_way = None
-        if not _SMALL <= len(view) <= _COPIED:
-            file.append(view, pool)
-            continue
-        copies.reverse()
-        if len(copies[0]) < len(view):
-            copies[0] = bytearray(len(view))
-        copy = memoryview(copies[0])[: len(view)]
-        copy[:] = view
-        under_way = pool.submit(file.append, copy, pool)
-    if under_way is not None:
-        under_way.result()
 
 
 @define

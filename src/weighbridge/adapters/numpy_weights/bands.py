@@ -11,12 +11,12 @@ import numpy as np
 from attrs import define, field
 
 from weighbridge.adapters.numpy_weights.floats import Floats, Words
-from weighbridge.domain.checkpoint import Block
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.tensors import DTYPE_BITS
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Buffer, TensorSource
+    from weighbridge.domain.checkpoint import Block
 
 #: Values of a band: its float32 and what else it needs are near the size of a second-level cache.
 BAND_VALUES = 1 << 18

@@ -7,11 +7,12 @@ fusion ten times slower on a busy machine. In pieces, it is faster on an idle on
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from weighbridge.adapters.numpy_weights.floats import Floats
+if TYPE_CHECKING:
+    from weighbridge.adapters.numpy_weights.floats import Floats
 
 _MOST: Final = 1 << 18
 #: Pieces are at least so high where possible, and so wide at most.

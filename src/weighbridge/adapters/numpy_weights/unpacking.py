@@ -6,12 +6,14 @@ borders of bytes and words. The small floats are those of the OCP microscaling f
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from weighbridge.adapters.numpy_weights.floats import Floats, Words
 from weighbridge.domain.packing import Mode, Packing
+
+if TYPE_CHECKING:
+    from weighbridge.adapters.numpy_weights.floats import Floats, Words
 
 _E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 #: Of those bits, so many bytes hold 8 or 4 whole values.

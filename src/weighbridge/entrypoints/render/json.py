@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import fields
 
-from weighbridge.application.convert import Converted
-from weighbridge.application.dequantise import Dequantised
-from weighbridge.application.fuse import Fused
 from weighbridge.application.inspect import Inspection
-from weighbridge.application.publish import PublishOutcome
-from weighbridge.application.repair import Repaired
-from weighbridge.domain.artifact import ManifestEntry
-from weighbridge.domain.defects import Defect
 from weighbridge.domain.errors import WeighbridgeError
 from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
 from weighbridge.domain.proof import Proof
-from weighbridge.domain.publication import PublicationPlan
 from weighbridge.domain.tensor_plan import Padding
+
+if TYPE_CHECKING:
+    from weighbridge.application.convert import Converted
+    from weighbridge.application.dequantise import Dequantised
+    from weighbridge.application.fuse import Fused
+    from weighbridge.application.publish import PublishOutcome
+    from weighbridge.application.repair import Repaired
+    from weighbridge.domain.artifact import ManifestEntry
+    from weighbridge.domain.defects import Defect
+    from weighbridge.domain.publication import PublicationPlan
 
 
 def dumps(document: dict[str, Any]) -> str:

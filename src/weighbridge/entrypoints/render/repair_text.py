@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from weighbridge.application.repair import Repaired
-from weighbridge.domain.defects import Defect
 from weighbridge.entrypoints.render import text
 from weighbridge.entrypoints.render.escape import visible
 from weighbridge.entrypoints.render.layout import pairs, sizes
 from weighbridge.entrypoints.render.report_text import COLOURS
+
+if TYPE_CHECKING:
+    from weighbridge.application.repair import Repaired
+    from weighbridge.domain.defects import Defect
 
 _SHOWN = 3
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import click
 
-from weighbridge.application.convert import Converted
-from weighbridge.application.dequantise import Dequantised
-from weighbridge.application.fuse import Fused
-from weighbridge.application.inspect import Inspection
-from weighbridge.application.publish import PublishOutcome
-from weighbridge.domain.artifact import ManifestEntry
-from weighbridge.domain.checkpoint import CheckpointPlan
-from weighbridge.domain.findings import Rule
 from weighbridge.domain.models import Kind
 from weighbridge.domain.proof import Figure, Proof, ProofLevel, ProofStep
 from weighbridge.domain.publication import HubRepo, PublicationPlan
-from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.entrypoints.render.escape import human_bytes, visible
 from weighbridge.entrypoints.render.layout import dim, item, pairs, ranges, sizes
 from weighbridge.entrypoints.render.report_text import COLOURS, report
+
+if TYPE_CHECKING:
+    from weighbridge.application.convert import Converted
+    from weighbridge.application.dequantise import Dequantised
+    from weighbridge.application.fuse import Fused
+    from weighbridge.application.inspect import Inspection
+    from weighbridge.application.publish import PublishOutcome
+    from weighbridge.domain.artifact import ManifestEntry
+    from weighbridge.domain.checkpoint import CheckpointPlan
+    from weighbridge.domain.findings import Rule
+    from weighbridge.domain.tensor_plan import ConversionPlan
 
 _SIGNS = {
     "add": ("+", "green"),
