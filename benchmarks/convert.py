@@ -21,6 +21,8 @@ def _shape(settings: Settings, shape: str) -> bool:
         contenders = (
             # Without --reflink=never, some file systems would copy nothing at all.
             Contender("cp", ("cp", *_NO_REFLINK, weights, str(copy)), copy),
+            # What convert does beyond a copy, in the commands of the system.
+            Contender("cp, sync, cmp", ("sh", "-c", _DURABLE, "sh", weights, str(copy)), copy),
             Contender("weighbridge convert", convert, ours),
             Contender("by hand, with torch", (PYTHON, script, str(lora), str(theirs)), theirs),
         )
@@ -42,3 +44,4 @@ def _no_reflink() -> tuple[str, ...]:
 
 
 _NO_REFLINK = _no_reflink()
+_DURABLE = " ".join(("cp", *_NO_REFLINK)) + ' "$1" "$2" && sync "$2" && cmp "$1" "$2"'
