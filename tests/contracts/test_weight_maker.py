@@ -17,8 +17,8 @@ from tests.contracts.weight_maker import (
 from tests.fakes.exact_maker import ExactMaker
 from weighbridge.adapters.numpy_weights import NumpyWeightMaker
 from weighbridge.application.ports import Sources, WeightMaker
-from weighbridge.domain.checkpoint import Block, Copy, Merge, PlannedWeight
-from weighbridge.domain.packing import Mode, Packing
+from weighbridge.domain.checkpoints.checkpoint import Block, Copy, Merge, PlannedWeight
+from weighbridge.domain.checkpoints.packing import Mode, Packing
 from weighbridge.domain.tensors import TensorSpec
 
 

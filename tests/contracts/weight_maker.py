@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 
 from tests.fakes.exact_maker import ExactMaker, rounded
 from weighbridge.application.ports import Sources, WeightMaker
-from weighbridge.domain.checkpoint import (
+from weighbridge.domain.checkpoints.checkpoint import (
     Block,
     Copy,
     Dequantise,
@@ -25,8 +25,8 @@ from weighbridge.domain.checkpoint import (
     Recast,
     Turn,
 )
+from weighbridge.domain.checkpoints.packing import Mode, Packing
 from weighbridge.domain.errors import NotConvertible
-from weighbridge.domain.packing import Mode, Packing
 from weighbridge.domain.tensors import TensorSpec
 
 DTYPES = ("F32", "F16", "BF16")

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 
 from weighbridge.application.ports import Buffer, Sources, TensorSource
-from weighbridge.domain.checkpoint import (
+from weighbridge.domain.checkpoints.checkpoint import (
     Block,
     Copy,
     Dequantise,
@@ -24,8 +24,8 @@ from weighbridge.domain.checkpoint import (
     Recast,
     Turn,
 )
+from weighbridge.domain.checkpoints.packing import Mode
 from weighbridge.domain.errors import NotConvertible
-from weighbridge.domain.packing import Mode
 from weighbridge.domain.tensors import DTYPE_BITS, TensorSpec
 
 #: Bits of the significand with the hidden one, and the exponent of the least normal number.

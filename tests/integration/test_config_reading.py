@@ -19,7 +19,7 @@ from tests.mlx_artifacts.architectures import CONFIGS, agreeing, make_architectu
 from tests.mlx_artifacts.cache import cached
 from weighbridge.domain.config_parity import Cause, Divergence, divergences
 from weighbridge.domain.config_view import config_view
-from weighbridge.domain.mlx_reading import NESTED, READINGS, REMAPPED, REQUIRED, MlxReading
+from weighbridge.domain.mlx.reading import NESTED, READINGS, REMAPPED, REQUIRED, MlxReading
 from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN, Defaults
 
 MODULES = installed.modules()

@@ -15,7 +15,7 @@ from tests.witnesses.outcomes import PROMPTS, by_token, largest_difference, toys
 from weighbridge.adapters.gguf_writer import GgufPackageWriter
 from weighbridge.adapters.local_files import LocalFiles
 from weighbridge.application.ports import GgufRequest, GgufType
-from weighbridge.domain.gguf_names import GGUF_ARCHITECTURES
+from weighbridge.domain.gguf.names import GGUF_ARCHITECTURES
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from weighbridge.application.ports import ProofRequest
 from weighbridge.domain.conversion import PeftRequest, Profile, plan_peft
 from weighbridge.domain.detection import pair_targets
 from weighbridge.domain.models import LoraModel
-from weighbridge.domain.peft_selection import peft_selects
+from weighbridge.domain.peft.selection import peft_selects
 from weighbridge.domain.proof import ProofStep
 from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.domain.tensors import TensorSpec, encode_header

@@ -19,7 +19,7 @@ from weighbridge.adapters.algebra_prover import AlgebraProver
 from weighbridge.adapters.numpy_converter import NumpyConverter
 from weighbridge.application.ports import ProofRequest, TensorSource
 from weighbridge.domain.conversion import Profile
-from weighbridge.domain.mlx_conversion import plan_mlx
+from weighbridge.domain.mlx.conversion import plan_mlx
 from weighbridge.domain.models import PeftModel
 from weighbridge.domain.proof import ProofStep
 from weighbridge.domain.tensor_plan import ConversionPlan

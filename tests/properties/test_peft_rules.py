@@ -14,7 +14,7 @@ from weighbridge.application.repair import Repair
 from weighbridge.application.repair_plan import RepairRequest
 from weighbridge.application.validate import Validate, ValidateRequest
 from weighbridge.domain.errors import WeighbridgeError
-from weighbridge.domain.peft_config import LATER_FIELDS, MLX_FIELDS, OLDEST_FIELDS
+from weighbridge.domain.peft.config import LATER_FIELDS, MLX_FIELDS, OLDEST_FIELDS
 from weighbridge.domain.tensors import TensorSpec
 
 _VALUES = st.recursive(

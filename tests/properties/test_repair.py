@@ -21,7 +21,7 @@ from weighbridge.application.ports import ProofRequest
 from weighbridge.application.repair import Repair, Repaired
 from weighbridge.application.repair_plan import RepairRequest
 from weighbridge.domain.errors import NotRepairable
-from weighbridge.domain.recovery import Move
+from weighbridge.domain.repairing.recovery import Move
 
 _MODULES = [f"model.layers.{i}.{n}" for i in (0, 3) for n in
             ("self_attn.q_proj", "self_attn.v_proj", "mlp.down_proj")]  # fmt: skip

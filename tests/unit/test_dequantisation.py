@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.test_fusion import moe, placing, spec
 from weighbridge.domain.architectures import architecture_for
-from weighbridge.domain.checkpoint import (
+from weighbridge.domain.checkpoints.checkpoint import (
     Block,
     CheckpointPlan,
     Copy,
@@ -20,10 +20,11 @@ from weighbridge.domain.checkpoint import (
     Turn,
     sharded,
 )
-from weighbridge.domain.dequantisation import DequantisationPlan, plan_dequantisation
+from weighbridge.domain.checkpoints.dequantisation import DequantisationPlan, plan_dequantisation
+from weighbridge.domain.checkpoints.packing import Mode, Packed, Packing
+from weighbridge.domain.checkpoints.restoration import Unpacked
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.models import FusedModel
-from weighbridge.domain.packing import Mode, Packed, Packing
 from weighbridge.domain.placement import (
     Architecture,
     Impossible,
@@ -36,7 +37,6 @@ from weighbridge.domain.placement import (
     Standing,
     Stored,
 )
-from weighbridge.domain.restoration import Unpacked
 from weighbridge.domain.tensors import TensorSpec
 
 Q = "model.layers.0.self_attn.q_proj"

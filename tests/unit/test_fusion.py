@@ -9,9 +9,9 @@ import pytest
 from attrs import evolve
 
 from weighbridge.domain.architectures import architecture_for
-from weighbridge.domain.checkpoint import Block, Copy, LowRank, Merge, Recast
+from weighbridge.domain.checkpoints.checkpoint import Block, Copy, LowRank, Merge, Recast
+from weighbridge.domain.checkpoints.fusion import FusionBase, FusionPlan, plan_fusion
 from weighbridge.domain.errors import NotConvertible
-from weighbridge.domain.fusion import FusionBase, FusionPlan, plan_fusion
 from weighbridge.domain.models import LoraModel, LoraTarget
 from weighbridge.domain.placement import (
     Architecture,

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from weighbridge.domain.errors import NotConvertible
-from weighbridge.domain.gguf_names import (
+from weighbridge.domain.gguf.names import (
     GGUF_ARCHITECTURES,
     GgufArchitecture,
     UnknownArchitecture,
     gguf_architecture_of,
 )
-from weighbridge.domain.gguf_order import fused_qkv, rotary_pairs, value_heads
-from weighbridge.domain.gguf_plan import GgufPlan, plan_gguf
+from weighbridge.domain.gguf.order import fused_qkv, rotary_pairs, value_heads
+from weighbridge.domain.gguf.plan import GgufPlan, plan_gguf
 from weighbridge.domain.tensors import TensorSpec
 
 LLAMA: dict[str, Any] = {

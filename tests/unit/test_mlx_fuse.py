@@ -23,7 +23,7 @@ from tests.unit.test_fusion import DOWN, GATE, UP, base, dense, moe, placing, pl
 from weighbridge.adapters.numpy_weights import NumpyWeightMaker
 from weighbridge.adapters.weight_prover import SamplingProver
 from weighbridge.application.ports import Sources
-from weighbridge.domain.fusion import FusionBase
+from weighbridge.domain.checkpoints.fusion import FusionBase
 from weighbridge.domain.models import LoraTarget
 from weighbridge.domain.placement import Part, Plain, Rows
 from weighbridge.domain.tensors import TensorSpec

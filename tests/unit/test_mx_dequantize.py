@@ -13,9 +13,9 @@ import mlx.core as mx
 
 from tests.contracts.weight_maker import Room, made
 from weighbridge.adapters.numpy_weights import NumpyWeightMaker
-from weighbridge.domain.checkpoint import PlannedWeight
-from weighbridge.domain.packing import Packed, Packing, packing_of
-from weighbridge.domain.restoration import Unpacked
+from weighbridge.domain.checkpoints.checkpoint import PlannedWeight
+from weighbridge.domain.checkpoints.packing import Packed, Packing, packing_of
+from weighbridge.domain.checkpoints.restoration import Unpacked
 from weighbridge.domain.tensors import TensorSpec
 
 DTYPES = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from weighbridge.domain.packing import (
+from weighbridge.domain.checkpoints.packing import (
     Mode,
     Packed,
     Packing,

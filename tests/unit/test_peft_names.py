@@ -5,9 +5,14 @@ from __future__ import annotations
 import pytest
 
 from weighbridge.domain.architectures import UNKNOWN, architecture_of
-from weighbridge.domain.orientation import is_turned, settle_rank, sizes_in_base, stored_pairs
-from weighbridge.domain.peft_names import Part, core, parse_name, placed
+from weighbridge.domain.peft.names import Part, core, parse_name, placed
 from weighbridge.domain.placement import Architecture, Plain, Rule, Standing
+from weighbridge.domain.repairing.orientation import (
+    is_turned,
+    settle_rank,
+    sizes_in_base,
+    stored_pairs,
+)
 from weighbridge.domain.tensors import TensorSpec
 
 Q = "layers.0.self_attn.q_proj"

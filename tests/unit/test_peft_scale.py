@@ -7,7 +7,7 @@ import math
 import pytest
 from hypothesis import given, strategies as st
 
-from weighbridge.domain.peft_scale import exact_strength, integer_strength, scale_of
+from weighbridge.domain.peft.scale import exact_strength, integer_strength, scale_of
 
 
 @pytest.mark.parametrize(

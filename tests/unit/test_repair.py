@@ -24,9 +24,9 @@ from weighbridge.domain.errors import (
     NotRepairable,
     UsageError,
 )
-from weighbridge.domain.peft_config import unselected
+from weighbridge.domain.peft.config import unselected
 from weighbridge.domain.proof import ProofLevel
-from weighbridge.domain.repair import choose_base
+from weighbridge.domain.repairing.repair import choose_base
 from weighbridge.domain.tensors import TensorSpec
 from weighbridge.entrypoints.render import repair_text
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from weighbridge.domain.peft_selection import peft_selects
-from weighbridge.domain.target_selection import neighbours, select
+from weighbridge.domain.peft.selection import peft_selects
+from weighbridge.domain.peft.target_selection import neighbours, select
 
 _LAYER = "model.layers.{}.{}"
 _NAMES = ("self_attn.q_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.shared_expert.gate_proj")

@@ -24,7 +24,7 @@ from tests.contracts.weight_maker import (
 from weighbridge.adapters.numpy_weights import NumpyWeightMaker
 from weighbridge.adapters.weight_prover import SamplingProver
 from weighbridge.application.ports import Sources
-from weighbridge.domain.checkpoint import (
+from weighbridge.domain.checkpoints.checkpoint import (
     Block,
     Copy,
     Dequantise,
@@ -35,7 +35,7 @@ from weighbridge.domain.checkpoint import (
     Recast,
     Turn,
 )
-from weighbridge.domain.packing import Packing
+from weighbridge.domain.checkpoints.packing import Packing
 from weighbridge.domain.proof import ProofStep
 from weighbridge.domain.tensors import TensorSpec
 

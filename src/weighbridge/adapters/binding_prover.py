@@ -23,7 +23,7 @@ from weighbridge.adapters.workers import (
     run_worker,
 )
 from weighbridge.application.ports import no_progress
-from weighbridge.domain.peft_selection import NotPeft, pair_scale
+from weighbridge.domain.peft.selection import NotPeft, pair_scale
 from weighbridge.domain.proof import Figure, ProofLevel, ProofStep
 
 if TYPE_CHECKING:

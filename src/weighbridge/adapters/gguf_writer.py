@@ -22,13 +22,13 @@ from weighbridge.application.load import read_base_config, read_optional
 from weighbridge.application.ports import GgufType
 from weighbridge.domain.artifact import ArtifactPath
 from weighbridge.domain.errors import ArtifactUnreadable, MissingExtra, NotConvertible, StorageError
-from weighbridge.domain.gguf_plan import GgufPlan, gguf_base, plan_gguf
+from weighbridge.domain.gguf.plan import GgufPlan, gguf_base, plan_gguf
 from weighbridge.domain.strict_json import StrictJsonError, parse_object
 from weighbridge.domain.tensors import Header, HeaderInvalid, header_length, parse_header
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Buffer, FileSystem, GgufRequest, Reader
-    from weighbridge.domain.gguf_tensors import GgufTensor
+    from weighbridge.domain.gguf.tensors import GgufTensor
     from weighbridge.domain.tensors import TensorSpec
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]

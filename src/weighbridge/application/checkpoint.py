@@ -21,7 +21,7 @@ from weighbridge.application.ports import (
     no_progress,
 )
 from weighbridge.domain.artifact import ArtifactPath, FileEntry, ManifestEntry, TensorFile
-from weighbridge.domain.checkpoint import INDEX, CheckpointPlan, Shard
+from weighbridge.domain.checkpoints.checkpoint import INDEX, CheckpointPlan, Shard
 from weighbridge.domain.errors import ProofFailed
 from weighbridge.domain.proof import Proof, ProofLevel, ProofStep
 from weighbridge.domain.shipping import documents

@@ -31,7 +31,7 @@ from weighbridge.domain.errors import (
     PathMissing,
     ProofFailed,
 )
-from weighbridge.domain.mlx_conversion import plan_mlx
+from weighbridge.domain.mlx.conversion import plan_mlx
 from weighbridge.domain.models import Kind, LoraModel, PeftModel
 from weighbridge.domain.proof import Proof
 from weighbridge.domain.tensors import Header, encode_header

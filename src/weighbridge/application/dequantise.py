@@ -24,7 +24,7 @@ from weighbridge.application.ports import (
 )
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.artifact import ManifestEntry
-from weighbridge.domain.dequantisation import DequantisationPlan, plan_dequantisation
+from weighbridge.domain.checkpoints.dequantisation import DequantisationPlan, plan_dequantisation
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.proof import Proof

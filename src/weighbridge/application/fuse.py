@@ -26,9 +26,9 @@ from weighbridge.application.ports import (
 )
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.artifact import ManifestEntry
+from weighbridge.domain.checkpoints.fusion import FusionBase, FusionPlan, plan_fusion
 from weighbridge.domain.detection import Choice
 from weighbridge.domain.errors import NotConvertible
-from weighbridge.domain.fusion import FusionBase, FusionPlan, plan_fusion
 from weighbridge.domain.models import FusedModel, Kind, LoraModel
 from weighbridge.domain.proof import Proof
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from weighbridge.application.ports import Buffer, Converter, TensorSource
 from weighbridge.domain.conversion import CONVERTIBLE_DTYPES
-from weighbridge.domain.recovery import Likeness, Match
+from weighbridge.domain.repairing.recovery import Likeness, Match
 from weighbridge.domain.tensor_plan import ConversionPlan, PlannedTensor, Transpose
 from weighbridge.domain.tensors import TensorSpec
 

@@ -16,7 +16,7 @@ from weighbridge.domain.base_model import BaseModel
 
 if TYPE_CHECKING:
     from weighbridge.domain.artifact import ArtifactPath, ManifestEntry, Scan
-    from weighbridge.domain.checkpoint import PlannedWeight
+    from weighbridge.domain.checkpoints.checkpoint import PlannedWeight
     from weighbridge.domain.proof import ProofLevel, ProofStep
     from weighbridge.domain.publication import Destination, PublicationPlan, Receipt, RemoteHead
     from weighbridge.domain.survey import TensorStats

@@ -34,8 +34,8 @@ from weighbridge.domain.detection import ADAPTER_CONFIG, LORA_WEIGHTS
 from weighbridge.domain.errors import ProofFailed, UsageError
 from weighbridge.domain.models import Kind
 from weighbridge.domain.proof import Proof, ProofLevel, Unattempted
-from weighbridge.domain.recovery import Recovered
-from weighbridge.domain.repair import RepairPlan
+from weighbridge.domain.repairing.recovery import Recovered
+from weighbridge.domain.repairing.repair import RepairPlan
 from weighbridge.domain.tensors import encode_header
 
 

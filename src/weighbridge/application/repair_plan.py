@@ -9,16 +9,16 @@ from weighbridge.application.likeness import compare
 from weighbridge.application.load import Loaded, load, read_artifact, read_base_config
 from weighbridge.application.ports import Converter, FileSystem
 from weighbridge.domain.artifact import ArtifactPath, ModelArtifact, Scan
-from weighbridge.domain.broken import find_adapter
 from weighbridge.domain.conversion import Profile
-from weighbridge.domain.defects import Means, seen_beside, seen_in_bytes, seen_in_scale
 from weighbridge.domain.detection import Detected
 from weighbridge.domain.errors import NotConvertible, NotRepairable
 from weighbridge.domain.findings import Subject, ValidationReport
 from weighbridge.domain.models import Kind, PeftModel
-from weighbridge.domain.recovery import Recovered, matches, recover_with
-from weighbridge.domain.recovery_alone import KnownScale, recover_alone
-from weighbridge.domain.repair import (
+from weighbridge.domain.repairing.broken import find_adapter
+from weighbridge.domain.repairing.defects import Means, seen_beside, seen_in_bytes, seen_in_scale
+from weighbridge.domain.repairing.recovery import Recovered, matches, recover_with
+from weighbridge.domain.repairing.recovery_alone import KnownScale, recover_alone
+from weighbridge.domain.repairing.repair import (
     BaseName,
     RepairPlan,
     choose_base,

@@ -13,8 +13,8 @@ from weighbridge.domain.artifact import ModelArtifact, Scan, TensorFile
 from weighbridge.domain.detection import Choice, parse_model
 from weighbridge.domain.errors import ArtifactUnreadable, InvalidModelStructure, StructureError
 from weighbridge.domain.findings import Rule, Subject, ValidationReport, judge
-from weighbridge.domain.misnamed import misnamed_adapter
 from weighbridge.domain.models import FusedModel, Kind, LoraModel, Model
+from weighbridge.domain.repairing.misnamed import misnamed_adapter
 from weighbridge.domain.rules import CATALOGUE
 from weighbridge.domain.survey import TensorStats, WeightSurvey
 

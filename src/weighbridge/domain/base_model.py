@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.llama_shapes import expected_shape
-from weighbridge.domain.mlx_base import is_mlx_format, unpacked
+from weighbridge.domain.mlx.base import is_mlx_format, unpacked
 from weighbridge.domain.placement import Architecture, Experts, Part, Plain, Rows, Stored
 from weighbridge.domain.tensors import TensorSpec
 from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from weighbridge.domain.models import LoraTarget
-from weighbridge.domain.peft_selection import KEY_PREFIX, pair_scale, parameter_names
+from weighbridge.domain.peft.selection import KEY_PREFIX, pair_scale, parameter_names
 from weighbridge.domain.placement import Architecture, Experts, Impossible, Part, Plain, Rows
 from weighbridge.domain.tensor_plan import Grid
 from weighbridge.domain.tensors import TensorSpec

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import field, frozen
 
 from weighbridge.domain.config_view import ConfigView, config_view, number
-from weighbridge.domain.mlx_reading import Default
+from weighbridge.domain.mlx.reading import Default
 from weighbridge.domain.transformers_defaults import UNKNOWN
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from weighbridge.domain.mlx_reading import NESTED, READINGS, REMAPPED, MlxReading
+from weighbridge.domain.mlx.reading import NESTED, READINGS, REMAPPED, MlxReading
 from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN, Defaults
 
 Fields = Mapping[str, Any]

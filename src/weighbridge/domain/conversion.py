@@ -20,18 +20,18 @@ from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.base_names import looks_quantised
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.models import LoraModel, LoraTarget
-from weighbridge.domain.peft_pairs import (
+from weighbridge.domain.peft.pairs import (
     KEY_PREFIX as KEY_PREFIX,
     Pair,
     expert_pairs,
     stacked_pairs,
     told_apart,
 )
-from weighbridge.domain.peft_scale import Strength, exact_strength, integer_strength
+from weighbridge.domain.peft.scale import Strength, exact_strength, integer_strength
+from weighbridge.domain.peft.target_selection import Selection, neighbours, select
 from weighbridge.domain.placed import LAYER, Placed, padded, place_target
 from weighbridge.domain.placement import Experts, Impossible, Plain, RouteForm, Standing
 from weighbridge.domain.scale import effective_scale
-from weighbridge.domain.target_selection import Selection, neighbours, select
 from weighbridge.domain.tensor_plan import ConversionPlan, Padding, PlannedTensor
 from weighbridge.domain.tensors import TensorSpec
 

@@ -14,9 +14,9 @@ from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.changes import written_pairs
 from weighbridge.domain.detection import CHECKPOINT, NPZ_WEIGHTS
 from weighbridge.domain.models import FusedModel, LoraModel, Model, PeftModel
-from weighbridge.domain.peft_config import stated_alpha
-from weighbridge.domain.peft_names import parse_name
-from weighbridge.domain.peft_selection import NotPeft, pair_rank
+from weighbridge.domain.peft.config import stated_alpha
+from weighbridge.domain.peft.names import parse_name
+from weighbridge.domain.peft.selection import NotPeft, pair_rank
 from weighbridge.domain.placement import Standing
 from weighbridge.domain.scale import Scale, effective_scale
 from weighbridge.domain.tensors import TensorSpec

@@ -19,10 +19,11 @@ from attrs import frozen
 from weighbridge.adapters.algebra_prover.comparison import PROBES, Comparison
 from weighbridge.adapters.algebra_prover.weights import Unreadable, Weights, opened
 from weighbridge.application.ports import no_progress
-from weighbridge.domain import changes, peft_selection as peft
+from weighbridge.domain import changes
 from weighbridge.domain.changes import Change, Factors, WrittenPair
 from weighbridge.domain.detection import pair_targets
-from weighbridge.domain.mlx_names import origin
+from weighbridge.domain.mlx.names import origin
+from weighbridge.domain.peft import selection as peft
 from weighbridge.domain.placement import Plain
 from weighbridge.domain.proof import ProofLevel, ProofStep
 

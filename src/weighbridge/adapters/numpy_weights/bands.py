@@ -16,7 +16,7 @@ from weighbridge.domain.tensors import DTYPE_BITS
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Buffer, TensorSource
-    from weighbridge.domain.checkpoint import Block
+    from weighbridge.domain.checkpoints.checkpoint import Block
 
 #: Values of a band: its float32 and what else it needs are near the size of a second-level cache.
 BAND_VALUES = 1 << 18

@@ -21,12 +21,12 @@ from weighbridge.adapters.numpy_weights.floats import (
     widened,
 )
 from weighbridge.adapters.numpy_weights.unpacking import scale_values, unpacked
-from weighbridge.domain.packing import Mode
+from weighbridge.domain.checkpoints.packing import Mode
 from weighbridge.domain.tensors import DTYPE_BITS
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import TensorSource
-    from weighbridge.domain.checkpoint import Block, Dequantise
+    from weighbridge.domain.checkpoints.checkpoint import Block, Dequantise
     from weighbridge.domain.tensors import TensorSpec
 
 _DAMAGED = "the file is damaged or was quantised from weights that were"

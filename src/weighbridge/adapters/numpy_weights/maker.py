@@ -21,13 +21,20 @@ from weighbridge.adapters.numpy_weights.bands import (
 )
 from weighbridge.adapters.numpy_weights.dequantising import dequantise_jobs
 from weighbridge.adapters.numpy_weights.merging import merge_jobs, recast_jobs
-from weighbridge.domain.checkpoint import Copy, Dequantise, Merge, Operation, Recast, Turn
+from weighbridge.domain.checkpoints.checkpoint import (
+    Copy,
+    Dequantise,
+    Merge,
+    Operation,
+    Recast,
+    Turn,
+)
 from weighbridge.domain.tensors import DTYPE_BITS
 
 if TYPE_CHECKING:
     from weighbridge.adapters.numpy_weights.floats import Words
     from weighbridge.application.ports import Buffer, Sources
-    from weighbridge.domain.checkpoint import PlannedWeight
+    from weighbridge.domain.checkpoints.checkpoint import PlannedWeight
     from weighbridge.domain.tensors import TensorSpec
 
 _MOST_THREADS = 4

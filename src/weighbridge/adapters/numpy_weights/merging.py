@@ -31,7 +31,7 @@ from weighbridge.adapters.numpy_weights.floats import (
     widened,
 )
 from weighbridge.adapters.numpy_weights.products import product_into
-from weighbridge.domain.checkpoint import Block, LowRank, Merge, Patch, Recast
+from weighbridge.domain.checkpoints.checkpoint import Block, LowRank, Merge, Patch, Recast
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Sources, TensorSource

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from weighbridge.domain.packing import Mode, Packing
+from weighbridge.domain.checkpoints.packing import Mode, Packing
 
 if TYPE_CHECKING:
     from weighbridge.adapters.numpy_weights.floats import Floats, Words

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from attrs import frozen
 
-from weighbridge.domain.packing import Mode, Packing
+from weighbridge.domain.checkpoints.packing import Mode, Packing
 from weighbridge.domain.tensors import DTYPE_BITS
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import TensorSource
-    from weighbridge.domain.checkpoint import Block
+    from weighbridge.domain.checkpoints.checkpoint import Block
 
 Reals: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]

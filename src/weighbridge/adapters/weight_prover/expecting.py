@@ -14,7 +14,7 @@ from weighbridge.adapters.weight_prover.decoding import (
     group_scales,
     packed_numbers,
 )
-from weighbridge.domain.checkpoint import (
+from weighbridge.domain.checkpoints.checkpoint import (
     Block,
     Copy,
     Dequantise,
@@ -25,7 +25,7 @@ from weighbridge.domain.checkpoint import (
     Recast,
     Turn,
 )
-from weighbridge.domain.packing import Mode
+from weighbridge.domain.checkpoints.packing import Mode
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Sources

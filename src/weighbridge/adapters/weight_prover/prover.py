@@ -21,12 +21,12 @@ from weighbridge.adapters.weight_prover.expecting import (
     Expectation,
     claims,
 )
-from weighbridge.domain.checkpoint import Block
+from weighbridge.domain.checkpoints.checkpoint import Block
 from weighbridge.domain.proof import ProofLevel, ProofStep
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Sources, TensorSource
-    from weighbridge.domain.checkpoint import PlannedWeight
+    from weighbridge.domain.checkpoints.checkpoint import PlannedWeight
 
 _SEED = 20_261_123
 _LEAST_ROWS = 32

@@ -8,11 +8,16 @@ from weighbridge.domain.architectures import architecture_of
 from weighbridge.domain.conversion import KEY_PREFIX
 from weighbridge.domain.detection import PEFT_WEIGHTS
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
-from weighbridge.domain.misnamed import misnamed_files
 from weighbridge.domain.models import Kind, PeftModel
-from weighbridge.domain.orientation import is_turned, settle_rank, sizes_in_base, stored_pairs
-from weighbridge.domain.peft_config import stated_rank, wraps_the_bare_model
-from weighbridge.domain.peft_names import LoraName, Part, parse_name, placed
+from weighbridge.domain.peft.config import stated_rank, wraps_the_bare_model
+from weighbridge.domain.peft.names import LoraName, Part, parse_name, placed
+from weighbridge.domain.repairing.misnamed import misnamed_files
+from weighbridge.domain.repairing.orientation import (
+    is_turned,
+    settle_rank,
+    sizes_in_base,
+    stored_pairs,
+)
 from weighbridge.domain.tensors import TensorSpec
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind, PeftModel
-from weighbridge.domain.orientation import is_turned, settle_rank, stored_pairs
-from weighbridge.domain.peft_config import (
+from weighbridge.domain.peft.config import (
     LATER_FIELDS,
     MLX_FIELDS,
     OLDEST_FIELDS,
@@ -19,7 +18,8 @@ from weighbridge.domain.peft_config import (
     stated_scale,
     unselected,
 )
-from weighbridge.domain.peft_names import Part, parse_name
+from weighbridge.domain.peft.names import Part, parse_name
+from weighbridge.domain.repairing.orientation import is_turned, settle_rank, stored_pairs
 
 
 def _peft(subject: Subject) -> PeftModel:

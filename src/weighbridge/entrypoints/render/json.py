@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from weighbridge.application.publish import PublishOutcome
     from weighbridge.application.repair import Repaired
     from weighbridge.domain.artifact import ManifestEntry
-    from weighbridge.domain.defects import Defect
     from weighbridge.domain.publication import PublicationPlan
+    from weighbridge.domain.repairing.defects import Defect
 
 
 def dumps(document: dict[str, Any]) -> str:

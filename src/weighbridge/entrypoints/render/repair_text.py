@@ -15,7 +15,7 @@ from weighbridge.entrypoints.render.report_text import COLOURS
 
 if TYPE_CHECKING:
     from weighbridge.application.repair import Repaired
-    from weighbridge.domain.defects import Defect
+    from weighbridge.domain.repairing.defects import Defect
 
 _SHOWN = 3
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from weighbridge.application.inspect import Inspection
     from weighbridge.application.publish import PublishOutcome
     from weighbridge.domain.artifact import ManifestEntry
-    from weighbridge.domain.checkpoint import CheckpointPlan
+    from weighbridge.domain.checkpoints.checkpoint import CheckpointPlan
     from weighbridge.domain.findings import Rule
     from weighbridge.domain.tensor_plan import ConversionPlan
 

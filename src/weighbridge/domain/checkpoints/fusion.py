@@ -14,13 +14,13 @@ from typing import Any
 
 from attrs import frozen
 
-from weighbridge.domain.base_tensors import BaseTensors
-from weighbridge.domain.checkpoint import CheckpointPlan, PlannedWeight, Shard
+from weighbridge.domain.checkpoints.base_tensors import BaseTensors
+from weighbridge.domain.checkpoints.checkpoint import CheckpointPlan, PlannedWeight, Shard
+from weighbridge.domain.checkpoints.layouts import keeps
+from weighbridge.domain.checkpoints.packing import other_method, quantisation_of
+from weighbridge.domain.checkpoints.patches import Patches, Ties
 from weighbridge.domain.errors import NotConvertible
-from weighbridge.domain.layouts import keeps
 from weighbridge.domain.models import LoraModel
-from weighbridge.domain.packing import other_method, quantisation_of
-from weighbridge.domain.patches import Patches, Ties
 from weighbridge.domain.placement import Architecture
 from weighbridge.domain.scale import effective_scale
 from weighbridge.domain.tensors import TensorSpec

@@ -13,21 +13,21 @@ from typing import Any
 
 from attrs import frozen
 
-from weighbridge.domain.checkpoint import CheckpointPlan, PlannedWeight, sharded
-from weighbridge.domain.errors import NotConvertible
-from weighbridge.domain.fusion import shortened
-from weighbridge.domain.models import FusedModel
-from weighbridge.domain.packing import (
+from weighbridge.domain.checkpoints.checkpoint import CheckpointPlan, PlannedWeight, sharded
+from weighbridge.domain.checkpoints.fusion import shortened
+from weighbridge.domain.checkpoints.packing import (
     Packed,
     Packing,
     other_method,
     packing_of,
     quantisation_of,
 )
+from weighbridge.domain.checkpoints.restoration import Plain, Restoration, Unpacked
+from weighbridge.domain.checkpoints.written_form import written_form
+from weighbridge.domain.errors import NotConvertible
+from weighbridge.domain.models import FusedModel
 from weighbridge.domain.placement import Architecture
-from weighbridge.domain.restoration import Plain, Restoration, Unpacked
 from weighbridge.domain.tensors import TensorSpec
-from weighbridge.domain.written_form import written_form
 
 _PARTS = ("scales", "biases", "global_scale")
 _TORCH = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-from weighbridge.domain.gguf_names import ExpertNames, GgufArchitecture, text_parameters
-from weighbridge.domain.gguf_order import Exchange, Indices, NoOrder, exchange_of
+from weighbridge.domain.gguf.names import ExpertNames, GgufArchitecture, text_parameters
+from weighbridge.domain.gguf.order import Exchange, Indices, NoOrder, exchange_of
 from weighbridge.domain.tensors import TensorSpec
 
 WAY_OUT = "fuse the model (mlx_lm.fuse) and convert that with llama.cpp"

@@ -14,13 +14,13 @@ from typing import Any
 from attrs import frozen
 
 from weighbridge.domain.errors import NotConvertible
-from weighbridge.domain.gguf_names import (
+from weighbridge.domain.gguf.names import (
     GgufArchitecture,
     UnknownArchitecture,
     gguf_architecture_of,
     text_parameters,
 )
-from weighbridge.domain.gguf_tensors import (
+from weighbridge.domain.gguf.tensors import (
     WAY_OUT,
     FindName,
     GgufTensor,

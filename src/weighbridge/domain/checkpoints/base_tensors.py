@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from attrs import evolve, field, frozen
 
-from weighbridge.domain.layouts import joined_shape, stored_shape
+from weighbridge.domain.checkpoints.layouts import joined_shape, stored_shape
 from weighbridge.domain.placement import (
     Architecture,
     Experts,

@@ -12,11 +12,11 @@ from attrs import evolve, frozen
 
 from weighbridge.domain.base_names import looks_quantised
 from weighbridge.domain.conversion import is_local_path
-from weighbridge.domain.defects import Defect, Means, matters, seen_alone
 from weighbridge.domain.findings import Subject, ValidationReport, judge
 from weighbridge.domain.models import PeftModel
-from weighbridge.domain.peft_config import TASK_TYPES
-from weighbridge.domain.recovery import Move, Recovered
+from weighbridge.domain.peft.config import TASK_TYPES
+from weighbridge.domain.repairing.defects import Defect, Means, matters, seen_alone
+from weighbridge.domain.repairing.recovery import Move, Recovered
 from weighbridge.domain.rules import CATALOGUE
 from weighbridge.domain.tensor_plan import ConversionPlan
 

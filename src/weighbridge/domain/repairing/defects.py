@@ -13,8 +13,8 @@ from attrs import frozen
 
 from weighbridge.domain.findings import Finding, Severity, ValidationReport
 from weighbridge.domain.models import PeftModel
-from weighbridge.domain.peft_config import same_scale, stated_alpha, stated_rank, stated_scale
-from weighbridge.domain.recovery import Move, Recovered, unmatched
+from weighbridge.domain.peft.config import same_scale, stated_alpha, stated_rank, stated_scale
+from weighbridge.domain.repairing.recovery import Move, Recovered, unmatched
 
 
 @frozen

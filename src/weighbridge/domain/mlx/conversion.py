@@ -17,10 +17,10 @@ from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.changes import WrittenPair, written_pairs
 from weighbridge.domain.conversion import CONVERTIBLE_DTYPES
 from weighbridge.domain.errors import NotConvertible
-from weighbridge.domain.mlx_names import Origin, origin, row_origins, stack_origin
+from weighbridge.domain.mlx.names import Origin, origin, row_origins, stack_origin
 from weighbridge.domain.models import PeftModel
-from weighbridge.domain.peft_scale import scale_of
-from weighbridge.domain.peft_selection import NotPeft, pair_rank
+from weighbridge.domain.peft.scale import scale_of
+from weighbridge.domain.peft.selection import NotPeft, pair_rank
 from weighbridge.domain.placed import LAYER
 from weighbridge.domain.placement import Part, Plain
 from weighbridge.domain.tensor_plan import (

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from attrs import define, evolve, field, frozen
 
-from weighbridge.domain.checkpoint import (
+from weighbridge.domain.checkpoints.checkpoint import (
     Block,
     Copy,
     Dequantise,
@@ -21,8 +21,8 @@ from weighbridge.domain.checkpoint import (
     Recast,
     Turn,
 )
-from weighbridge.domain.layouts import joined_shape, stored_shape
-from weighbridge.domain.packing import Mode, Packed, Packing
+from weighbridge.domain.checkpoints.layouts import joined_shape, stored_shape
+from weighbridge.domain.checkpoints.packing import Mode, Packed, Packing
 from weighbridge.domain.placement import Architecture, Impossible, Layout, Stored
 from weighbridge.domain.tensors import TensorSpec
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from weighbridge.domain.peft_selection import NotPeft, pair_scale, peft_selects
+from weighbridge.domain.peft.selection import NotPeft, pair_scale, peft_selects
 from weighbridge.domain.scale import effective_scale
 
 #: What PEFT 0.10 knows; up to 0.13 it raises TypeError for any other key, whatever its value.

@@ -11,8 +11,8 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from weighbridge.domain.base_tensors import BaseTensors, Home, Homes
-from weighbridge.domain.checkpoint import Block, Copy, LowRank, Merge, Patch, Recast
+from weighbridge.domain.checkpoints.base_tensors import BaseTensors, Home, Homes
+from weighbridge.domain.checkpoints.checkpoint import Block, Copy, LowRank, Merge, Patch, Recast
 from weighbridge.domain.models import LoraTarget
 from weighbridge.domain.placement import Architecture, Layout
 from weighbridge.domain.tensors import TensorSpec

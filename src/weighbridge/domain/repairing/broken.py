@@ -19,9 +19,9 @@ from weighbridge.domain.errors import (
     InvalidModelStructure,
     NotRepairable,
 )
-from weighbridge.domain.misnamed import adapter_in
 from weighbridge.domain.models import PeftModel
-from weighbridge.domain.peft_names import parse_name
+from weighbridge.domain.peft.names import parse_name
+from weighbridge.domain.repairing.misnamed import adapter_in
 
 
 def find_adapter(artifact: ModelArtifact) -> PeftModel:

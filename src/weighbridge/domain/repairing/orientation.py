@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from attrs import frozen
 
 from weighbridge.domain.llama_shapes import expected_shape
-from weighbridge.domain.peft_names import LoraName, Part, parse_name
+from weighbridge.domain.peft.names import LoraName, Part, parse_name
 from weighbridge.domain.tensors import TensorSpec
 
 #: (in, out) of a module of the base.

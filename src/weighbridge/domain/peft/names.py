@@ -13,7 +13,7 @@ from enum import Enum
 
 from attrs import frozen
 
-from weighbridge.domain.peft_selection import KEY_PREFIX
+from weighbridge.domain.peft.selection import KEY_PREFIX
 from weighbridge.domain.placement import Architecture, Plain
 
 #: Containers that differ between the trees of MLX, transformers and a careless script.

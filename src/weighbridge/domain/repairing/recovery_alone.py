@@ -12,23 +12,23 @@ from attrs import frozen
 
 from weighbridge.domain.architectures import architecture_of
 from weighbridge.domain.models import LoraModel, LoraTarget, PeftModel
-from weighbridge.domain.orientation import (
-    StoredPair,
-    is_turned,
-    settle_rank,
-    sizes_in_base,
-    stored_pairs,
-)
-from weighbridge.domain.peft_config import (
+from weighbridge.domain.peft.config import (
     mlx_scale,
     stated_alpha,
     stated_rank,
     stated_scale,
     wraps_the_bare_model,
 )
-from weighbridge.domain.peft_names import LoraName, Part, parse_name, placed
+from weighbridge.domain.peft.names import LoraName, Part, parse_name, placed
 from weighbridge.domain.placement import Architecture
-from weighbridge.domain.recovery import Recovered, mlx_spec
+from weighbridge.domain.repairing.orientation import (
+    StoredPair,
+    is_turned,
+    settle_rank,
+    sizes_in_base,
+    stored_pairs,
+)
+from weighbridge.domain.repairing.recovery import Recovered, mlx_spec
 from weighbridge.domain.tensors import TensorSpec
 
 _MOST_NAMED = 10

@@ -12,7 +12,7 @@ from enum import Enum
 from attrs import frozen
 
 from weighbridge.domain.models import LoraModel
-from weighbridge.domain.peft_names import Part, parse_name
+from weighbridge.domain.peft.names import Part, parse_name
 from weighbridge.domain.tensors import TensorSpec
 
 _MOST_NAMED = 10

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from weighbridge.domain.gguf_names import Order
+from weighbridge.domain.gguf.names import Order
 
 Indices: TypeAlias = tuple[int, ...]
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from weighbridge.domain.packing import Packing
+from weighbridge.domain.checkpoints.packing import Packing
 from weighbridge.domain.tensors import DTYPE_BITS, TensorSpec
 
 SINGLE = "model.safetensors"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from weighbridge.domain.artifact import ModelArtifact, TensorFile
 from weighbridge.domain.detection import ADAPTER_CONFIG, CHECKPOINT, PEFT_WEIGHTS
 from weighbridge.domain.models import PeftModel
-from weighbridge.domain.peft_names import parse_name
+from weighbridge.domain.peft.names import parse_name
 
 
 def join(directory: str, name: str) -> str:

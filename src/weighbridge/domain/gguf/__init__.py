@@ -1,0 +1,1 @@
+"""What llama.cpp calls a LoRA's tensors, in which order and which form."""
