@@ -139,6 +139,7 @@ def convert(
 
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
+    _keep_apart(output, *(each for each in (path, at_hand) if each is not None))
     request = ConvertRequest(
         os.fspath(path),
         os.fspath(output),
@@ -177,6 +178,8 @@ def repair(
 
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(original or path, base, base_model, None, settings)
+    if output is not None:
+        _keep_apart(output, *(each for each in (path, original, at_hand) if each is not None))
     request = RepairRequest(
         os.fspath(path), _path(output), _path(original), at_hand, base_model, scale, force, dry_run
     )
@@ -275,10 +278,20 @@ def dequantize(
 
 def _keep_apart(output: PathLike, *sources: PathLike) -> None:
     """Raises UsageError if replacing the output would remove what it is made from."""
-    target = os.path.realpath(output)
     for source in sources:
-        if os.path.commonpath([target, found := os.path.realpath(source)]) == target:
-            raise UsageError(problem=f"{os.fspath(output)} is, or holds, what is read: {found}")
+        # Given the run, what is read is in its adapters directory.
+        for read in (Path(source), Path(source, "adapters")):
+            found = read.resolve()
+            if any(_same(output, each) for each in (found, *found.parents)):
+                raise UsageError(problem=f"{os.fspath(output)} is, or holds, what is read: {found}")
+
+
+def _same(first: PathLike, second: PathLike) -> bool:
+    """Asked of the file system, to which names of different case may be the same."""
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return False
 
 
 def publish(
