@@ -126,6 +126,24 @@ def test_detect_refuses_anything_else(tmp_path: Path) -> None:
             detect_model_type(path)
 
 
+def test_a_broken_file_does_not_change_the_type(tmp_path: Path) -> None:
+    """Old pipelines detect first and judge later; both answers have to be about one model."""
+    write(tmp_path / "lora" / "adapters", lora_files() | {"adapters.safetensors": b"mock"})
+    write(tmp_path / "fused", {"model.safetensors": b"", "config.json": b"{"})
+    assert detect_model_type(tmp_path / "lora") == "lora"
+    assert convert_mlx_to_peft(tmp_path / "fused") == tmp_path / "fused"
+    assert not judged(tmp_path / "fused")["overall_valid"]
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "x" * 5000])
+def test_an_impossible_path_has_no_type(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^Invalid model structure at"):
+        detect_model_type(path)
+
+
 def test_convert_writes_beside_the_source(tmp_path: Path) -> None:
     source = saved(tmp_path / "bot", "lora")
     before = tree(source)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from weighbridge.application.ports import Progress, no_progress
-from weighbridge.domain.errors import InvalidModelStructure, UsageError, WeighbridgeError
+from weighbridge.domain.errors import InvalidModelStructure, StorageError, UsageError, WeighbridgeError
 from weighbridge.domain.models import Kind
 from weighbridge.entrypoints.settings import Settings
 
@@ -367,15 +367,25 @@ def _base_directory(
 
 
 def detect_model_type(path: PathLike) -> str:
-    """``"lora"`` or ``"fused"``. Raises ValueError for anything else."""
-    found = inspect(path)
-    if found.kind is Kind.PEFT:
+    """``"lora"`` or ``"fused"``. Raises ValueError for anything else.
+
+    A file that is there but broken does not change the type; validation says what is wrong with it.
+    """
+    from weighbridge.application.load import classify, read_artifact
+
+    location = os.fspath(path)
+    try:
+        artifact = read_artifact(_container(None).files(), location)
+    except StorageError as error:
+        raise InvalidModelStructure(location=location, problems=(str(error),)) from error
+    kind = classify(artifact).kind
+    if kind is Kind.PEFT:
         raise InvalidModelStructure(
-            location=os.fspath(path),
+            location=location,
             problems=("it is a PEFT adapter already, neither an MLX LoRA nor a fused model",),
-            found=tuple(name for name, _ in found.files),
+            found=tuple(entry.path.text for entry in artifact.scan.files),
         )
-    return str(found.kind.value)
+    return kind.value
 
 
 def convert_mlx_to_peft(path: PathLike, *, base_model: str | None = None) -> Path:
