@@ -105,6 +105,25 @@ def test_garbage(tmp_path: Path, garbage: bytes, name: str) -> None:
     assert not result["overall_valid"] and result["checks"]["directory_exists"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "checks"),
+    [
+        ("adapters.safetensors", b"placeholder", ["reasonable_size", "no_placeholder_files"]),
+        ("adapters.safetensors", bytes(2000), ["reasonable_size"]),
+        ("pytorch_model.bin", b"This is a mock", ["no_placeholder_files"]),
+        ("mock_model.bin", b"\x01\x02", ["no_placeholder_files"]),
+        (".placeholder", b"", ["no_placeholder_files"]),
+        ("README.md", b"# Bot\n\nIt fills placeholder names in.\n", []),
+        (".gitkeep", b"", []),
+    ],
+)
+def test_stand_ins_for_a_model(
+    tmp_path: Path, name: str, content: bytes, checks: list[str]
+) -> None:
+    write(tmp_path, lora_files() | {name: content})
+    assert [check for check, good in judged(tmp_path)["checks"].items() if not good] == checks
+
+
 def test_each_check_can_fail(tmp_path: Path) -> None:
     files = lora_files()
     write(tmp_path / "config", files | {"adapter_config.json": b"{"})

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from weighbridge.application.ports import Progress, no_progress
-from weighbridge.domain.errors import InvalidModelStructure, StorageError, UsageError, WeighbridgeError
+from weighbridge.domain.errors import (
+    InvalidModelStructure,
+    StorageError,
+    UsageError,
+    WeighbridgeError,
+)
 from weighbridge.domain.models import Kind
 from weighbridge.entrypoints.settings import Settings
 
