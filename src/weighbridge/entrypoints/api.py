@@ -390,7 +390,7 @@ def detect_model_type(path: PathLike) -> str:
             problems=("it is a PEFT adapter already, neither an MLX LoRA nor a fused model",),
             found=tuple(entry.path.text for entry in artifact.scan.files),
         )
-    return kind.value
+    return str(kind.value)
 
 
 def convert_mlx_to_peft(path: PathLike, *, base_model: str | None = None) -> Path:

@@ -11,7 +11,8 @@ from weighbridge.domain.findings import Location, Observation, Rule, Severity, S
 from weighbridge.domain.models import FusedModel, Kind, Model
 
 _PLACEHOLDER = re.compile(
-    rb"(?i)\s*(#|//|<!--)?\s*(this is )?(an? |the )?(mock|dummy|placeholder|fake|todo|tbd|lorem ipsum)\b[^\n]{0,200}\s*"
+    rb"(?i)\s*(#|//|<!--)?\s*(this is )?(an? |the )?"
+    rb"(mock|dummy|placeholder|fake|todo|tbd|lorem ipsum)\b[^\n]{0,200}\s*"
 )
 _PLACEHOLDER_NAME = re.compile(r"(?i)\.?(mock|dummy|placeholder|fake)([._ -].*)?")
 _JUNK = re.compile(r"(^|/)(\.DS_Store|\._[^/]*|Thumbs\.db|__pycache__/.*|\.ipynb_checkpoints/.*)$")
