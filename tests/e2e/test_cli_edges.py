@@ -78,3 +78,22 @@ def test_a_stdout_without_space_is_a_failure_of_storage(run: Path, form: str) ->
 def test_a_closed_stdout_is_no_crash(run: Path) -> None:
     done = piped(">&-", "inspect", str(run))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("card", "beside", "kept"),
+    [
+        ("README.md", {}, b"# Of the run"),
+        ("adapters/README.md", {"README.md": b"# Of the repository"}, b"# Of the run"),
+        ("README.md", {"config.json": b"{}"}, b"acme/bot"),  # the card of another model
+    ],
+)
+def test_the_card_that_the_author_wrote_is_kept(
+    run: Path, card: str, beside: dict[str, bytes], kept: bytes
+) -> None:
+    write(run, {**beside, card: b"# Of the run", "LICENSE": b"free"})
+    registry = run.parent / "registry"
+    assert ask("publish", str(run), str(registry), "--name", "acme/bot") == 0
+    (published,) = registry.glob("models--acme--bot/snapshots/*/README.md")
+    assert kept in published.read_bytes()
+    assert (published.parent / "LICENSE").exists() is ("config.json" not in beside)
