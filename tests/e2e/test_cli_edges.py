@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +59,39 @@ def test_force_does_not_replace_what_is_read(
     code = ask(command, str(run), "-o", target, "--base", str(base), "--force")
     assert code == 2 and "holds, what is read" in capsys.readouterr().err
     assert (run / "adapters" / "adapters.safetensors").is_file()
+
+
+@pytest.mark.parametrize("arguments", [("convert", "-o", ""), ("publish", "", "--name", "acme/a")])
+def test_an_empty_path_is_not_the_working_directory(
+    run: Path, arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = write(tmp_path / "here", {"thesis.txt": b"mine"})
+    monkeypatch.chdir(here)
+    command, *rest = arguments
+    force = ["--force"] if command == "convert" else []
+    assert ask(command, str(run), *rest, *force) == 2
+    assert [p.name for p in here.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("name", ["run", "run/adapters/adapters.safetensors"])
+def test_what_cannot_be_read_is_called_that(run: Path, name: str) -> None:
+    """Run without the privilege of root to read everything."""
+    without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search",
+               "--inh-caps=-dac_override,-dac_read_search"]  # fmt: skip
+    if os.geteuid() == 0 and not shutil.which("setpriv"):
+        pytest.skip("nothing is forbidden to root")
+    there = run.parent / name
+    mode = there.stat().st_mode
+    there.chmod(0)
+    try:
+        command = [*(without if os.geteuid() == 0 else []), sys.executable, "-c", WEIGHBRIDGE]
+        done = subprocess.run(
+            [*command, "inspect", str(run)], capture_output=True, text=True, timeout=60, check=False
+        )
+    finally:
+        there.chmod(mode)
+    assert done.returncode == (4 if name == "run" else 3)
+    assert "Permission denied" in done.stderr or f"{there.name} cannot be read" in done.stderr
 
 
 def test_a_reader_that_leaves_does_not_turn_a_verdict_into_success(run: Path) -> None:

@@ -50,6 +50,8 @@ def test_spellings(text: str, name: str | None, wanted: object) -> None:
         ("hf://acme/bot\n", None),
         ("s3://bucket/x", "acme/bot"),
         ("./registry", None),
+        ("", "acme/bot"),
+        ("file://", "acme/bot"),
         ("./registry", "bot"),
         ("./registry", "../../x"),
         ("./registry", "acme/bot@a b"),

@@ -76,6 +76,8 @@ def parse_destination(text: str, name: str | None = None) -> Destination:
             problem=f"unknown registry scheme {scheme}://; use hf://org/name, or a directory "
             "with --name org/name"
         )
+    if not text.removeprefix("file://"):
+        raise UsageError(problem="the destination is an empty path")
     if name is None:
         raise UsageError(
             problem=f"the directory registry {text!r} needs --name org/name: the name under which "

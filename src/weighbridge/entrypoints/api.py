@@ -282,7 +282,12 @@ def dequantize(
 
 
 def _keep_apart(output: PathLike, *sources: PathLike) -> None:
-    """Raises UsageError if replacing the output would remove what it is made from."""
+    """Raises UsageError if replacing the output would remove what it is made from.
+
+    Nor may it be empty, as an unset variable is: that would be the working directory.
+    """
+    if not os.fspath(output):
+        raise UsageError(problem="the output is an empty path")
     for source in sources:
         # Given the run, what is read is in its adapters directory.
         for read in (Path(source), Path(source, "adapters")):
