@@ -105,6 +105,25 @@ def test_garbage(tmp_path: Path, garbage: bytes, name: str) -> None:
     assert not result["overall_valid"] and result["checks"]["directory_exists"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "checks"),
+    [
+        ("adapters.safetensors", b"placeholder", ["reasonable_size", "no_placeholder_files"]),
+        ("adapters.safetensors", bytes(2000), ["reasonable_size"]),
+        ("pytorch_model.bin", b"This is a mock", ["no_placeholder_files"]),
+        ("mock_model.bin", b"\x01\x02", ["no_placeholder_files"]),
+        (".placeholder", b"", ["no_placeholder_files"]),
+        ("README.md", b"# Bot\n\nIt fills placeholder names in.\n", []),
+        (".gitkeep", b"", []),
+    ],
+)
+def test_stand_ins_for_a_model(
+    tmp_path: Path, name: str, content: bytes, checks: list[str]
+) -> None:
+    write(tmp_path, lora_files() | {name: content})
+    assert [check for check, good in judged(tmp_path)["checks"].items() if not good] == checks
+
+
 def test_each_check_can_fail(tmp_path: Path) -> None:
     files = lora_files()
     write(tmp_path / "config", files | {"adapter_config.json": b"{"})
@@ -124,6 +143,24 @@ def test_detect_refuses_anything_else(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing", saved(tmp_path / "peft", "peft")):
         with pytest.raises(ValueError, match=r"^Invalid model structure at"):
             detect_model_type(path)
+
+
+def test_a_broken_file_does_not_change_the_type(tmp_path: Path) -> None:
+    """Old pipelines detect first and judge later; both answers have to be about one model."""
+    write(tmp_path / "lora" / "adapters", lora_files() | {"adapters.safetensors": b"mock"})
+    write(tmp_path / "fused", {"model.safetensors": b"", "config.json": b"{"})
+    assert detect_model_type(tmp_path / "lora") == "lora"
+    assert convert_mlx_to_peft(tmp_path / "fused") == tmp_path / "fused"
+    assert not judged(tmp_path / "fused")["overall_valid"]
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "x" * 5000])
+def test_an_impossible_path_has_no_type(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^Invalid model structure at"):
+        detect_model_type(path)
 
 
 def test_convert_writes_beside_the_source(tmp_path: Path) -> None:

@@ -46,12 +46,16 @@ def test_spellings(text: str, name: str | None, wanted: object) -> None:
         ("hf://acme/bot.git", None),
         ("hf://acme/bot@../up", None),
         ("hf://acme/bot@-x", None),
+        ("hf://acme/bot@", None),
         ("hf://acme/bot\n", None),
         ("s3://bucket/x", "acme/bot"),
         ("./registry", None),
+        ("", "acme/bot"),
+        ("file://", "acme/bot"),
         ("./registry", "bot"),
         ("./registry", "../../x"),
         ("./registry", "acme/bot@a b"),
+        ("./registry", "acme/bot@"),
     ],
 )
 def test_refusals(text: str, name: str | None) -> None:

@@ -58,7 +58,7 @@ _SMALL_TEXT = 4096
 _OBJECT_SUFFIXES = ("config.json", "index.json", "tokenizer.json", "special_tokens_map.json")
 _BASE_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _MODEL_DOCUMENTS = frozenset({ADAPTER_CONFIG, CONFIG, INDEX})
-_TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja", ".safetensors", ".model")
+_TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja", ".safetensors", ".model", ".bin")
 
 
 @frozen

@@ -114,7 +114,7 @@ def detect(
     listed = tuple(sorted(paths))
     if len(chosen) > 1:
         raise _ambiguous(location, chosen, listed)
-    problems = list(_half_problems(paths, shards)) + _symlink_problems(scan)
+    problems = list(_half_problems(paths, shards)) + _odd_problems(scan)
     if choice.checkpoint is not None:
         steps = sorted(int(m["step"]) for p in paths if (m := CHECKPOINT.search(p)))
         listed_steps = ", ".join(map(str, steps)) or "none"
@@ -181,12 +181,14 @@ def _half_fused(paths: frozenset[str], shards: tuple[str, ...] | None) -> Iterab
         yield f"half a fused model: weights without {CONFIG}; copy it from the base or fuse again"
 
 
-def _symlink_problems(scan: Scan) -> list[str]:
-    return [
-        f"{e.name} is a symlink, which is never followed; replace it by the file"
-        for e in scan.irregular
-        if e.oddity is Oddity.SYMLINK
-    ]
+def _odd_problems(scan: Scan) -> list[str]:
+    """What is there under a name but is not taken for a file."""
+    why = {
+        Oddity.SYMLINK: "is a symlink, which is never followed; replace it by the file",
+        Oddity.UNREADABLE: "cannot be read; fix its permissions",
+        Oddity.SPECIAL: "is no regular file; replace it by the file",
+    }
+    return [f"{e.name} {why[e.oddity]}" for e in scan.irregular if e.oddity in why]
 
 
 def indexed_shards(index: Mapping[str, Any]) -> tuple[str, ...] | None:

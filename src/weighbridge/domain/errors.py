@@ -193,11 +193,16 @@ class StorageError(WeighbridgeError):
     reason: str = ""
 
     def message(self) -> str:
-        return f"{self.operation} failed for {self.path}: {self.reason or type(self).__name__}"
+        reason = self.reason or type(self).__name__
+        return f"{self.operation} failed for {self.path}: {reason}"
 
 
 class PathMissing(StorageError):
     """No such file or directory."""
+
+    def message(self) -> str:
+        reason = self.reason or "no such file or directory"
+        return f"{self.operation} failed for {self.path}: {reason}"
 
 
 class PathConflict(StorageError):

@@ -50,10 +50,15 @@ def repository_id(text: str) -> str:
     return text
 
 
-def _revision(text: str) -> str:
-    if not _REVISION.fullmatch(text):
-        raise UsageError(problem=f"{text!r} is not a branch name")
-    return text
+def _named(text: str) -> tuple[str, str]:
+    """The repository and the revision of ``org/name[@revision]``.
+
+    An empty revision, as an unset variable leaves behind the ``@``, is not taken for main.
+    """
+    repo, at, revision = text.partition("@")
+    if at and not _REVISION.fullmatch(revision):
+        raise UsageError(problem=f"{revision!r} is not a branch name")
+    return repository_id(repo), revision or "main"
 
 
 def parse_destination(text: str, name: str | None = None) -> Destination:
@@ -64,23 +69,21 @@ def parse_destination(text: str, name: str | None = None) -> Destination:
     if text.startswith("hf://"):
         if name is not None:
             raise UsageError(problem="--name goes with a directory registry, not with hf://")
-        repo, _, revision = text.removeprefix("hf://").partition("@")
-        return HubRepo(repository_id(repo), _revision(revision or "main"))
+        return HubRepo(*_named(text.removeprefix("hf://")))
     if "://" in text and not text.startswith("file://"):
         scheme = text.partition("://")[0]
         raise UsageError(
             problem=f"unknown registry scheme {scheme}://; use hf://org/name, or a directory "
             "with --name org/name"
         )
+    if not text.removeprefix("file://"):
+        raise UsageError(problem="the destination is an empty path")
     if name is None:
         raise UsageError(
             problem=f"the directory registry {text!r} needs --name org/name: the name under which "
             "the model will be loaded"
         )
-    repo, _, revision = name.partition("@")
-    return LocalRegistry(
-        text.removeprefix("file://"), repository_id(repo), _revision(revision or "main")
-    )
+    return LocalRegistry(text.removeprefix("file://"), *_named(name))
 
 
 @frozen

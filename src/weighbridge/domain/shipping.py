@@ -18,18 +18,34 @@ _TEXTS = re.compile(
 
 
 def shipped(model: Model, scan: Scan) -> tuple[FileEntry, ...]:
-    """The files of the source that ship beside converted ones, sorted by path.
+    """The files of the source that ship beside converted ones, under their names.
 
     Of a LoRA only the card and legal texts: its weights and config ship converted. PEFT readers
     take tokenizer files in an adapter for the base's and resize the vocabulary, so they do not.
     """
-    files = [e for e in scan.files if e.path.parent == model.directory]
-    return tuple(e for e in files if _ships(model, e))
+    own = [e for e in scan.files if e.path.parent == model.directory and _ships(model, e)]
+    names = {e.path.name for e in own}
+    return (*own, *(e for e in _of_the_run(model, scan) if e.path.name not in names))
+
+
+def _of_the_run(model: Model, scan: Scan) -> tuple[FileEntry, ...]:
+    """The author's texts at the root of a run whose model is in ``adapters/``.
+
+    Not if they are those of another model there.
+    """
+    root = tuple(e for e in scan.files if not e.path.parent)
+    if not model.directory or any(e.path.name == "config.json" for e in root):
+        return ()
+    return tuple(e for e in root if _written_by_hand(e.path.name))
+
+
+def _written_by_hand(name: str) -> bool:
+    return name == CARD or _LEGAL.fullmatch(name) is not None
 
 
 def _ships(model: Model, entry: FileEntry) -> bool:
     name = entry.path.name
-    if name == CARD or _LEGAL.fullmatch(name):
+    if _written_by_hand(name):
         return True
     match model:
         case LoraModel():

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from weighbridge.application.ports import Progress, no_progress
-from weighbridge.domain.errors import InvalidModelStructure, UsageError, WeighbridgeError
+from weighbridge.domain.errors import (
+    InvalidModelStructure,
+    StorageError,
+    UsageError,
+    WeighbridgeError,
+)
 from weighbridge.domain.models import Kind
 from weighbridge.entrypoints.settings import Settings
 
@@ -139,6 +144,7 @@ def convert(
 
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
+    _keep_apart(output, *(each for each in (path, at_hand) if each is not None))
     request = ConvertRequest(
         os.fspath(path),
         os.fspath(output),
@@ -177,6 +183,8 @@ def repair(
 
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(original or path, base, base_model, None, settings)
+    if output is not None:
+        _keep_apart(output, *(each for each in (path, original, at_hand) if each is not None))
     request = RepairRequest(
         os.fspath(path), _path(output), _path(original), at_hand, base_model, scale, force, dry_run
     )
@@ -274,11 +282,26 @@ def dequantize(
 
 
 def _keep_apart(output: PathLike, *sources: PathLike) -> None:
-    """Raises UsageError if replacing the output would remove what it is made from."""
-    target = os.path.realpath(output)
+    """Raises UsageError if replacing the output would remove what it is made from.
+
+    Nor may it be empty, as an unset variable is: that would be the working directory.
+    """
+    if not os.fspath(output):
+        raise UsageError(problem="the output is an empty path")
     for source in sources:
-        if os.path.commonpath([target, found := os.path.realpath(source)]) == target:
-            raise UsageError(problem=f"{os.fspath(output)} is, or holds, what is read: {found}")
+        # Given the run, what is read is in its adapters directory.
+        for read in (Path(source), Path(source, "adapters")):
+            found = read.resolve()
+            if any(_same(output, each) for each in (found, *found.parents)):
+                raise UsageError(problem=f"{os.fspath(output)} is, or holds, what is read: {found}")
+
+
+def _same(first: PathLike, second: PathLike) -> bool:
+    """Asked of the file system, to which names of different case may be the same."""
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return False
 
 
 def publish(
@@ -354,15 +377,25 @@ def _base_directory(
 
 
 def detect_model_type(path: PathLike) -> str:
-    """``"lora"`` or ``"fused"``. Raises ValueError for anything else."""
-    found = inspect(path)
-    if found.kind is Kind.PEFT:
+    """``"lora"`` or ``"fused"``. Raises ValueError for anything else.
+
+    A file that is there but broken does not change the type; validation says what is wrong with it.
+    """
+    from weighbridge.application.load import classify, read_artifact
+
+    location = os.fspath(path)
+    try:
+        artifact = read_artifact(_container(None).files(), location)
+    except StorageError as error:
+        raise InvalidModelStructure(location=location, problems=(str(error),)) from error
+    kind = classify(artifact).kind
+    if kind is Kind.PEFT:
         raise InvalidModelStructure(
-            location=os.fspath(path),
+            location=location,
             problems=("it is a PEFT adapter already, neither an MLX LoRA nor a fused model",),
-            found=tuple(name for name, _ in found.files),
+            found=tuple(entry.path.text for entry in artifact.scan.files),
         )
-    return str(found.kind.value)
+    return str(kind.value)
 
 
 def convert_mlx_to_peft(path: PathLike, *, base_model: str | None = None) -> Path:

@@ -11,8 +11,10 @@ from weighbridge.domain.findings import Location, Observation, Rule, Severity, S
 from weighbridge.domain.models import FusedModel, Kind, Model
 
 _PLACEHOLDER = re.compile(
-    rb"(?i)\s*(#|//|<!--)?\s*(mock|dummy|placeholder|fake|todo|tbd|lorem ipsum)\b[^\n]{0,200}\s*"
+    rb"(?i)\s*(#|//|<!--)?\s*(this is )?(an? |the )?"
+    rb"(mock|dummy|placeholder|fake|todo|tbd|lorem ipsum)\b[^\n]{0,200}\s*"
 )
+_PLACEHOLDER_NAME = re.compile(r"(?i)\.?(mock|dummy|placeholder|fake)([._ -].*)?")
 _JUNK = re.compile(r"(^|/)(\.DS_Store|\._[^/]*|Thumbs\.db|__pycache__/.*|\.ipynb_checkpoints/.*)$")
 _MIN_WEIGHTS, _MAX_WEIGHTS = 200, 200 * 10**9
 
@@ -81,6 +83,8 @@ def _placeholder(subject: Subject) -> Iterator[Observation]:
         name = entry.path.name
         if entry.size == 0 and not name.startswith(".") and name != "__init__.py":
             yield Observation(Location(entry.path.text), {"what": "is empty"})
+        elif _PLACEHOLDER_NAME.fullmatch(name):
+            yield Observation(Location(entry.path.text), {"what": "is named as a placeholder"})
     for path, data in subject.artifact.small_texts:
         if data.startswith(b"version https://git-lfs"):
             yield Observation(Location(path.text), {"what": "is a git-lfs pointer"})
@@ -105,7 +109,8 @@ def _junk(subject: Subject) -> Iterator[Observation]:
 
 def _too_small(subject: Subject) -> Iterator[Observation]:
     """Weights of less than a header and one small pair cannot be a model."""
-    paths = _weights(subject.model) if subject.model else ()
+    broken = (file.path.text for file in subject.artifact.tensor_files if file.header is None)
+    paths = _weights(subject.model) if subject.model else tuple(broken)
     size = sum(subject.artifact.size_of(path) or 0 for path in paths)
     if paths and size < _MIN_WEIGHTS:
         yield Observation(Location(paths[0]), {"size": size, "least": _MIN_WEIGHTS})

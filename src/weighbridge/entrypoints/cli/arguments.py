@@ -7,8 +7,10 @@ import click
 KINDS = ("lora", "fused", "peft")
 PROFILES = ("portable", "peft")
 LEVELS = ("algebra", "binding", "logits")
+# What cannot be read is a failure of storage, and click would call it one of usage.
+PATH = click.Path(readable=False)
 
-run_argument = click.argument("run", type=click.Path())
+run_argument = click.argument("run", type=PATH)
 as_option = click.option(
     "--as", "kind", type=click.Choice(KINDS), help="Which model is meant, if several are complete."
 )
@@ -17,7 +19,7 @@ checkpoint_option = click.option(
     help="Take the LoRA's numbered checkpoint for its weights.",
 )  # fmt: skip
 base_option = click.option(
-    "--base", type=click.Path(), help="Base model, for checks and proof: DIR or hf://org/name."
+    "--base", type=PATH, help="Base model, for checks and proof: DIR or hf://org/name."
 )
 base_model_option = click.option(
     "--base-model", metavar="ORG/NAME", help="Hub id of the base model; overrides the config."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from weighbridge.entrypoints.cli.arguments import (
+    PATH,
     as_option,
     base_model_option,
     base_option,
@@ -19,7 +20,7 @@ from weighbridge.entrypoints.cli.output import common_options, emit, hint, progr
 @click.command("convert")
 @run_argument
 @click.option(
-    "-o", "--output", required=True, type=click.Path(), help="Directory, or .gguf file, to write."
+    "-o", "--output", required=True, type=PATH, help="Directory, or .gguf file, to write."
 )
 @base_model_option
 @base_option

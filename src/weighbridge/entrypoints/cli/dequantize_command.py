@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from weighbridge.entrypoints.cli.arguments import as_option, run_argument
+from weighbridge.entrypoints.cli.arguments import PATH, as_option, run_argument
 from weighbridge.entrypoints.cli.output import common_options, emit, hint, progress, setting
 
 
 @click.command("dequantize")
 @run_argument
-@click.option("-o", "--output", required=True, type=click.Path(), help="Directory to write.")
+@click.option("-o", "--output", required=True, type=PATH, help="Directory to write.")
 @click.option(
     "--shard-gb",
     type=click.FloatRange(min=0, min_open=True),

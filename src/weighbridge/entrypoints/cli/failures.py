@@ -6,17 +6,22 @@ A bug is not handled here: it keeps its traceback.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
+
+from weighbridge.entrypoints.cli.output import reader_left
 
 if TYPE_CHECKING:
     from weighbridge.domain.errors import WeighbridgeError
 
 
 def _asked_for_json(arguments: list[str]) -> bool:
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-    return any(a == "--format=json" or (a, b) == ("--format", "json") for a, b in pairs)
+    """Whether the last ``--format`` of the line, which is the one that counts, is json."""
+    joined = "\0".join(arguments).replace("--format\0", "--format=").split("\0")
+    formats = [each for each in joined if each.startswith("--format=")]
+    return formats[-1:] == ["--format=json"]
 
 
 def run(cli: click.Command, arguments: list[str]) -> int:
@@ -35,8 +40,7 @@ def run(cli: click.Command, arguments: list[str]) -> int:
         click.echo("interrupted; nothing half-written was left", err=True)
         return 130
     except BrokenPipeError:
-        # the reader of stdout went away; python would complain once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        reader_left()
         return 0
     except Exception as error:
         return _known(error, as_json)
@@ -46,12 +50,25 @@ def _known(error: Exception, as_json: bool) -> int:
     from weighbridge.domain.errors import WeighbridgeError
     from weighbridge.entrypoints.exit_codes import exit_code
 
+    if isinstance(error, OSError):
+        return _unwritable(error, as_json)
     if not isinstance(error, WeighbridgeError):
         raise error
     code = exit_code(error)
     _explain(error)
     _print_json(error, code, as_json)
     return code
+
+
+def _unwritable(error: OSError, as_json: bool) -> int:
+    """Of the adapters' own nothing comes here untranslated: it is the output that failed."""
+    from weighbridge.entrypoints.exit_codes import STORAGE
+
+    with suppress(OSError):
+        click.echo(f"error: {error}", err=True)
+        _print_json(error, STORAGE, as_json)
+    reader_left()
+    return STORAGE
 
 
 def _explain(error: WeighbridgeError) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from weighbridge.entrypoints.cli.arguments import (
+    PATH,
     as_option,
     checkpoint_option,
     run_argument,
@@ -15,10 +16,10 @@ from weighbridge.entrypoints.cli.output import common_options, emit, hint, progr
 
 @click.command("fuse")
 @run_argument
-@click.option("-o", "--output", required=True, type=click.Path(), help="Directory to write.")
+@click.option("-o", "--output", required=True, type=PATH, help="Directory to write.")
 @click.option(
     "--base",
-    type=click.Path(),
+    type=PATH,
     help="Directory of the base model, not quantised; else looked for in the cache.",
 )
 @scale_option

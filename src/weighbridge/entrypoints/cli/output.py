@@ -52,14 +52,25 @@ def wants_json() -> bool:
 
 
 def emit(text: Callable[[], str], document: Callable[[], dict[str, Any]]) -> None:
-    """Print a result on stdout in the format that was asked for."""
-    _clear()
-    if wants_json():
-        from weighbridge.entrypoints.render.json import dumps
+    """Print a result on stdout in the format that was asked for.
 
-        click.echo(dumps(document()))
-    elif not setting("quiet"):
-        click.echo(text(), color=False if os.environ.get("NO_COLOR") else None)
+    A reader that went away, as ``head`` does, changes nothing of the verdict.
+    """
+    _clear()
+    try:
+        if wants_json():
+            from weighbridge.entrypoints.render.json import dumps
+
+            click.echo(dumps(document()))
+        elif not setting("quiet"):
+            click.echo(text(), color=False if os.environ.get("NO_COLOR") else None)
+    except BrokenPipeError:
+        reader_left()
+
+
+def reader_left() -> None:
+    """Write to nowhere from now on; python would complain of the rest once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def hint(text: str) -> None:
@@ -72,7 +83,7 @@ def progress() -> Progress:
     """A progress callback: a line on stderr for what takes over a second, none when piped."""
     from weighbridge.application.ports import no_progress
 
-    if setting("quiet") or not sys.stderr.isatty():
+    if setting("quiet") or sys.stderr is None or not sys.stderr.isatty():
         return no_progress
     from weighbridge.entrypoints.cli.bar import Bar
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from weighbridge.entrypoints.cli.arguments import base_model_option, base_option, scale_option
+from weighbridge.entrypoints.cli.arguments import PATH, base_model_option, base_option, scale_option
 from weighbridge.entrypoints.cli.output import common_options, emit, hint, progress, setting
 
 
 @click.command("repair")
-@click.argument("broken", type=click.Path())
-@click.option("-o", "--output", type=click.Path(), help="Directory to write.")
-@click.option("--original", type=click.Path(), metavar="RUN",
+@click.argument("broken", type=PATH)
+@click.option("-o", "--output", type=PATH, help="Directory to write.")
+@click.option("--original", type=PATH, metavar="RUN",
               help="The MLX run that it was made from; with it the result is proved.")  # fmt: skip
 @base_option
 @base_model_option

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from weighbridge.entrypoints.cli.arguments import (
+    PATH,
     as_option,
     base_option,
     checkpoint_option,
@@ -17,9 +18,9 @@ from weighbridge.entrypoints.cli.output import common_options, emit, progress
 
 @click.command("verify")
 @run_argument
-@click.argument("out", type=click.Path())
+@click.argument("out", type=PATH)
 @base_option
-@click.option("--full-base", type=click.Path(),
+@click.option("--full-base", type=PATH,
               help="Full-precision original of a quantised base; the gap is reported.")  # fmt: skip
 @scale_option
 @require_option

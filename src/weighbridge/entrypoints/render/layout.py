@@ -38,10 +38,15 @@ def sizes(rows: Iterable[tuple[str, int]], indent: str = "  ") -> Iterator[str]:
 
 def wrapped(text: str, indent: int) -> list[str]:
     """``text`` in lines that fit beside an indent; one line if nobody sees it, for grep's sake."""
-    columns = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else 0
+    columns = shutil.get_terminal_size().columns - indent if _on_terminal() else 0
     if columns < _LEAST_COLUMNS:
         return [text]
     return textwrap.wrap(text, columns, break_on_hyphens=False, break_long_words=False) or [""]
+
+
+def _on_terminal() -> bool:
+    # None under ``>&-``.
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def item(text: str, indent: str = "  ") -> str:

@@ -10,7 +10,10 @@ from weighbridge.domain.findings import Finding, Severity, ValidationReport
 
 _FAMILIES = {
     "config_valid": ("JS", "CF", "AD", "QT", "PE"),
-    "reasonable_size": ("FS014", "FS018", "ST001", "ST020"),
+    # What a header says of lengths and the file's size differ: truncated, padded, or no header.
+    "reasonable_size": (
+        *("FS014", "FS018", "ST001", "ST002", "ST019", "ST020", "ST022", "ST023", "ST024"),
+    ),
     "no_placeholder_files": ("FS009", "ST003", "ST004"),
 }
 

@@ -1,0 +1,136 @@
+"""The command line at its edges: no arguments, an output that is the input, a stdout that fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.builders import fused_files, lora_files, write
+from weighbridge.entrypoints.cli import main
+
+WEIGHBRIDGE = "import sys; from weighbridge.entrypoints.cli import main; main(sys.argv[1:])"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    files = {f"adapters/{name}": content for name, content in lora_files().items()}
+    return write(tmp_path / "run", files)
+
+
+def ask(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    return int(stop.value.code or 0)
+
+
+def piped(redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line below a shell that does something with its output."""
+    script = f'"$0" -c "$1" "${{@:2}}" {redirection}'
+    command = ["bash", "-c", script, sys.executable, WEIGHBRIDGE, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_without_arguments_it_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    code = ask()
+    shown = capsys.readouterr()
+    # Which of the two streams and codes is click's business, and differs with its version.
+    assert code in (0, 2) and "Commands:" in shown.out + shown.err
+
+
+def test_the_last_format_counts_for_errors_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("--format", "json", "inspect", "/nowhere", "--format=text") == 3
+    assert capsys.readouterr().out == ""
+    assert ask("--format=text", "inspect", "/nowhere", "--format", "json") == 3
+    assert capsys.readouterr().out.startswith("{")
+
+
+@pytest.mark.parametrize("output", ["run", "run/adapters", "."])
+@pytest.mark.parametrize("command", ["convert", "repair", "fuse"])
+def test_force_does_not_replace_what_is_read(
+    run: Path, output: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write(run.parent / "base", fused_files())
+    target = str(run.parent / output)
+    code = ask(command, str(run), "-o", target, "--base", str(base), "--force")
+    assert code == 2 and "holds, what is read" in capsys.readouterr().err
+    assert (run / "adapters" / "adapters.safetensors").is_file()
+
+
+@pytest.mark.parametrize("arguments", [("convert", "-o", ""), ("publish", "", "--name", "acme/a")])
+def test_an_empty_path_is_not_the_working_directory(
+    run: Path, arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = write(tmp_path / "here", {"thesis.txt": b"mine"})
+    monkeypatch.chdir(here)
+    command, *rest = arguments
+    force = ["--force"] if command == "convert" else []
+    assert ask(command, str(run), *rest, *force) == 2
+    assert [p.name for p in here.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("name", ["run", "run/adapters/adapters.safetensors"])
+def test_what_cannot_be_read_is_called_that(run: Path, name: str) -> None:
+    """Run without the privilege of root to read everything."""
+    without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search",
+               "--inh-caps=-dac_override,-dac_read_search"]  # fmt: skip
+    if os.geteuid() == 0 and not shutil.which("setpriv"):
+        pytest.skip("nothing is forbidden to root")
+    there = run.parent / name
+    mode = there.stat().st_mode
+    there.chmod(0)
+    try:
+        command = [*(without if os.geteuid() == 0 else []), sys.executable, "-c", WEIGHBRIDGE]
+        done = subprocess.run(
+            [*command, "inspect", str(run)], capture_output=True, text=True, timeout=60, check=False
+        )
+    finally:
+        there.chmod(mode)
+    assert done.returncode == (4 if name == "run" else 3)
+    assert "Permission denied" in done.stderr or f"{there.name} cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize("verdict", [0, 1])
+def test_a_reader_that_leaves_does_not_change_the_verdict(run: Path, verdict: int) -> None:
+    if verdict:
+        (run / "adapters" / "adapter_config.json").write_text("{}")
+    # The reader is gone before the first word is written; click itself would answer 1.
+    closed = "import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1); " + WEIGHBRIDGE
+    command = [sys.executable, "-c", closed, "validate", str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == verdict and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_stdout_without_space_is_a_failure_of_storage(run: Path, form: str) -> None:
+    done = piped("> /dev/full", "inspect", str(run), "--format", form)
+    assert done.returncode == 4 and "Traceback" not in done.stderr and "error: " in done.stderr
+
+
+def test_a_closed_stdout_is_no_crash(run: Path) -> None:
+    done = piped(">&-", "inspect", str(run))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("card", "beside", "kept"),
+    [
+        ("README.md", {}, b"# Of the run"),
+        ("adapters/README.md", {"README.md": b"# Of the repository"}, b"# Of the run"),
+        ("README.md", {"config.json": b"{}"}, b"acme/bot"),  # the card of another model
+    ],
+)
+def test_the_card_that_the_author_wrote_is_kept(
+    run: Path, card: str, beside: dict[str, bytes], kept: bytes
+) -> None:
+    write(run, {**beside, card: b"# Of the run", "LICENSE": b"free"})
+    registry = run.parent / "registry"
+    assert ask("publish", str(run), str(registry), "--name", "acme/bot") == 0
+    (published,) = registry.glob("models--acme--bot/snapshots/*/README.md")
+    assert kept in published.read_bytes()
+    assert (published.parent / "LICENSE").exists() is ("config.json" not in beside)
