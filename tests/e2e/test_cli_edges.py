@@ -61,6 +61,20 @@ def test_force_does_not_replace_what_is_read(
     assert (run / "adapters" / "adapters.safetensors").is_file()
 
 
+def test_force_replaces_nothing_with_directories_in_it(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = "letters/to-mother.txt"
+    home = write(tmp_path / "home", {mine: b"mine", "config.json": b"{}"})
+    assert ask("convert", str(run), "-o", str(home), "--force") == 2
+    assert "no earlier output" in capsys.readouterr().err
+    assert (home / mine).read_bytes() == b"mine"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for _ in range(2):
+        assert ask("convert", str(run), "-o", str(empty), "--force") == 0
+
+
 @pytest.mark.parametrize("arguments", [("convert", "-o", ""), ("publish", "", "--name", "acme/a")])
 def test_an_empty_path_is_not_the_working_directory(
     run: Path, arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

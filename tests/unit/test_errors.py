@@ -74,7 +74,7 @@ def test_has_a_docstring_and_is_distinct(cls: type[WeighbridgeError]) -> None:
 CODES = {
     1: ["PublicationBlocked", "ProofFailed", "NotConvertible", "NotRepairable",
         "ArtifactChanged"],
-    2: ["UsageError", "MissingExtra", "OutputExists"],
+    2: ["UsageError", "MissingExtra", "OutputExists", "NotAnOutput"],
     3: ["ArtifactError", "StructureError", "InvalidModelStructure", "AmbiguousModelStructure",
         "ArtifactUnreadable"],
     4: ["WeighbridgeError", "StorageError", "PathConflict", "PathMissing", "StorageFull",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from weighbridge.application.load import Loaded, directory_of, load, read_base
+from weighbridge.application.outputs import require_free
 from weighbridge.application.ports import (
     Buffer,
     Converter,
@@ -26,9 +27,6 @@ from weighbridge.domain.conversion import PeftRequest, Profile, plan_peft
 from weighbridge.domain.detection import LORA_WEIGHTS, Choice
 from weighbridge.domain.errors import (
     NotConvertible,
-    OutputExists,
-    PathConflict,
-    PathMissing,
     ProofFailed,
 )
 from weighbridge.domain.mlx.conversion import plan_mlx
@@ -215,8 +213,7 @@ class Convert:
         Raises NotConvertible, ProofFailed if what was written is not the same function,
         PathConflict if the output exists and ``force`` is False, StorageFull.
         """
-        if not request.force:
-            refuse_existing(self.files, request.output, "convert")
+        require_free(self.files, request.output, "convert", force=request.force)
         loaded = load(self.files, request.location, request.choice)
         if request.to is Target.PEFT:
             plan = plan_conversion(self.files, loaded, request.wanted)
@@ -266,14 +263,3 @@ def prove_algebra(
     if not proof.passed:
         raise ProofFailed(proof=proof)
     return proof
-
-
-def refuse_existing(files: FileSystem, output: str, operation: str) -> None:
-    """Raises OutputExists if there is anything at ``output``."""
-    try:
-        files.scan(output)
-    except PathMissing:
-        return
-    except PathConflict:
-        pass  # a file of that name
-    raise OutputExists(path=output, operation=operation)

@@ -11,9 +11,9 @@ from weighbridge.application.convert import (
     peft_of,
     plan_conversion,
     prove_algebra,
-    refuse_existing,
 )
 from weighbridge.application.load import Loaded, directory_of, load, read_base
+from weighbridge.application.outputs import require_free
 from weighbridge.application.ports import (
     Converter,
     FileSystem,
@@ -56,8 +56,7 @@ class ConvertGguf:
             raise MissingExtra(problem=missing, extra="gguf")
         if request.wanted.base is None:
             raise UsageError(problem="a GGUF needs the base's config.json: give --base DIR")
-        if not request.force:
-            refuse_existing(self.files, request.output, "convert")
+        require_free(self.files, request.output, "convert", force=request.force)
         loaded = load(self.files, request.location, request.choice)
         if not isinstance(loaded.model, LoraModel):
             there = directory_of(request.location, peft_of(loaded).directory)

@@ -12,8 +12,8 @@ from weighbridge.application.checkpoint import (
     tensor_files,
     written_by_mlx,
 )
-from weighbridge.application.convert import refuse_existing
 from weighbridge.application.load import Loaded, load
+from weighbridge.application.outputs import require_free
 from weighbridge.application.ports import (
     FileSystem,
     Progress,
@@ -69,8 +69,7 @@ class Dequantise:
         NotConvertible with every reason, ProofFailed, OutputExists without ``force``,
         InvalidModelStructure if it is no model, StorageFull.
         """
-        if not request.force:
-            refuse_existing(self.files, request.output, "dequantize")
+        require_free(self.files, request.output, "dequantize", force=request.force)
         loaded = load(self.files, request.location, request.kind)
         model = _fused_of(loaded)
         found = tensor_files(loaded, model.weights_paths)

@@ -14,8 +14,8 @@ from weighbridge.application.checkpoint import (
     tensor_files,
     written_by_mlx,
 )
-from weighbridge.application.convert import refuse_existing
 from weighbridge.application.load import Loaded, load
+from weighbridge.application.outputs import require_free
 from weighbridge.application.ports import (
     FileSystem,
     Progress,
@@ -69,8 +69,7 @@ class Fuse:
         Raises NotConvertible with every reason, ProofFailed, OutputExists without ``force``,
         InvalidModelStructure if the run is no run or the base no model, StorageFull.
         """
-        if not request.force:
-            refuse_existing(self.files, request.output, "fuse")
+        require_free(self.files, request.output, "fuse", force=request.force)
         run = load(self.files, request.location, request.choice)
         model = _lora_of(run)
         base = load(self.files, request.base, Kind.FUSED)

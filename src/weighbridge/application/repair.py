@@ -13,10 +13,10 @@ from weighbridge.application.convert import (
     StageConversion,
     lora_of,
     proof_request,
-    refuse_existing,
 )
 from weighbridge.application.likeness import copied, turning
 from weighbridge.application.load import directory_of, load
+from weighbridge.application.outputs import require_free
 from weighbridge.application.ports import (
     Buffer,
     Converter,
@@ -90,8 +90,7 @@ class Repair:
             return None
         if request.output is None:
             raise UsageError(problem="repair needs a directory to write to: -o OUT, or --dry-run")
-        if not request.force:
-            refuse_existing(self.files, request.output, "repair")
+        require_free(self.files, request.output, "repair", force=request.force)
         return request.output
 
     def _prove(

@@ -216,6 +216,15 @@ class OutputExists(PathConflict):
         return f"{self.path} already exists; give --force to replace it, or another output"
 
 
+class NotAnOutput(PathConflict):
+    """What is to be replaced is no earlier output."""
+
+    def message(self) -> str:
+        return (
+            f"{self.path} {self.reason}: it is no earlier output; remove it yourself if you mean it"
+        )
+
+
 class StorageFull(StorageError):
     """No space, quota or file size left."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weighbridge.domain.errors import (
     ArtifactChanged,
+    NotAnOutput,
     NotConvertible,
     OutputExists,
     ProofFailed,
@@ -22,7 +23,7 @@ def exit_code(error: WeighbridgeError) -> int:
     match error:
         case PublicationBlocked() | ProofFailed() | NotConvertible() | ArtifactChanged():
             return BLOCKED
-        case UsageError() | OutputExists():
+        case UsageError() | OutputExists() | NotAnOutput():
             return USAGE
         case ArtifactError():
             return UNREADABLE
