@@ -47,6 +47,7 @@ from weighbridge.domain.tensors import (
     header_length,
     parse_header,
 )
+from weighbridge.domain.tokenizer import TOKENIZER, TokenizerView
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import FileSystem
@@ -188,6 +189,17 @@ def read_base_config(files: FileSystem, base: str | None) -> dict[str, object] |
         raise StorageError(
             path=f"{base}/{CONFIG}", operation="reading the base model's config", reason=str(error)
         ) from error
+
+
+def read_base_tokenizer(files: FileSystem, base: str | None) -> TokenizerView | None:
+    """The base's tokenizer; None if there is no base at hand, or no sound tokenizer.json in it."""
+    raw = read_optional(files, base, TOKENIZER) if base is not None else None
+    if raw is None or len(raw) > _MAX_TOKENIZER:
+        return None
+    try:
+        return TokenizerView.of(parse_object(raw))
+    except StrictJsonError:
+        return None
 
 
 def read_base(files: FileSystem, base: str | None) -> BaseModel:
