@@ -14,7 +14,6 @@ from weighbridge.domain.regular import backtracks
 
 _LAYER = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)\.")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_REPO = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def _lora(subject: Subject) -> LoraModel:
@@ -130,14 +129,6 @@ def _arguments(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(model.config_path, key), {"value": value[:200]})
 
 
-def _no_repository(subject: Subject) -> Iterator[Observation]:
-    """Nobody can find the base by it."""
-    named = subject.base_model or (subject.model.base_model if subject.model else None)
-    if named and not is_local_path(named) and not _REPO.fullmatch(named):
-        config = getattr(subject.model, "config_path", "")
-        yield Observation(Location(config), {"base": named[:120]})
-
-
 _E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
 _LORA, _PEFT = frozenset({Kind.LORA}), frozenset({Kind.PEFT})
 _SAME_RUN = "copy adapters.safetensors and adapter_config.json of the same run"
@@ -160,6 +151,4 @@ RULES = (
          "list the modules by name", _runaway, Need.MODEL, _PEFT),
     Rule("AD015", "training-arguments-leak", _W, "is {value!r}, a path of the author's machine",
          _DELETE, _arguments, Need.MODEL, _LORA),
-    Rule("AD029", "base-model-no-repository", _W, "the base model {base!r} is no id of the Hub's",
-         "publish with --base-model org/name", _no_repository, Need.MODEL, _LORA | _PEFT),
 )  # fmt: skip

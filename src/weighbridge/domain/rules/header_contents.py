@@ -64,13 +64,6 @@ def _foreign_dtype(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(path, spec.name), {"dtype": spec.dtype})
 
 
-def _unaligned(subject: Subject) -> Iterator[Observation]:
-    """Readers that map the file into memory copy every tensor instead."""
-    for path, header in _headers(subject):
-        if path.endswith(".safetensors") and header.data_start % 8:
-            yield Observation(Location(path), {"start": header.data_start})
-
-
 def _metadata(subject: Subject) -> Iterator[Observation]:
     """A header is for a few words; so much hides other contents, which no loader shows."""
     for path, header in _headers(subject):
@@ -82,7 +75,7 @@ def _metadata(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(path, longest[:_LONGEST_NAME]), facts)
 
 
-_E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
+_E, _W = Severity.ERROR, Severity.WARNING
 _MLX = frozenset({Kind.FUSED, Kind.LORA})
 _SAVE = "save the weights again with mx.save_safetensors"
 RULES = (
@@ -92,8 +85,6 @@ RULES = (
          _names),
     Rule("ST031", "dtype-not-in-mlx", _E, "is {dtype}, which MLX does not have",
          "convert the tensor to float32, float16 or bfloat16", _foreign_dtype, kinds=_MLX),
-    Rule("ST032", "header-unaligned", _I, "begins its data at byte {start}, which 8 does not "
-         "divide", _SAVE, _unaligned),
     Rule("ST033", "metadata-oversize", _W, "has {size} characters, all metadata {whole}", _SAVE,
          _metadata),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.mlx.base import is_mlx_format
 from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.placement import Layout, Standing, Stored
 from weighbridge.domain.survey import TensorStats
@@ -39,11 +40,16 @@ def _examined(subject: Subject) -> Iterator[tuple[str, TensorSpec, TensorStats]]
                 yield path, slot.spec, one
 
 
+def _is_matrix(spec: TensorSpec) -> bool:
+    inner = len(spec.shape) > 1 and min(spec.shape) > 1
+    return inner and not spec.name.endswith("bias") and not _FACTOR.fullmatch(spec.name)
+
+
 def _zero(subject: Subject) -> Iterator[Observation]:
     """A matrix of zeros lets nothing through. Small ones and biases are often zero in models that
     work; a whole matrix is a sign of weights that were never loaded."""
     for path, spec, stats in _examined(subject):
-        if stats.zero and len(spec.shape) > 1 and not _FACTOR.fullmatch(spec.name):
+        if stats.zero and _is_matrix(spec):
             shape = " x ".join(map(str, spec.shape))
             yield Observation(Location(path, spec.name), {"shape": shape})
 
@@ -52,8 +58,7 @@ def _constant(subject: Subject) -> Iterator[Observation]:
     """Training leaves no matrix of one number: it was never loaded, or filled in for what was
     missing."""
     for path, spec, stats in _examined(subject):
-        matrix = len(spec.shape) > 1 and min(spec.shape) > 1 and not _FACTOR.fullmatch(spec.name)
-        if stats.constant and matrix and stats.finite:
+        if stats.constant and stats.finite and _is_matrix(spec):
             yield Observation(Location(path, spec.name), {"value": f"{stats.absmax:.3g}"})
 
 
@@ -97,13 +102,15 @@ def _norms(subject: Subject) -> Iterator[Observation]:
         named := model.config.get("model_type"), str
     ):
         return
+    mlx = is_mlx_format(model.config, {spec.name: spec for spec in model.tensors})
     shifted: list[tuple[str, str, float]] = []
     plain: list[tuple[str, str, float]] = []
     for path, spec, stats in _examined(subject):
         if len(spec.shape) == 1 and _NORM.fullmatch(spec.name) and stats.finite:
             stored = entry.restore(spec.name)
             minus = isinstance(stored, Stored) and stored.layout is Layout.MINUS_ONE
-            (shifted if minus else plain).append((path, spec.name, stats.absmax))
+            if mlx or not minus:  # other files are as transformers has them, around zero
+                (shifted if minus else plain).append((path, spec.name, stats.absmax))
     for found, least in ((shifted, _SMALL_SHIFTED), (plain, _SMALL_NORM)):
         usual = found is shifted or not _PLUS_ONE.match(named)
         if usual and len(found) > 1 and max(absmax for *_, absmax in found) < least:
