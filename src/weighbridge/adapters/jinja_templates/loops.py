@@ -16,6 +16,8 @@ _LONG_RANGE = 1000
 #: Steps that nested loops over constant ranges take together.
 _STEPS = 10_000
 _LARGE = 100_000
+#: Larger numbers are taken for this one.
+_MOST = 10**12
 _WIDE = re.compile(r"%[-+ #0]*\d{5,}|%[-+ #0\d]*\.\d{5,}|\{[^{}]*:[^{}]*\d{5,}[^{}]*\}")
 _GROWING = frozenset({"center", "indent", "wordwrap", "truncate", "batch", "slice", "round"})
 
@@ -32,7 +34,7 @@ def loop_hazards(tree: nodes.Node) -> Iterator[Hazard]:
                 what = f"loops {steps} times, one loop inside of another"
         if what:
             yield Hazard("CT005", f"{what} at line {node.lineno}")
-        waiting += [(child, min(steps, 10**12)) for child in node.iter_child_nodes()]
+        waiting += [(child, min(steps, _MOST)) for child in node.iter_child_nodes()]
 
 
 def _one(node: nodes.Node) -> str | None:
@@ -41,7 +43,7 @@ def _one(node: nodes.Node) -> str | None:
             return f"has a range of {_figure(count)}"
         case nodes.Mul(left=left, right=right) if _repeats(left, right) or _repeats(right, left):
             return "repeats a text or list very often"
-        case nodes.Pow(right=right) if (_number(right) or 0) > 16:
+        case nodes.Pow(right=right) if (_number(right) or 0) > 16 or _number(node) == _MOST:
             return "raises a number to a great power"
         case nodes.Mod(left=nodes.Const(value=str(text))) if _WIDE.search(text):
             return "formats to a great width"
@@ -90,7 +92,7 @@ def _range(node: nodes.Node) -> int | None:
 
 def _number(node: nodes.Node, depth: int = 0) -> int | None:
     """The integer that ``node`` always is; of powers and products only that it is large."""
-    if depth > 12:
+    if depth > 8:
         return None
     match node:
         case nodes.Const(value=bool()):
@@ -116,13 +118,13 @@ def _number(node: nodes.Node, depth: int = 0) -> int | None:
 
 def _combined(node: nodes.Node, a: int, b: int) -> int:
     if isinstance(node, nodes.Pow):
-        return 10**12 if b > 40 and abs(a) > 1 else _bounded(a ** max(0, min(b, 40)))
+        return _MOST if b > 40 and abs(a) > 1 else _bounded(a ** max(0, min(b, 40)))
     return _bounded(a * b if isinstance(node, nodes.Mul) else a + b)
 
 
 def _bounded(value: int) -> int:
-    return max(-(10**12), min(10**12, value))
+    return max(-_MOST, min(_MOST, value))
 
 
 def _figure(count: int) -> str:
-    return f"{count}" if count < 10**12 else "more than 10^12"
+    return f"{count}" if count < _MOST else "more than 10^12"

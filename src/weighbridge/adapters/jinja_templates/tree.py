@@ -8,7 +8,7 @@ from jinja2 import nodes
 
 #: Longer strings need not be put together: nobody hides a name in one.
 _LONGEST = 200
-_DEEPEST = 12
+_DEEPEST = 8
 
 
 def walk(tree: nodes.Node) -> Iterator[nodes.Node]:
