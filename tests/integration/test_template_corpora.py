@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.builders import fused_files
+from tests.unit.subjects import of
 from tests.witnesses.fetch import fetch
 from weighbridge.adapters.jinja_templates import JinjaTemplateReader
 from weighbridge.domain.templates import MAX_TEMPLATE
@@ -29,15 +30,13 @@ def _corpus() -> Iterator[tuple[str, str]]:
             yield path.relative_to(root).as_posix(), text
 
 
-def _templates(path: Path) -> Iterator[str]:
-    """All strings of a JSON file that can be templates; any other file as it is."""
-    text = path.read_text(encoding="utf-8")
+def _templates(path: Path) -> list[str]:
+    """What the gate finds in the file if it is a tokenizer's config; any other as it is."""
+    raw = path.read_bytes()
     if path.suffix != ".json":
-        yield text
-        return
-    held = json.loads(text).get("chat_template")
-    named = held if isinstance(held, list) else [held] if isinstance(held, str) else []
-    yield from (one if isinstance(one, str) else one["template"] for one in named)
+        return [raw.decode()]
+    subject = of(fused_files() | {"tokenizer_config.json": raw})()
+    return [one.text for one in subject.templates if one.text is not None]
 
 
 def test_every_attack_is_seen_and_no_harmless_template_is() -> None:
@@ -46,7 +45,7 @@ def test_every_attack_is_seen_and_no_harmless_template_is() -> None:
         seen.setdefault(name, set()).update(_codes(text))
     hostile = {name for name in seen if any(part in name for part in _HOSTILE)}
     assert len(hostile) >= 18
-    assert [name for name in hostile if not seen[name] & {"CT001", "CT002"}] == []
+    assert [name for name in hostile if "CT002" not in seen[name]] == []
     broken = {name for name in seen if any(part in name for part in _BROKEN)}
     assert all("CT001" in seen[name] for name in broken)
     yaml = {name for name in seen if name.endswith((".yaml", ".yml"))}

@@ -1,4 +1,4 @@
-"""What a template's syntax tree shows: ways out that attacks take, ways that chats go, and bombs."""
+"""What a template's syntax tree shows: ways out that attacks take, ways of chats, and bombs."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_templates_are_found_in_every_place() -> None:
                 {"chat_template": [{"name": "default", "template": "a"}, {"name": "tool_use",
                                                                          "template": "b"}]}
             ),
-            "chat_template.json": encode({"chat_template": "c"}),
+            "chat_template.json": encode({"chat_template": "c", "my_template": "g"}),
             "processor_config.json": encode({"chat_template": {"x": "d"}}),
             "chat_template.jinja": b"e",
             "additional_chat_templates/rag.jinja": b"f",
@@ -164,6 +164,7 @@ def test_templates_are_found_in_every_place() -> None:
         ("tokenizer_config.json", "default"): "a",
         ("tokenizer_config.json", "tool_use"): "b",
         ("chat_template.json", "default"): "c",
+        ("chat_template.json", "my_template"): "g",
         ("processor_config.json", "x"): "d",
         ("chat_template.jinja", "default"): "e",
         ("additional_chat_templates/rag.jinja", "rag"): "f",

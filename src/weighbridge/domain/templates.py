@@ -52,22 +52,28 @@ def template_name(path: str) -> str | None:
 
 
 def held_templates(artifact: ModelArtifact) -> Iterator[Template]:
-    """The templates inside of JSON files: one string, a list of names and strings, or a map."""
+    """The templates inside of JSON files: one string, a list of names and strings, or a map.
+
+    Programs read ``chat_template``; what is called a template otherwise is looked at too.
+    """
     for path in _HOLDERS:
         document = artifact.document(path)
-        value = document.object.get("chat_template") if document else None
-        for inside, name, text in _named(value):
-            if isinstance(text, str):
-                yield Template(path, inside, name, text, len(text))
+        for key, value in document.object.items() if document else ():
+            if "template" not in key.lower():
+                continue
+            name = DEFAULT if key == "chat_template" else key
+            for inside, own, text in _named(key, name, value):
+                if isinstance(text, str):
+                    yield Template(path, inside, own, text, len(text))
 
 
-def _named(value: Any) -> Iterator[tuple[str, str, Any]]:
+def _named(key: str, name: str, value: Any) -> Iterator[tuple[str, str, Any]]:
     if isinstance(value, str):
-        yield "chat_template", DEFAULT, value
+        yield key, name, value
     elif isinstance(value, Mapping):
-        for name, text in value.items():
-            yield f"chat_template.{name}", name, text
+        for own, text in value.items():
+            yield f"{key}.{own}", own, text
     elif isinstance(value, list):
         for at, one in enumerate(value):
             if isinstance(one, Mapping):
-                yield f"chat_template[{at}]", str(one.get("name")), one.get("template")
+                yield f"{key}[{at}]", str(one.get("name")), one.get("template")
