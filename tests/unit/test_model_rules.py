@@ -94,6 +94,11 @@ def test_layers_of_prediction_may_follow() -> None:
     assert "CF011" not in codes(model(*specs, num_hidden_layers=1, num_nextn_predict_layers=1))
 
 
+def test_other_tools_may_write_lists() -> None:
+    assert codes(of(fused_files() | {"data_config.json": b"[]"})) == set()
+    assert "JS006" in codes(of(fused_files() | {"generation_config.json": b"[]"}))
+
+
 def test_a_shard_of_another_count_is_seen() -> None:
     files = sharded_files()
     other = files.pop("model-00002-of-00002.safetensors")

@@ -68,14 +68,15 @@ class Validate:
         except InvalidModelStructure as error:
             empty = ModelArtifact(request.location, Scan(()))
             return Subject(empty, structure_error=error)
+        tokenizer = tokenizer_view(artifact)
         subject = Subject(
             artifact,
             base_config=base_config,
             base_model=request.base_model,
             scale=request.scale,
             templates=read_templates(self.files, artifact, self.templates),
-            tokenizer=tokenizer_view(artifact),
-            base_tokenizer=read_base_tokenizer(self.files, request.base),
+            tokenizer=tokenizer,
+            base_tokenizer=read_base_tokenizer(self.files, request.base) if tokenizer else None,
         )
         try:
             detected = classify(artifact, request.choice)
