@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 
@@ -13,6 +14,8 @@ _MOST_TENSORS = 100_000
 _LONGEST_VALUE, _LONGEST_METADATA = 64_000, 1_000_000
 _MOST_SHOWN = 8
 _LONGEST_NAME = 500
+#: What nearly all names are, told at once.
+_USUAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,250}")
 #: What MLX has no type for (mx.load: "unsupported dtype").
 _NOT_IN_MLX = frozenset({"F64", "F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3FNUZ",
                          "F8_E5M2FNUZ"})  # fmt: skip
@@ -34,6 +37,8 @@ def _too_many(subject: Subject) -> Iterator[Observation]:
 
 
 def _suspicious(name: str) -> str:
+    if _USUAL.fullmatch(name) and ".." not in name:
+        return ""
     if not name:
         return "is empty"
     if len(name) > _LONGEST_NAME:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from weighbridge.domain.architectures import ARCHITECTURES, architecture_for
 from weighbridge.domain.checkpoints.packing import Packed, packing_of, quantisation_of
@@ -16,7 +16,7 @@ from weighbridge.domain.llama_shapes import expected_shape, positive
 from weighbridge.domain.mlx.reading import REMAPPED
 from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.placement import Standing
-from weighbridge.domain.tensors import DTYPE_BITS, TensorSpec
+from weighbridge.domain.tensors import DTYPE_BITS
 from weighbridge.domain.tokenizer import token_ids
 from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN
 
@@ -31,6 +31,9 @@ _LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 #: Types in which a head's size is not hidden_size / heads if config.json leaves it out.
 _OWN_HEAD_SIZE = re.compile(r"(gemma|qwen3|mistral|ministral|glm|exaone|hunyuan|seed_oss|helium"
                             r"|ernie|smollm3|apertus)")  # fmt: skip
+
+
+_Shape: TypeAlias = tuple[int | None, int | None]
 
 
 def _fused(subject: Subject) -> FusedModel:
@@ -161,9 +164,18 @@ def _unknown_type(subject: Subject) -> Iterator[Observation]:
 def _shapes(subject: Subject) -> Iterator[Observation]:
     """Loaders refuse the tensor, or make it anew at random and go on."""
     model = _fused(subject)
-    fields, paths, unpacked = _text(model.config), places(subject), _unpacked(model)
+    entry, fields = architecture_for(model.config), _text(model.config)
+    if entry.standing is not Standing.CONVERTIBLE:
+        return
+    paths, unpacked = places(subject), _unpacked(model)
+    wanted_by_leaf: dict[str, _Shape | None] = {}
     for spec in model.tensors:
-        wanted = _expected(model, fields, spec)
+        leaf = _checked_leaf(spec.name, uniform=entry.uniform)
+        if leaf is None:
+            continue
+        if leaf not in wanted_by_leaf:
+            wanted_by_leaf[leaf] = _expected(model, fields, leaf)
+        wanted = wanted_by_leaf[leaf]
         actual = unpacked.get(spec.name) if spec.dtype == "U32" else spec.shape
         if wanted and actual is not None and not _fits(actual, wanted):
             told = " x ".join("any" if w is None else str(w) for w in wanted)
@@ -171,23 +183,22 @@ def _shapes(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(paths.get(spec.name, ""), spec.name), facts)
 
 
-def _fits(actual: tuple[int, ...], wanted: tuple[int | None, int | None]) -> bool:
+def _fits(actual: tuple[int, ...], wanted: _Shape) -> bool:
     return len(actual) == 2 and all(w in (None, a) for w, a in zip(wanted, actual, strict=True))
 
 
-def _expected(
-    model: FusedModel, fields: Mapping[str, Any], spec: TensorSpec
-) -> tuple[int | None, int | None] | None:
+def _checked_leaf(name: str, *, uniform: bool) -> str | None:
+    """The last name of a module whose shape the config tells."""
+    leaf = name.removesuffix(".weight").rpartition(".")[2]
+    if leaf in ("embed_tokens", "lm_head"):
+        return leaf
+    return leaf if uniform and _LINEAR.fullmatch(name) else None
+
+
+def _expected(model: FusedModel, fields: Mapping[str, Any], leaf: str) -> _Shape | None:
     """(out, in) as config.json has it; None if it does not say."""
-    entry = architecture_for(model.config)
-    if entry.standing is not Standing.CONVERTIBLE:
-        return None
-    leaf = spec.name.removesuffix(".weight").rpartition(".")[2]
     if leaf in ("embed_tokens", "lm_head"):
         return positive(fields, "vocab_size"), positive(fields, "hidden_size")
-    found = _LINEAR.fullmatch(spec.name)
-    if found is None or not entry.uniform:
-        return None
     if leaf in ("q_proj", "k_proj", "v_proj", "o_proj"):
         own = _OWN_HEAD_SIZE.match(str(fields.get("model_type") or model.config.get("model_type")))
         if own and positive(fields, "head_dim") is None:
