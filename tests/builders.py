@@ -26,10 +26,15 @@ PEFT_CONFIG: dict[str, Any] = {
     "r": 4,
     "lora_alpha": 80,
     "target_modules": ["q_proj"],
+    "revision": "0123456789abcdef0123456789abcdef01234567",
 }
 FUSED_CONFIG: dict[str, Any] = {
     "model_type": "llama", "hidden_size": 16, "tie_word_embeddings": True,
 }  # fmt: skip
+TOKENIZER: dict[str, Any] = {
+    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},
+    "added_tokens": [{"id": 3, "content": "</s>", "special": True}],
+}
 Q = "model.layers.0.self_attn.q_proj"
 LORA_SPECS = (
     TensorSpec(f"{Q}.lora_a", "F32", (16, 4)),
@@ -87,6 +92,7 @@ def fused_files(**config: Any) -> dict[str, bytes]:
     return {
         "model.safetensors": tensors(FUSED_SPECS),
         "config.json": encode(FUSED_CONFIG | config),
+        "tokenizer.json": encode(TOKENIZER),
     }
 
 
@@ -97,6 +103,7 @@ def sharded_files() -> dict[str, bytes]:
     weight_map = {spec.name: shard for spec, shard in zip(FUSED_SPECS, SHARDS, strict=True)}
     return {
         "config.json": encode(FUSED_CONFIG),
+        "tokenizer.json": encode(TOKENIZER),
         "model.safetensors.index.json": encode({"metadata": {}, "weight_map": weight_map}),
         **{s: tensors([spec]) for spec, s in zip(FUSED_SPECS, SHARDS, strict=True)},
     }

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from tests.builders import LORA_CONFIG, Q, encode
+from tests.builders import LORA_CONFIG, TOKENIZER, Q, encode
 from tests.contracts.weight_maker import bits, floats, noise
 from weighbridge.domain.tensors import TensorSpec, encode_header
 
@@ -18,7 +18,7 @@ CONFIG = {
     "torch_dtype": "bfloat16",
 }
 DOCUMENTS = {
-    "tokenizer.json": b'{"version": "1.0"}',
+    "tokenizer.json": json.dumps(TOKENIZER).encode(),
     "generation_config.json": b"{}",
     "LICENSE": b"terms",
     "README.md": b"# The base\n",

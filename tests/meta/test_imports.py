@@ -65,3 +65,12 @@ def test_the_python_api(command: str, tmp_path: Path) -> None:
     write(tmp_path, lora_files())
     found = loaded_by(f"import weighbridge; weighbridge.{command}({str(tmp_path)!r})")
     assert not found & HEAVY
+
+
+@pytest.mark.parametrize("command", ["inspect", "validate"])
+def test_the_template_parser_is_imported_for_templates_only(command: str, tmp_path: Path) -> None:
+    write(tmp_path / "plain", lora_files())
+    write(tmp_path / "chat", lora_files() | {"chat_template.jinja": b"{{ messages }}"})
+    plain = loaded_by(RUN_CLI.format(arguments=[command, str(tmp_path / "plain")]))
+    chat = loaded_by(RUN_CLI.format(arguments=[command, str(tmp_path / "chat")]))
+    assert "jinja2" not in plain and ("jinja2" in chat) is (command == "validate")

@@ -15,6 +15,7 @@ from tests.builders import (
     sharded_files,
 )
 from tests.fakes.memory_files import MemoryFiles
+from weighbridge.adapters.jinja_templates import JinjaTemplateReader
 from weighbridge.adapters.numpy_survey import NumpySurveyor
 from weighbridge.application.inspect import describe
 from weighbridge.application.load import Loaded, load
@@ -103,7 +104,7 @@ def test_a_kind_or_a_typed_error(
 def test_validation_always_gives_a_report(
     tree: dict[str, bytes], odd: list[IrregularEntry], wanted: Kind | None
 ) -> None:
-    judge = Validate(_seeded(tree, odd), NumpySurveyor())
+    judge = Validate(_seeded(tree, odd), NumpySurveyor(), JinjaTemplateReader())
     report = judge(ValidateRequest("run", wanted))
     assert isinstance(report, ValidationReport)
     assert report.crashed == ()

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.builders import PEFT_CONFIG, encode, lora_files, tensors
 from tests.fakes.exact_converter import ExactConverter
 from tests.fakes.memory_files import MemoryFiles
+from weighbridge.adapters.jinja_templates import JinjaTemplateReader
 from weighbridge.adapters.numpy_survey import NumpySurveyor
 from weighbridge.application.repair import Repair
 from weighbridge.application.repair_plan import RepairRequest
@@ -58,7 +59,7 @@ def test_nothing_crashes(
     memory.seed("run", lora_files())
     memory.seed("broken", {file: tensors(specs), "adapter_config.json": encode(settings_)})
     memory.seed("base", {"config.json": encode({"model_type": "llama", "hidden_size": 16})})
-    validate = Validate(memory, NumpySurveyor())
+    validate = Validate(memory, NumpySurveyor(), JinjaTemplateReader())
     report = validate(ValidateRequest("broken", base="base"))
     assert report.crashed == ()
     request = RepairRequest("broken", "out", "run" if original else None, "base")

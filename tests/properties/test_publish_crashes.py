@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 from tests.builders import fused_files, lora_files, peft_files
 from tests.fakes.memory_files import MemoryFiles
 from tests.fakes.memory_registry import MemoryRegistry
+from weighbridge.adapters.jinja_templates import JinjaTemplateReader
 from weighbridge.adapters.numpy_converter import NumpyConverter
 from weighbridge.adapters.numpy_survey import NumpySurveyor
 from weighbridge.application.convert import Wanted
@@ -93,6 +94,7 @@ def publish(
         files,
         NumpyConverter(),
         NumpySurveyor(),
+        JinjaTemplateReader(),
         (Believer(),),
         {LocalRegistry: CrashingRegistry(registry, files, after)},
     )

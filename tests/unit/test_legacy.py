@@ -17,6 +17,7 @@ from tests.builders import (
     LORA_SPECS,
     PEFT_CONFIG,
     PEFT_SPECS,
+    TOKENIZER,
     TensorSpec,
     lora_files,
     write,
@@ -39,6 +40,8 @@ def saved(root: Path, kind: str) -> Path:
     root.mkdir(parents=True)
     save_file({s.name: random_values(s) for s in specs}, root / weights)
     (root / config).write_text(json.dumps(value))
+    if kind == "fused":
+        (root / "tokenizer.json").write_text(json.dumps(TOKENIZER))
     return root
 
 

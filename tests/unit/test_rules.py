@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -22,8 +21,8 @@ from tests.builders import (
     sharded_files,
     tensors,
 )
-from tests.fakes.memory_files import MemoryFiles
-from weighbridge.application.load import classify, read_artifact
+from tests.unit import examples_model, examples_settings, examples_tokens
+from tests.unit.subjects import Build, of
 from weighbridge.domain.artifact import (
     ArtifactPath,
     Document,
@@ -33,32 +32,16 @@ from weighbridge.domain.artifact import (
     Oddity,
     TensorFile,
 )
-from weighbridge.domain.detection import parse_model
 from weighbridge.domain.errors import InvalidModelStructure
 from weighbridge.domain.findings import Finding, Need, Severity, Subject, judge
 from weighbridge.domain.rules import CATALOGUE, find_rule
 from weighbridge.domain.survey import TensorStats, WeightSurvey
 from weighbridge.domain.tensors import HeaderDefect, TensorSpec
 
-Build = Callable[[], Subject]
 BY_CODE = {rule.code: rule for rule in CATALOGUE}
 BASE: dict[str, object] = {
     "hidden_size": 16, "num_attention_heads": 4, "num_hidden_layers": 1, "intermediate_size": 32,
 }  # fmt: skip
-
-
-def of(files: Mapping[str, bytes], *odd: IrregularEntry, **more: Any) -> Build:
-    """A subject as the use case makes it."""
-
-    def build() -> Subject:
-        memory = MemoryFiles()
-        memory.seed("run", files, odd)
-        artifact = read_artifact(memory, "run", everything=True)
-        detected = classify(artifact)
-        model = parse_model(artifact, detected)
-        return Subject(artifact, kind=detected.kind, model=model, **more)
-
-    return build
 
 
 def lora(**files: bytes) -> Build:
@@ -372,6 +355,9 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "WT002": (surveyed(ZERO, ZERO), surveyed(ZERO, SOUND)),
     "WT005": (surveyed(HUGE), surveyed(SOUND, NAN)),
     "WT008": (surveyed(ZERO, SOUND), surveyed(ZERO, ZERO)),
+    **examples_model.EXAMPLES,
+    **examples_settings.EXAMPLES,
+    **examples_tokens.EXAMPLES,
 }
 
 

@@ -38,7 +38,7 @@ def prepare_metadata_for_build_wheel(directory, config_settings=None):
     target.joinpath("METADATA").write_text(text, encoding="utf-8")
     return made
 """
-_BACKENDS = ("scikit_build_core/build.py", "setuptools/build_meta.py")
+_BACKENDS = ("scikit_build_core/build.py", "setuptools/build_meta.py", "hatchling/build.py")
 
 
 class FetchFailed(Exception):
@@ -58,11 +58,12 @@ class Witness:
     choose: tuple[str, ...]
     members: re.Pattern[str]
     source: bool
+    part: str = ""
 
     @property
     def directory(self) -> Path:
-        """Where it is unpacked."""
-        return ROOT / self.requirement.replace("==", "-")
+        """Where it is unpacked; two witnesses of one archive are two parts of it."""
+        return ROOT / (self.requirement.replace("==", "-") + self.part)
 
 
 _SOURCE = ("--no-binary", ":all:", "--no-build-isolation")
@@ -87,6 +88,21 @@ WITNESSES = {
         "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
         _SOURCE,
         re.compile(r"vendor/llama\.cpp/(convert_[a-z_]+\.py|conversion/.+\.py|gguf-py/gguf/.+\.py|LICENSE)"),
+        source=True,
+    ),
+    "chat templates": Witness(
+        "llama-cpp-python==0.3.36",
+        "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
+        _SOURCE,
+        re.compile(r"vendor/llama\.cpp/models/templates/.+\.jinja|vendor/llama\.cpp/LICENSE"),
+        source=True,
+        part="-templates",
+    ),
+    "hostile templates": Witness(
+        "modelaudit==0.2.54",
+        None,
+        _SOURCE,
+        re.compile(r".*(jinja|template).*|LICENSE"),
         source=True,
     ),
     "llama.cpp": Witness(

@@ -45,9 +45,14 @@ class _Format:
     signed: bool = True
 
     @property
+    def width(self) -> int:
+        """Bytes of a word."""
+        return int(self.unsigned[2:])
+
+    @property
     def sign(self) -> int:
         """The sign bit; 0 if there is none."""
-        return 1 << (int(self.unsigned[2:]) * 8 - 1) if self.signed else 0
+        return 1 << (self.width * 8 - 1) if self.signed else 0
 
 
 def _unpacked(pack: str, unpack: str, shift: int = 0) -> Callable[[int], float]:
@@ -84,15 +89,26 @@ _UNEXAMINED = TensorStats(finite=True, zero=False, absmax=math.nan, examined=Fal
 
 @define
 class _Extremes:
-    """The largest signed and unsigned reading of a tensor's words so far."""
+    """The largest signed and unsigned reading of a tensor's words so far.
+
+    ``first`` is the first word, ``constant`` whether all are it: of most tensors the second word
+    already says no, so that it costs nothing.
+    """
 
     form: _Format
     signed: int = 0
     unsigned: int = 0
+    first: int | None = None
+    constant: bool = True
 
     def add(self, data: Bytes) -> None:
         """Take in one chunk of whole words."""
         words = data.view(self.form.unsigned)
+        if self.constant:
+            first = int(words[0])
+            self.first = first if self.first is None else self.first
+            ends = first == self.first and int(words[-1]) == first
+            self.constant = ends and bool((words[:64] == first).all() and (words == first).all())
         self.unsigned = max(self.unsigned, int(words.max()))
         if self.form.signed:
             # 0 and below are of negative floats, whose magnitude the unsigned reading has.
@@ -103,6 +119,8 @@ class _Extremes:
         """Take in what another part of the same tensor has."""
         self.signed = max(self.signed, other.signed)
         self.unsigned = max(self.unsigned, other.unsigned)
+        self.constant = self.constant and other.constant and self.first in (None, other.first)
+        self.first = other.first if self.first is None else self.first
 
     def stats(self, spec: TensorSpec) -> TensorStats:
         """The verdict; an empty tensor is finite and zero."""
@@ -114,7 +132,14 @@ class _Extremes:
         finite = magnitude < self.form.bad
         # A dtype without a sign has no zero either: E8M0 holds powers of two.
         zero = self.form.signed and magnitude == 0
-        return TensorStats(finite, zero, self.form.decode(magnitude) if finite else math.nan)
+        constant = self.constant and self.first is not None and spec.nbytes > self.form.width
+        return TensorStats(
+            finite,
+            zero,
+            self.form.decode(magnitude) if finite else math.nan,
+            constant=constant and not zero,
+            marks=(self.first or 0, self.signed, self.unsigned),
+        )
 
 
 @frozen

@@ -47,6 +47,7 @@ from weighbridge.domain.tensors import (
     header_length,
     parse_header,
 )
+from weighbridge.domain.tokenizer import TOKENIZER, TokenizerView
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import FileSystem
@@ -55,7 +56,11 @@ if TYPE_CHECKING:
 _MAX_JSON = 10_000_000
 _MAX_TOKENIZER = 128_000_000
 _SMALL_TEXT = 4096
-_OBJECT_SUFFIXES = ("config.json", "index.json", "tokenizer.json", "special_tokens_map.json")
+#: What loaders read and must be an object. Others may end in config.json and hold a list.
+_OBJECTS = re.compile(
+    r"((adapter_|generation_|tokenizer_|processor_|preprocessor_)?config|tokenizer"
+    r"|special_tokens_map|chat_template|.*\.index)\.json"
+)
 _BASE_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _MODEL_DOCUMENTS = frozenset({ADAPTER_CONFIG, CONFIG, INDEX})
 _TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja", ".safetensors", ".model", ".bin")
@@ -85,8 +90,7 @@ def read_document(files: FileSystem, location: str, entry: FileEntry) -> Documen
     if entry.size > limit:
         detail = f"has {entry.size} bytes; {limit} is the most"
         return Document(entry.path, problem=JsonProblem("JS005", detail))
-    # Only what loaders take for a configuration must be an object: other tools write lists.
-    parse = parse_object if entry.path.name.endswith(_OBJECT_SUFFIXES) else parse_strictly
+    parse = parse_object if _OBJECTS.fullmatch(entry.path.name) else parse_strictly
     try:
         return Document(entry.path, parse(files.read(location, entry.path)))
     except StrictJsonError as error:
@@ -188,6 +192,17 @@ def read_base_config(files: FileSystem, base: str | None) -> dict[str, object] |
         raise StorageError(
             path=f"{base}/{CONFIG}", operation="reading the base model's config", reason=str(error)
         ) from error
+
+
+def read_base_tokenizer(files: FileSystem, base: str | None) -> TokenizerView | None:
+    """The base's tokenizer; None if there is no base at hand, or no sound tokenizer.json in it."""
+    raw = read_optional(files, base, TOKENIZER) if base is not None else None
+    if raw is None or len(raw) > _MAX_TOKENIZER:
+        return None
+    try:
+        return TokenizerView.of(parse_object(raw))
+    except StrictJsonError:
+        return None
 
 
 def read_base(files: FileSystem, base: str | None) -> BaseModel:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from weighbridge.domain.proof import ProofLevel, ProofStep
     from weighbridge.domain.publication import Destination, PublicationPlan, Receipt, RemoteHead
     from weighbridge.domain.survey import TensorStats
+    from weighbridge.domain.templates import Hazard
     from weighbridge.domain.tensor_plan import ConversionPlan
     from weighbridge.domain.tensors import Header, TensorSpec
 
@@ -166,6 +167,16 @@ class Surveyor(Protocol):
         advance: Callable[[int], None],
     ) -> Mapping[str, TensorStats]:
         """Statistics of every tensor, by name. ``advance`` is told of bytes read."""
+
+
+class TemplateReader(Protocol):
+    """Reads a chat template without running it."""
+
+    def hazards(self, text: str) -> Iterable[Hazard]:
+        """What its syntax tree shows; hostile text is a hazard too, never an exception.
+
+        Time is linear in the size, of which the caller bounds the most.
+        """
 
 
 @frozen

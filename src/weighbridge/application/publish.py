@@ -23,6 +23,7 @@ from weighbridge.application.ports import (
     Registry,
     Stage,
     Surveyor,
+    TemplateReader,
     no_progress,
 )
 from weighbridge.application.validate import Validate, ValidateRequest
@@ -86,6 +87,7 @@ class Publish:
     files: FileSystem
     converter: Converter
     surveyor: Surveyor
+    templates: TemplateReader
     provers: tuple[Prover, ...]
     registries: Mapping[type, Registry]
     loadable: LoadableBase | None = None
@@ -111,7 +113,7 @@ class Publish:
     def _judge(
         self, request: PublishRequest, location: str, choice: Choice, progress: Progress
     ) -> ValidationReport:
-        report = Validate(self.files, self.surveyor)(
+        report = Validate(self.files, self.surveyor, self.templates)(
             ValidateRequest(
                 location,
                 choice,

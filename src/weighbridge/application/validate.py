@@ -7,8 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 from attrs import evolve, field, frozen
 
-from weighbridge.application.load import classify, read_artifact, read_base_config
-from weighbridge.application.ports import FileSystem, Progress, Surveyor, no_progress
+from weighbridge.application.duplicates import find_duplicates
+from weighbridge.application.load import (
+    classify,
+    read_artifact,
+    read_base_config,
+    read_base_tokenizer,
+)
+from weighbridge.application.ports import (
+    FileSystem,
+    Progress,
+    Surveyor,
+    TemplateReader,
+    no_progress,
+)
+from weighbridge.application.templates import read_templates
 from weighbridge.domain.artifact import ModelArtifact, Scan, TensorFile
 from weighbridge.domain.detection import Choice, parse_model
 from weighbridge.domain.errors import ArtifactUnreadable, InvalidModelStructure, StructureError
@@ -17,6 +30,7 @@ from weighbridge.domain.models import FusedModel, Kind, LoraModel, Model
 from weighbridge.domain.repairing.misnamed import misnamed_adapter
 from weighbridge.domain.rules import CATALOGUE
 from weighbridge.domain.survey import TensorStats, WeightSurvey
+from weighbridge.domain.tokenizer import tokenizer_view
 
 
 @frozen
@@ -38,6 +52,7 @@ class Validate:
 
     files: FileSystem
     surveyor: Surveyor
+    templates: TemplateReader
     rules: tuple[Rule, ...] = field(default=CATALOGUE, repr=False)
 
     def __call__(
@@ -53,11 +68,15 @@ class Validate:
         except InvalidModelStructure as error:
             empty = ModelArtifact(request.location, Scan(()))
             return Subject(empty, structure_error=error)
+        tokenizer = tokenizer_view(artifact)
         subject = Subject(
             artifact,
             base_config=base_config,
             base_model=request.base_model,
             scale=request.scale,
+            templates=read_templates(self.files, artifact, self.templates),
+            tokenizer=tokenizer,
+            base_tokenizer=read_base_tokenizer(self.files, request.base) if tokenizer else None,
         )
         try:
             detected = classify(artifact, request.choice)
@@ -110,4 +129,5 @@ class Validate:
             return file.path.text, stats
 
         with ThreadPoolExecutor(max_workers=min(4, max(1, len(found)))) as pool:
-            return WeightSurvey(dict(pool.map(one, found)))
+            stats = dict(pool.map(one, found))
+        return WeightSurvey(stats, find_duplicates(self.files, artifact, stats))

@@ -16,6 +16,8 @@ from weighbridge.domain.artifact import ModelArtifact
 from weighbridge.domain.errors import StructureError
 from weighbridge.domain.models import FusedModel, Kind, Model
 from weighbridge.domain.survey import WeightSurvey
+from weighbridge.domain.templates import Template
+from weighbridge.domain.tokenizer import TokenizerView
 
 
 class Severity(Enum):
@@ -71,7 +73,9 @@ class Need(Enum):
 @frozen
 class Subject:
     """Everything that rules may look at. ``base_config`` is the base's config.json if at hand;
-    ``base_model`` and ``scale`` are what the caller said, and override the artifact."""
+    ``base_model`` and ``scale`` are what the caller said, and override the artifact.
+    ``templates`` are the chat templates, examined; ``tokenizer`` is that of a sound tokenizer.json,
+    and ``base_tokenizer`` the base's if at hand."""
 
     artifact: ModelArtifact
     kind: Kind | None = None
@@ -81,6 +85,9 @@ class Subject:
     base_config: Mapping[str, object] | None = None
     base_model: str | None = None
     scale: float | None = None
+    templates: tuple[Template, ...] = ()
+    tokenizer: TokenizerView | None = None
+    base_tokenizer: TokenizerView | None = None
 
     def has(self, need: Need) -> bool:
         """True if ``need`` is met."""

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 @frozen
 class TensorStats:
     """``finite``: no NaN or infinity. ``zero``: every element is 0. ``absmax``: the largest finite
-    magnitude (NaN if not finite). A dtype that cannot be examined has ``examined`` False."""
+    magnitude (NaN if not finite). A dtype that cannot be examined has ``examined`` False.
+
+    ``constant``: every element has the same bits, and there are several. ``marks`` are figures that
+    two tensors of the same bytes share, and others hardly ever; () if there are none.
+    """
 
     finite: bool
     zero: bool
     absmax: float
     examined: bool = True
+    constant: bool = False
+    marks: tuple[int, ...] = field(default=(), eq=False, repr=False)
 
 
 @frozen
 class WeightSurvey:
-    """Statistics by file path and tensor name."""
+    """Statistics by file path and tensor name; ``duplicates`` are groups of (path, tensor) whose
+    bytes are the same."""
 
     files: Mapping[str, Mapping[str, TensorStats]]
+    duplicates: tuple[tuple[tuple[str, str], ...], ...] = ()
 
     def stats(self, path: str, tensor: str) -> TensorStats | None:
         """Statistics of one tensor, if it was examined."""

@@ -92,6 +92,7 @@ class Container(containers.DeclarativeContainer):
     )
     converter = providers.Singleton(_converter, settings)
     surveyor = providers.Singleton(_later("adapters.numpy_survey.NumpySurveyor"))
+    templates = providers.Singleton(_later("adapters.jinja_templates.JinjaTemplateReader"))
     gguf = providers.Singleton(_later("adapters.gguf_writer.GgufPackageWriter"), files=files)
     provers = providers.Singleton(_provers)
     weight_maker = providers.Singleton(_later("adapters.numpy_weights.NumpyWeightMaker"))
@@ -106,7 +107,7 @@ class Container(containers.DeclarativeContainer):
         _later("application.inspect.Inspect"), files=files
     )
     validate: providers.Factory[Validate] = providers.Factory(
-        _later("application.validate.Validate"), files=files, surveyor=surveyor
+        _later("application.validate.Validate"), files=files, surveyor=surveyor, templates=templates
     )
     convert: providers.Factory[Convert] = providers.Factory(
         _later("application.convert.Convert"),
@@ -155,6 +156,7 @@ class Container(containers.DeclarativeContainer):
         files=files,
         converter=converter,
         surveyor=surveyor,
+        templates=templates,
         provers=provers,
         registries=registries,
         loadable=loadable,

@@ -4,31 +4,47 @@ from __future__ import annotations
 
 from weighbridge.domain.findings import Rule
 from weighbridge.domain.rules import (
+    adapter_settings,
     base_parity,
     config,
     container,
     fused,
+    header_contents,
+    index,
     layout,
     lora,
     lora_base,
     lora_forms,
     peft,
     peft_settings,
+    quantisation,
+    templates,
+    tokenizer,
+    weight_values,
     weights,
+    whole_model,
 )
 
 CATALOGUE: tuple[Rule, ...] = (
     *layout.RULES,
     *container.RULES,
+    *header_contents.RULES,
+    *index.RULES,
     *config.RULES,
+    *whole_model.RULES,
     *base_parity.RULES,
     *lora.RULES,
     *lora_base.RULES,
     *lora_forms.RULES,
+    *adapter_settings.RULES,
     *peft_settings.RULES,
     *peft.RULES,
     *fused.RULES,
+    *quantisation.RULES,
     *weights.RULES,
+    *weight_values.RULES,
+    *tokenizer.RULES,
+    *templates.RULES,
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from weighbridge.domain.detection import INDEX, SINGLE
 from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind
+from weighbridge.domain.rules.index import escapes, weight_map as _weight_map
 
 
 def _defects(code: str, why: str) -> Callable[[Subject], Iterator[Observation]]:
@@ -30,14 +31,6 @@ _SAVE = "save the weights again with mx.save_safetensors and copy them whole"
 _EDIT = "save again with the trainer; do not edit headers"
 
 
-def _weight_map(subject: Subject) -> dict[str, str]:
-    document = subject.artifact.document(INDEX)
-    weight_map = document.object.get("weight_map") if document else None
-    if not isinstance(weight_map, dict):
-        return {}
-    return {k: v for k, v in weight_map.items() if isinstance(v, str)}
-
-
 def _index_invalid(subject: Subject) -> Iterator[Observation]:
     """Loaders find shards by weight_map; without a sound one they load nothing or by chance."""
     document = subject.artifact.document(INDEX)
@@ -48,14 +41,14 @@ def _index_invalid(subject: Subject) -> Iterator[Observation]:
 def _shard_missing(subject: Subject) -> Iterator[Observation]:
     """The model is not complete."""
     for shard in sorted(set(_weight_map(subject).values()) - subject.artifact.paths):
-        if "/" not in shard and "\\" not in shard:
+        if not escapes(shard):
             yield Observation(Location(INDEX), {"shard": shard})
 
 
 def _shard_escapes(subject: Subject) -> Iterator[Observation]:
     """transformers follows such a path and opens a file outside of the model."""
     for shard in sorted(set(_weight_map(subject).values())):
-        if "/" in shard or "\\" in shard or ".." in shard:
+        if escapes(shard):
             yield Observation(Location(INDEX), {"shard": shard})
 
 

@@ -1,0 +1,87 @@
+"""What a template reaches for beyond the conversation: Python's internals, files, the network.
+
+transformers runs templates in a sandbox that stops most of it; llama-cpp-python and SGLang ran them
+without one (CVE-2024-34359, CVE-2026-5760).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from jinja2 import nodes
+
+from weighbridge.adapters.jinja_templates.tree import text_of, walk
+from weighbridge.domain.templates import Hazard
+
+#: Ways from any object to all classes, without an underscore.
+_ATTRIBUTES = frozenset(
+    {"mro", "func_globals", "func_code", "im_class", "im_func", "gi_frame", "gi_code",
+     "cr_frame", "cr_code", "ag_frame", "f_globals", "f_builtins", "f_back", "tb_frame"}
+)  # fmt: skip
+#: Objects that jinja2 or a web framework gives, and that lead out; none is a chat's.
+_NAMES = frozenset(
+    {"self", "cycler", "joiner", "lipsum", "request", "os", "sys", "subprocess", "config",
+     "get_flashed_messages", "url_for", "g", "session", "builtins", "eval", "exec", "open",
+     "getattr", "globals", "importlib", "compile"}
+)  # fmt: skip
+_BY_NAME = frozenset({"attr", "map", "selectattr", "rejectattr", "groupby", "sort", "unique",
+                      "sum", "min", "max"})  # fmt: skip
+_OUTSIDE = (nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends)
+_URL = re.compile(r"(?i)\b(https?|ftp|file|wss?)://[^\s'\"<>{}]{1,80}")
+_DUNDER = re.compile(r"__[a-z]+(__)?", re.IGNORECASE)
+
+
+def reaching_hazards(tree: nodes.Node) -> Iterator[Hazard]:
+    """CT002 for each way to Python's internals or other files, CT006 for each address."""
+    bound = {n.name for n in walk(tree) if isinstance(n, nodes.Name) and n.ctx != "load"}
+    bound |= {n.name for n in walk(tree) if isinstance(n, nodes.Macro)}
+    seen: set[Hazard] = set()
+    for node in walk(tree):
+        for hazard in _of(node, bound):
+            if hazard not in seen:
+                seen.add(hazard)
+                yield hazard
+
+
+def _of(node: nodes.Node, bound: set[str]) -> Iterator[Hazard]:
+    match node:
+        case nodes.Getattr(attr=attr) if _internal(attr):
+            yield _reaches(f"the attribute {attr!r}", node)
+        case nodes.Getitem(arg=arg) if (key := text_of(arg)) and _internal(key):
+            yield _reaches(f"the item {key!r}", node)
+        case nodes.Name(name=name) if name in _NAMES - bound or name.startswith("__"):
+            yield _reaches(f"the name {name!r}", node)
+        case nodes.Filter(name="attr"):
+            yield _reaches("an attribute by the filter attr", node)
+        case nodes.Filter(name=name) if name in _BY_NAME:
+            yield from _by_name(node)
+        case nodes.Const(value=str(text)) | nodes.TemplateData(data=text):
+            yield from _text(text, node)
+        case nodes.Concat() | nodes.Add() if (made := text_of(node)) and _DUNDER.search(made):
+            yield _reaches(f"a name put together, {made[:60]!r}", node)
+    if isinstance(node, _OUTSIDE):
+        yield _reaches(f"another file ({type(node).__name__.lower()})", node)
+
+
+def _by_name(node: nodes.Filter) -> Iterator[Hazard]:
+    values = [*node.args, *(keyword.value for keyword in node.kwargs)]
+    for value in values:
+        parts = (text_of(value) or "").split(".")
+        if any(map(_internal, parts)) or "attr" in parts[:1]:
+            yield _reaches(f"an attribute by the filter {node.name}", node)
+
+
+def _text(text: str, node: nodes.Node) -> Iterator[Hazard]:
+    if isinstance(node, nodes.Const) and _DUNDER.fullmatch(text):
+        yield _reaches(f"the name {text[:60]!r}", node)
+    for found in _URL.finditer(text):
+        yield Hazard("CT006", f"holds the address {found.group()}")
+
+
+def _internal(name: str) -> bool:
+    return name.startswith("_") or name in _ATTRIBUTES
+
+
+def _reaches(what: str, node: nodes.Node) -> Hazard:
+    return Hazard("CT002", f"reaches for {what} at line {node.lineno}")

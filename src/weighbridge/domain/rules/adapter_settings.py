@@ -1,0 +1,154 @@
+"""AD007 and on: an adapter's settings against its tensors, and those that decide what code runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from weighbridge.domain.conversion import is_local_path
+from weighbridge.domain.detection import ADAPTER_CONFIG, LORA_WEIGHTS, PEFT_WEIGHTS
+from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.models import Kind, LoraModel, PeftModel
+from weighbridge.domain.regular import backtracks
+
+_LAYER = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)\.")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def _lora(subject: Subject) -> LoraModel:
+    assert isinstance(subject.model, LoraModel)
+    return subject.model
+
+
+def _peft(subject: Subject) -> PeftModel:
+    assert isinstance(subject.model, PeftModel)
+    return subject.model
+
+
+def _config_missing(subject: Subject) -> Iterator[Observation]:
+    """Rank, scale and the base model stand nowhere else; no loader takes the weights alone."""
+    paths = subject.artifact.paths
+    for directory in ("", "adapters/"):
+        config = f"{directory}{ADAPTER_CONFIG}" in paths
+        for name in (LORA_WEIGHTS, PEFT_WEIGHTS):
+            if f"{directory}{name}" in paths and not config and subject.kind is None:
+                yield Observation(Location(f"{directory}{name}"))
+
+
+def _weights_missing(subject: Subject) -> Iterator[Observation]:
+    """Training did not finish, or the weights were not copied."""
+    paths = subject.artifact.paths
+    for directory in ("", "adapters/"):
+        names = (LORA_WEIGHTS, PEFT_WEIGHTS, "adapters.npz", "adapter_model.bin")
+        held = any(f"{directory}{name}" in paths for name in names)
+        if f"{directory}{ADAPTER_CONFIG}" in paths and not held and subject.kind is None:
+            yield Observation(Location(f"{directory}{ADAPTER_CONFIG}"))
+
+
+def _layer_count(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm puts LoRA into the last layers only, as many as the config says, and leaves the
+    tensors of all others without a word."""
+    model = _lora(subject)
+    said = model.config.get("num_layers", model.config.get("lora_layers"))
+    modules = (_LAYER.match(f"{target.module}.") for target in model.targets)
+    held = {int(found[1]) for found in modules if found}
+    if isinstance(said, int) and not isinstance(said, bool) and 0 < said < len(held):
+        facts = {"said": said, "count": len(held)}
+        yield Observation(Location(model.config_path, "num_layers"), facts)
+
+
+def _full_with_lora(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm then makes no LoRA module and drops every tensor: the model is the base alone."""
+    model = _lora(subject)
+    if model.config.get("fine_tune_type") == "full" and model.targets:
+        facts = {"count": len(model.targets)}
+        yield Observation(Location(model.config_path, "fine_tune_type"), facts)
+
+
+def _unpinned(subject: Subject) -> Iterator[Observation]:
+    """Who takes over the base's name, or changes it, changes what the adapter runs on."""
+    model = _peft(subject)
+    base = model.base_model
+    pinned = _COMMIT.fullmatch(str(model.config.get("revision")))
+    if base is not None and not is_local_path(base) and not pinned:
+        yield Observation(Location(model.config_path, "revision"), {"base": base[:120]})
+
+
+#: The values with which PEFT imports nothing.
+_HARMLESS: Mapping[str, tuple[Any, ...]] = {
+    "auto_mapping": (None,),
+    "megatron_config": (None,),
+    "megatron_core": (None, "megatron.core"),
+}
+
+
+def _decides_code(subject: Subject) -> Iterator[Observation]:
+    """PEFT imports the module that is named there: the adapter decides what code runs."""
+    model = _peft(subject)
+    for key, harmless in _HARMLESS.items():
+        value = model.config.get(key)
+        if value not in harmless:
+            yield Observation(Location(model.config_path, key), {"value": str(value)[:120]})
+
+
+def _expressions(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key in ("target_modules", "exclude_modules"):
+        if isinstance(value := config.get(key), str):
+            yield key, value
+    for key in ("rank_pattern", "alpha_pattern"):
+        for pattern in found if isinstance(found := config.get(key), dict) else ():
+            yield key, pattern
+    patterns = config.get("layers_pattern")
+    for pattern in patterns if isinstance(patterns, list) else [patterns]:
+        if isinstance(pattern, str):
+            yield "layers_pattern", pattern
+
+
+def _runaway(subject: Subject) -> Iterator[Observation]:
+    """PEFT matches it against the name of every module: one that repeats what repeats takes
+    minutes for a name of thirty letters, and twice as long for each more."""
+    model = _peft(subject)
+    for key, pattern in _expressions(model.config):
+        if backtracks(pattern):
+            facts = {"pattern": pattern[:120]}
+            yield Observation(Location(model.config_path, key), facts)
+
+
+_ARGUMENTS = ("data", "adapter_path", "config", "resume_adapter_file", "report_to",
+              "project_name", "save_path", "mlx_path")  # fmt: skip
+
+
+def _arguments(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm writes all of its command line into the config, paths of the author's machine too.
+    Nothing that loads the adapter reads them."""
+    model = _lora(subject)
+    for key in _ARGUMENTS:
+        value = model.config.get(key)
+        if isinstance(value, str) and re.match(r"/|~|[A-Za-z]:[\\/]|file:", value):
+            yield Observation(Location(model.config_path, key), {"value": value[:200]})
+
+
+_E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
+_LORA, _PEFT = frozenset({Kind.LORA}), frozenset({Kind.PEFT})
+_SAME_RUN = "copy adapters.safetensors and adapter_config.json of the same run"
+_DELETE = "delete the key"
+RULES = (
+    Rule("AD001", "adapter-config-missing", _E, "has no adapter_config.json beside it", _SAME_RUN,
+         _config_missing),
+    Rule("AD002", "adapter-weights-missing", _E, "has no weights beside it", _SAME_RUN,
+         _weights_missing),
+    Rule("AD007", "num-layers-contradiction", _W, "is {said}, but {count} layers have LoRA",
+         "write the number of layers from the first that has LoRA to the last of the model, or -1",
+         _layer_count, Need.MODEL, _LORA),
+    Rule("AD008", "full-with-lora", _E, "is full, but there are {count} LoRA pairs",
+         "write lora or dora, as it was trained", _full_with_lora, Need.MODEL, _LORA),
+    Rule("AD012", "base-revision-unpinned", _I, "names no commit of {base}",
+         "write the commit that training used", _unpinned, Need.MODEL, _PEFT),
+    Rule("AD013", "setting-decides-code", _W, "is {value}", _DELETE, _decides_code, Need.MODEL,
+         _PEFT),
+    Rule("AD014", "runaway-expression", _W, "is {pattern!r}, whose matching can take for ever",
+         "list the modules by name", _runaway, Need.MODEL, _PEFT),
+    Rule("AD015", "training-arguments-leak", _W, "is {value!r}, a path of the author's machine",
+         _DELETE, _arguments, Need.MODEL, _LORA),
+)  # fmt: skip

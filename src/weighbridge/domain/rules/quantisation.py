@@ -1,0 +1,89 @@
+"""QT003 and on: how the tensors are packed against what config.json says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from weighbridge.domain.checkpoints.packing import packing_of, quantisation_of
+from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.models import FusedModel, Kind
+from weighbridge.domain.rules.whole_model import packed_modules, places
+
+_MODES = {"mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}
+_AFFINE_BITS, _AFFINE_GROUPS = (1, 2, 3, 4, 5, 6, 8), (32, 64, 128)
+
+
+def _fused(subject: Subject) -> FusedModel:
+    assert isinstance(subject.model, FusedModel)
+    return subject.model
+
+
+def _packed_shape(subject: Subject) -> Iterator[Observation]:
+    """Bits and group size tell how to unpack the words; with others every weight is another number,
+    or the loader fails."""
+    model = _fused(subject)
+    said = quantisation_of(model.config)
+    if said is None:
+        return  # QT002 speaks of it
+    paths = places(subject)
+    for packed in packed_modules(model):
+        found = packing_of(packed, said)
+        if isinstance(found, str):
+            place = Location(paths.get(packed.weight.name, ""), packed.module)
+            yield Observation(place, {"problem": found})
+
+
+def _two_blocks(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm writes the same in both. It reads quantization, transformers and servers read
+    quantization_config, and unpack the same words in two ways."""
+    config = _fused(subject).config
+    own, other = config.get("quantization"), config.get("quantization_config")
+    if isinstance(own, dict) and isinstance(other, dict) and own != other:
+        keys = sorted(k for k in own.keys() | other.keys() if own.get(k) != other.get(k))
+        shown = ", ".join(map(str, keys[:4]))[:120]
+        yield Observation(Location("config.json", "quantization_config"), {"keys": shown})
+
+
+def _unsupported(subject: Subject) -> Iterator[Observation]:
+    """MLX has no kernel for it, so that no program can run the model."""
+    said = quantisation_of(_fused(subject).config)
+    for where, block in _blocks(said or {}):
+        if problem := _problem(block):
+            yield Observation(Location("config.json", where), {"problem": problem})
+
+
+def _blocks(said: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield "quantization", said
+    for module, own in said.items():
+        if isinstance(own, Mapping):
+            yield f"quantization.{module}", {"mode": said.get("mode"), **own}
+
+
+def _problem(block: Mapping[str, Any]) -> str:
+    mode = block.get("mode") or "affine"
+    bits, group = block.get("bits"), block.get("group_size")
+    if mode == "affine":
+        if bits is not None and (isinstance(bits, bool) or bits not in _AFFINE_BITS):
+            return f"has bits {str(bits)[:20]}; {', '.join(map(str, _AFFINE_BITS))} can be"
+        if group is not None and group not in _AFFINE_GROUPS:
+            return f"has group_size {str(group)[:20]}; {', '.join(map(str, _AFFINE_GROUPS))} can be"
+        return ""
+    if not isinstance(mode, str) or mode not in _MODES:
+        return f"has mode {str(mode)[:40]!r}; affine, {', '.join(_MODES)} can be"
+    wanted = _MODES[mode]
+    if (bits if bits is not None else wanted[0], group or wanted[1]) != wanted:
+        return f"has {bits} bits in groups of {group}; {mode} has {wanted[0]} and {wanted[1]}"
+    return ""
+
+
+_E = Severity.ERROR
+_FUSED = frozenset({Kind.FUSED})
+_COPY = "copy config.json that mlx-lm wrote with the weights"
+RULES = (
+    Rule("QT003", "packed-shape-wrong", _E, "{problem}", _COPY, _packed_shape, Need.MODEL, _FUSED),
+    Rule("QT004", "quantization-blocks-differ", _E, "differs from quantization in {keys}", _COPY,
+         _two_blocks, Need.MODEL, _FUSED),
+    Rule("QT005", "quantization-unsupported", _E, "{problem}", "quantise again with mlx_lm.convert",
+         _unsupported, Need.MODEL, _FUSED),
+)  # fmt: skip

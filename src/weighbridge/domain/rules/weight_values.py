@@ -1,0 +1,139 @@
+"""WT003 and on: values that no training leaves, from the survey's one pass."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from weighbridge.domain.architectures import architecture_for
+from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.mlx.base import is_mlx_format
+from weighbridge.domain.models import FusedModel, Kind
+from weighbridge.domain.placement import Layout, Standing, Stored
+from weighbridge.domain.survey import TensorStats
+from weighbridge.domain.tensors import TensorSpec
+
+#: The smallest normal magnitude of each dtype.
+_NORMAL = {"F64": 2.0**-1022, "F32": 2.0**-126, "BF16": 2.0**-126, "F16": 2.0**-14,
+           "F8_E5M2": 2.0**-14, "F8_E4M3": 2.0**-6}  # fmt: skip
+#: Parts of a LoRA, which other rules judge, and of packed weights.
+_FACTOR = re.compile(
+    r".*(\.scales|\.biases|lora_[abAB]|lora_embedding_[AB]|\.[ABm]|lora_magnitude_vector)(\..*)?"
+)
+_WRITES_BACK = re.compile(
+    r"(?P<layer>.*\.(?:layers|h|blocks)\.\d+)\.[a-z_]+\."
+    r"(?P<leaf>o_proj|down_proj|c_proj|out_proj|dense|dense_4h_to_h|fc_out)\.weight"
+)
+_NORM = re.compile(r"(?:.*\.)?(?:[a-z_]*norm[a-z_]*|ln_\w+)\.weight")
+#: RMS norms of these multiply by 1 + weight, in MLX and in transformers.
+_PLUS_ONE = re.compile(r"gemma|recurrent_gemma|nemotron|qwen3_next|qwen3_5|step3p5|glm_moe|olmo"
+                       r"|muse|afm|granite|minimax_m3|laguna|exaone")  # fmt: skip
+_SMALL_NORM, _SMALL_SHIFTED = 0.01, 0.5
+
+
+def _examined(subject: Subject) -> Iterator[tuple[str, TensorSpec, TensorStats]]:
+    for path, stats in sorted(subject.survey.files.items()) if subject.survey else ():
+        file = subject.artifact.tensor_file(path)
+        for slot in file.header.slots if file is not None and file.header is not None else ():
+            one = stats.get(slot.spec.name)
+            if one is not None and one.examined and slot.spec.nbytes:
+                yield path, slot.spec, one
+
+
+def _is_matrix(spec: TensorSpec) -> bool:
+    inner = len(spec.shape) > 1 and min(spec.shape) > 1
+    return inner and not spec.name.endswith("bias") and not _FACTOR.fullmatch(spec.name)
+
+
+def _zero(subject: Subject) -> Iterator[Observation]:
+    """A matrix of zeros lets nothing through. Small ones and biases are often zero in models that
+    work; a whole matrix is a sign of weights that were never loaded."""
+    for path, spec, stats in _examined(subject):
+        if stats.zero and _is_matrix(spec):
+            shape = " x ".join(map(str, spec.shape))
+            yield Observation(Location(path, spec.name), {"shape": shape})
+
+
+def _constant(subject: Subject) -> Iterator[Observation]:
+    """Training leaves no matrix of one number: it was never loaded, or filled in for what was
+    missing."""
+    for path, spec, stats in _examined(subject):
+        if stats.constant and stats.finite and _is_matrix(spec):
+            yield Observation(Location(path, spec.name), {"value": f"{stats.absmax:.3g}"})
+
+
+def _denormal(subject: Subject) -> Iterator[Observation]:
+    """Every element is less than the smallest normal number: some cast or scale went wrong, and
+    processors flush such numbers to zero, or are slow with them."""
+    for path, spec, stats in _examined(subject):
+        least = _NORMAL.get(spec.dtype)
+        if least is not None and stats.finite and 0 < stats.absmax < least:
+            yield Observation(Location(path, spec.name), {"absmax": f"{stats.absmax:.3g}"})
+
+
+def _duplicate(subject: Subject) -> Iterator[Observation]:
+    """A head that is tied to the embedding need not be stored; other matrices that are the same
+    come from a copy that went wrong."""
+    for group in subject.survey.duplicates if subject.survey else ():
+        first, *others = sorted(group)
+        for path, name in others:
+            yield Observation(Location(path, name), {"other": str(Location(*first))})
+
+
+def _dead_layer(subject: Subject) -> Iterator[Observation]:
+    """Both matrices with which a layer writes back are zero: it changes nothing, and every token
+    pays for it."""
+    layers: dict[str, tuple[str, list[bool]]] = {}
+    for path, spec, stats in _examined(subject):
+        if found := _WRITES_BACK.fullmatch(spec.name):
+            layers.setdefault(found["layer"], (path, []))[1].append(stats.zero)
+    for layer, (path, zero) in sorted(layers.items()):
+        if len(zero) > 1 and all(zero):
+            yield Observation(Location(path, layer), {"count": len(zero)})
+
+
+def _norms(subject: Subject) -> Iterator[Observation]:
+    """Some architectures multiply by one plus a norm's weight, and mlx-lm stores the sum for some.
+    Weights of the other convention make every layer nearly silent; nothing fails."""
+    model = subject.model
+    assert isinstance(model, FusedModel)
+    entry = architecture_for(model.config)
+    if entry.standing is not Standing.CONVERTIBLE or not isinstance(
+        named := model.config.get("model_type"), str
+    ):
+        return
+    mlx = is_mlx_format(model.config, {spec.name: spec for spec in model.tensors})
+    shifted: list[tuple[str, str, float]] = []
+    plain: list[tuple[str, str, float]] = []
+    for path, spec, stats in _examined(subject):
+        if len(spec.shape) == 1 and _NORM.fullmatch(spec.name) and stats.finite:
+            stored = entry.restore(spec.name)
+            minus = isinstance(stored, Stored) and stored.layout is Layout.MINUS_ONE
+            if mlx or not minus:  # other files are as transformers has them, around zero
+                (shifted if minus else plain).append((path, spec.name, stats.absmax))
+    for found, least in ((shifted, _SMALL_SHIFTED), (plain, _SMALL_NORM)):
+        usual = found is shifted or not _PLUS_ONE.match(named)
+        if usual and len(found) > 1 and max(absmax for *_, absmax in found) < least:
+            path, name, _ = found[0]
+            most = f"{max(absmax for *_, absmax in found):.3g}"
+            yield Observation(Location(path, name), {"count": len(found), "most": most})
+
+
+_W, _I = Severity.WARNING, Severity.INFO
+_FUSED, _ALL = frozenset({Kind.FUSED}), frozenset(Kind)
+_AGAIN = "make the weights again from their source, and compare"
+RULES = (
+    Rule("WT003", "tensor-all-zero", _W, "is all zero ({shape})", _AGAIN, _zero, Need.SURVEY,
+         _ALL),
+    Rule("WT004", "tensor-constant", _W, "holds one number only, {value}", _AGAIN, _constant,
+         Need.SURVEY, _ALL),
+    Rule("WT006", "denormal-only", _W, "holds nothing above {absmax}, less than a normal number",
+         _AGAIN, _denormal, Need.SURVEY, _ALL),
+    Rule("WT007", "duplicate-content", _I, "is the same as {other}",
+         "leave one out if the model ties them", _duplicate, Need.SURVEY, _ALL),
+    Rule("WT009", "dead-layer", _W, "writes nothing back: {count} matrices are zero", _AGAIN,
+         _dead_layer, Need.SURVEY, _FUSED),
+    Rule("WT010", "norm-not-shifted", _W, "and {count} norms in all have no weight above {most}: "
+         "one was taken off, or not added",
+         "convert the model again with the mlx-lm that will load it", _norms, Need.SURVEY, _FUSED),
+)  # fmt: skip

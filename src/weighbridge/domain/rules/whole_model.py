@@ -1,0 +1,299 @@
+"""JS008 and CF: config.json of a whole model against its tensors, its tokens and its types."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from weighbridge.domain.architectures import ARCHITECTURES, architecture_for
+from weighbridge.domain.checkpoints.packing import Packed, packing_of, quantisation_of
+from weighbridge.domain.config_view import config_view
+from weighbridge.domain.detection import ADAPTER_CONFIG, CONFIG, SINGLE
+from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.llama_shapes import expected_shape, positive
+from weighbridge.domain.mlx.reading import REMAPPED
+from weighbridge.domain.models import FusedModel, Kind
+from weighbridge.domain.placement import Standing
+from weighbridge.domain.tensors import DTYPE_BITS
+from weighbridge.domain.tokenizer import token_ids
+from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN
+
+_EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings"
+                        r"|embeddings)\.weight")  # fmt: skip
+#: The decoder's layers, by what is before their number; other towers have layers as well.
+_LAYER = re.compile(r"(?:(?:language_model\.model|model\.language_model|model|transformer|backbone"
+                    r"|gpt_neox)\.)?(?:layers|h|blocks)\.(?:layers\.)?(\d+)\.")  # fmt: skip
+_LINEAR = re.compile(r"(?:language_model\.model|model\.language_model|model)\.layers\.\d+\."
+                     r"(?:self_attn|mlp)\.([a-z]+_proj)\.weight")  # fmt: skip
+_LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+#: Types in which a head's size is not hidden_size / heads if config.json leaves it out.
+_OWN_HEAD_SIZE = re.compile(r"(gemma|qwen3|mistral|ministral|glm|exaone|hunyuan|seed_oss|helium"
+                            r"|ernie|smollm3|apertus)")  # fmt: skip
+
+
+_Shape: TypeAlias = tuple[int | None, int | None]
+
+
+def _fused(subject: Subject) -> FusedModel:
+    assert isinstance(subject.model, FusedModel)
+    return subject.model
+
+
+def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The text model's fields, wherever they are."""
+    view = config_view(config)
+    if view is not None:
+        return view.text
+    nested = config.get("text_config")
+    return nested if isinstance(nested, Mapping) else config
+
+
+def places(subject: Subject) -> dict[str, str]:
+    """The file of every tensor of the model."""
+    found: dict[str, str] = {}
+    for path in _fused(subject).weights_paths:
+        file = subject.artifact.tensor_file(path)
+        for slot in file.header.slots if file is not None and file.header is not None else ():
+            found.setdefault(slot.spec.name, path)
+    return found
+
+
+def _unpacked(model: FusedModel) -> dict[str, tuple[int, ...]]:
+    """The shapes that packed weights have unpacked, of those that it can be told of."""
+    said = quantisation_of(model.config)
+    shapes = {}
+    for packed in packed_modules(model):
+        found = packing_of(packed, said)
+        if not isinstance(found, str):
+            shape = packed.weight.shape
+            shapes[packed.weight.name] = (*shape[:-1], shape[-1] * 32 // found.bits)
+    return shapes
+
+
+def packed_modules(model: FusedModel) -> Iterator[Packed]:
+    """Every module that has scales and a weight."""
+    by_name = {spec.name: spec for spec in model.tensors}
+    for name, scales in by_name.items():
+        module = name.removesuffix(".scales")
+        weight = by_name.get(f"{module}.weight")
+        if module != name and weight is not None and weight.shape and scales.shape:
+            yield Packed(module, weight, scales, by_name.get(f"{module}.biases"),
+                         by_name.get(f"{module}.global_scale"))  # fmt: skip
+
+
+def embedding_rows(subject: Subject) -> int | None:
+    """How many tokens the embedding has; None if that is not told."""
+    model = _fused(subject)
+    found = [s for s in model.tensors if _EMBEDDING.fullmatch(s.name) and len(s.shape) == 2]
+    return found[0].shape[0] if len({s.shape[0] for s in found}) == 1 else None
+
+
+_INTEGERS = frozenset(
+    {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+     "intermediate_size", "vocab_size", "max_position_embeddings", "num_experts",
+     "num_local_experts", "num_experts_per_tok", "n_layer", "n_head", "n_embd", "sliding_window"}
+)  # fmt: skip
+_NUMBERS = frozenset({"rms_norm_eps", "layer_norm_eps", "norm_eps", "rope_theta",
+                      "partial_rotary_factor", "initializer_range"})  # fmt: skip
+_FLAGS = frozenset({"tie_word_embeddings", "use_cache", "mlp_bias"})
+_WORDS = frozenset({"model_type", "hidden_act", "torch_dtype", "dtype"})
+
+
+def _wrong_type(subject: Subject) -> Iterator[Observation]:
+    """Half of the loaders fail on it; the others convert it, each in its own way, and build another
+    model."""
+    for path, fields in _configs(subject):
+        for key, value in sorted(fields.items()):
+            wanted = _wanted(key, value)
+            if wanted:
+                facts = {"value": repr(value)[:40], "wanted": wanted}
+                yield Observation(Location(path, key), facts)
+
+
+def _configs(subject: Subject) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for document in subject.artifact.documents:
+        path = document.path.text
+        if path == CONFIG:
+            yield path, document.object
+            if isinstance(text := document.object.get("text_config"), dict):
+                yield path, text
+        elif document.path.name == ADAPTER_CONFIG:
+            yield path, _adapter_fields(document.object)
+
+
+def _adapter_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    inner = fields.get("lora_parameters")
+    rank = inner.get("rank") if isinstance(inner, dict) else None
+    return {"num_layers": fields.get("num_layers"), "rank": rank}
+
+
+def _wanted(key: str, value: Any) -> str:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or isinstance(value, list):
+        return ""  # some families give a list, one for each layer
+    if key in _INTEGERS | {"num_layers", "rank"} and not (number and isinstance(value, int)):
+        return "an integer"
+    if key in _NUMBERS and not number:
+        return "a number"
+    if key in _FLAGS and not isinstance(value, bool):
+        return "true or false"
+    if key in _WORDS and not isinstance(value, str):
+        return "a string"
+    return ""
+
+
+def _config_missing(subject: Subject) -> Iterator[Observation]:
+    """Weights alone do not say what model they are of; no loader takes them."""
+    paths = subject.artifact.paths
+    if subject.kind is None and CONFIG not in paths and SINGLE in paths:
+        yield Observation(Location(SINGLE))
+
+
+def _unknown_type(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm cannot load the model: nobody can check it on MLX, or tune it further."""
+    config = _fused(subject).config
+    named = config.get("model_type")
+    if not isinstance(named, str) or named in ARCHITECTURES or named in REMAPPED:
+        return
+    if config_view(config) is None and architecture_for(config).standing is Standing.REFUSED:
+        yield Observation(Location(CONFIG, "model_type"), {"named": named[:80]})
+
+
+def _shapes(subject: Subject) -> Iterator[Observation]:
+    """Loaders refuse the tensor, or make it anew at random and go on."""
+    model = _fused(subject)
+    entry, fields = architecture_for(model.config), _text(model.config)
+    if entry.standing is not Standing.CONVERTIBLE:
+        return
+    paths, unpacked = places(subject), _unpacked(model)
+    wanted_by_leaf: dict[str, _Shape | None] = {}
+    for spec in model.tensors:
+        leaf = _checked_leaf(spec.name, uniform=entry.uniform)
+        if leaf is None:
+            continue
+        if leaf not in wanted_by_leaf:
+            wanted_by_leaf[leaf] = _expected(model, fields, leaf)
+        wanted = wanted_by_leaf[leaf]
+        actual = unpacked.get(spec.name) if spec.dtype == "U32" else spec.shape
+        if wanted and actual is not None and not _fits(actual, wanted):
+            told = " x ".join("any" if w is None else str(w) for w in wanted)
+            facts = {"actual": " x ".join(map(str, actual)) or "a scalar", "wanted": told}
+            yield Observation(Location(paths.get(spec.name, ""), spec.name), facts)
+
+
+def _fits(actual: tuple[int, ...], wanted: _Shape) -> bool:
+    return len(actual) == 2 and all(w in (None, a) for w, a in zip(wanted, actual, strict=True))
+
+
+def _checked_leaf(name: str, *, uniform: bool) -> str | None:
+    """The last name of a module whose shape the config tells."""
+    leaf = name.removesuffix(".weight").rpartition(".")[2]
+    if leaf in ("embed_tokens", "lm_head"):
+        return leaf
+    return leaf if uniform and _LINEAR.fullmatch(name) else None
+
+
+def _expected(model: FusedModel, fields: Mapping[str, Any], leaf: str) -> _Shape | None:
+    """(out, in) as config.json has it; None if it does not say."""
+    if leaf in ("embed_tokens", "lm_head"):
+        return positive(fields, "vocab_size"), positive(fields, "hidden_size")
+    if leaf in ("q_proj", "k_proj", "v_proj", "o_proj"):
+        own = _OWN_HEAD_SIZE.match(str(fields.get("model_type") or model.config.get("model_type")))
+        if own and positive(fields, "head_dim") is None:
+            return None
+    turned = expected_shape(fields, leaf)
+    return None if turned is None else turned[::-1]
+
+
+def _layer_count(subject: Subject) -> Iterator[Observation]:
+    """transformers fills layers that are missing with random weights, and says so in a log only;
+    mlx-lm refuses them."""
+    model = _fused(subject)
+    fields = _text(model.config)
+    said = next((n for key in _LAYER_KEYS if (n := positive(fields, key))), None)
+    held = {int(m[1]) for spec in model.tensors if (m := _LAYER.match(spec.name))}
+    if said is None or not held:
+        return
+    extra = positive(fields, "num_nextn_predict_layers") or 0
+    gaps = max(held) + 1 - len(held)
+    if max(held) + 1 < said or max(held) + 1 > said + extra or gaps:
+        facts = {"said": said, "count": len(held), "last": max(held)}
+        yield Observation(Location(CONFIG, "num_hidden_layers"), facts)
+
+
+def _tie(subject: Subject) -> Iterator[Observation]:
+    """One loader computes logits with the embedding, another with the head that is stored, or with
+    a random one."""
+    model = _fused(subject)
+    fields, entry = _text(model.config), architecture_for(model.config)
+    said = model.config.get("tie_word_embeddings", fields.get("tie_word_embeddings"))
+    if said is None:
+        named = str(fields.get("model_type") or model.config.get("model_type"))
+        said = DEFAULTS.get(named, UNKNOWN).tied
+    names = {spec.name for spec in model.tensors}
+    stored = any(n.endswith("lm_head.weight") or "embed_out" in n for n in names)
+    embedded = any(n.endswith("embed_tokens.weight") for n in names)
+    if entry.standing is not Standing.CONVERTIBLE or not embedded:
+        return
+    if said is True and stored:
+        yield Observation(Location(CONFIG, "tie_word_embeddings"),
+                          {"problem": "is true, but lm_head.weight is stored"})  # fmt: skip
+    if said is False and not stored:
+        yield Observation(Location(CONFIG, "tie_word_embeddings"),
+                          {"problem": "is false, but no lm_head.weight is stored"})  # fmt: skip
+
+
+def _out_of_range(subject: Subject) -> Iterator[Observation]:
+    """The token has no row in the embedding: it can be neither read nor made, so that generation
+    never stops, or fails."""
+    rows = embedding_rows(subject) or positive(_text(_fused(subject).config), "vocab_size")
+    for path in (CONFIG, "generation_config.json"):
+        document = subject.artifact.document(path)
+        for key in ("eos_token_id", "bos_token_id", "pad_token_id"):
+            for number in token_ids(document.object.get(key)) if document and rows else ():
+                unset = key == "pad_token_id" and number == -1  # as the first Llamas have it
+                if not 0 <= number < (rows or 0) and not unset:
+                    yield Observation(Location(path, key), {"number": number, "rows": rows or 0})
+
+
+_DTYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}
+
+
+def _dtype(subject: Subject) -> Iterator[Observation]:
+    """transformers loads the weights in the dtype that is written; from float32 it makes copies of
+    twice the size, and of bfloat16 in float16 large values overflow."""
+    model = _fused(subject)
+    said = model.config.get("dtype") or model.config.get("torch_dtype")
+    sizes: dict[str, int] = {}
+    for spec in model.tensors:
+        if spec.dtype in _DTYPES.values():
+            sizes[spec.dtype] = sizes.get(spec.dtype, 0) + math.prod(spec.shape)
+    wanted = _DTYPES.get(str(said).removeprefix("torch."))
+    most = max(sizes, key=lambda name: sizes[name] * DTYPE_BITS[name], default=None)
+    if wanted and most and wanted != most and not model.quantised:
+        yield Observation(Location(CONFIG, "dtype"), {"said": str(said), "most": most})
+
+
+_E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
+_FUSED = frozenset({Kind.FUSED})
+_COPY = "copy config.json that was written with these weights"
+RULES = (
+    Rule("JS008", "wrong-type", _E, "is {value}, not {wanted}", "write the value in its own type",
+         _wrong_type),
+    Rule("CF001", "config-missing", _E, "has no config.json beside it",
+         "copy config.json from where the weights were made", _config_missing),
+    Rule("CF003", "architecture-unknown", _W, "is {named!r}, which mlx-lm has no model for",
+         "update mlx-lm, or publish it as what it is", _unknown_type, Need.MODEL, _FUSED),
+    Rule("CF010", "config-shape-mismatch", _E, "is {actual}, by config.json {wanted}", _COPY,
+         _shapes, Need.MODEL, _FUSED),
+    Rule("CF011", "layer-count-mismatch", _E, "is {said}, but {count} layers are stored, the last "
+         "of number {last}", _COPY, _layer_count, Need.MODEL, _FUSED),
+    Rule("CF012", "tie-contradiction", _W, "{problem}",
+         "write what the base model's config.json says", _tie, Need.MODEL, _FUSED),
+    Rule("CF013", "token-id-out-of-range", _E, "is {number}; the embedding has {rows} rows", _COPY,
+         _out_of_range, Need.MODEL, _FUSED),
+    Rule("CF020", "dtype-disagrees", _I, "is {said}, but most weights are {most}",
+         "write the dtype of the weights", _dtype, Need.MODEL, _FUSED),
+)  # fmt: skip

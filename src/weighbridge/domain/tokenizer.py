@@ -1,0 +1,169 @@
+"""A tokenizer as its files tell it: tokens with their ids, special tokens, where generation stops.
+
+Read as JSON only; nothing is built, so that a broken or hostile one costs no more than its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from weighbridge.domain.artifact import ModelArtifact
+
+TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+SPECIAL_TOKENS = "special_tokens_map.json"
+#: Any of these is a tokenizer for some loader; the last are slow ones.
+TOKENIZER_FILES = frozenset(
+    {TOKENIZER, "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "merges.txt",
+     "sentencepiece.bpe.model", "tekken.json", "tokenizer.model.v3", "qwen.tiktoken",
+     "tiktoken.model", "vocab.bpe"}
+)  # fmt: skip
+SPECIAL_KEYS = ("eos_token", "bos_token", "pad_token", "unk_token")
+#: Tokens that end a turn in published chat models, and are no end of text.
+TURN_ENDS = frozenset(
+    {"<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|eot|>", "<|turn_end|>",
+     "<|end_of_turn|>", "<|END_OF_TURN_TOKEN|>", "<|endofturn|>", "<|return|>", "<turn|>",
+     "<|im_sep_end|>", "<|role_end|>", "[e~["}
+)  # fmt: skip
+
+
+@frozen
+class TokenizerView:
+    """``vocabulary`` is the model's own, ``added`` are those beside it; ``ids`` are both."""
+
+    vocabulary: Mapping[str, int] = field(repr=False)
+    added: tuple[tuple[str, int], ...] = field(repr=False)
+    ids: Mapping[str, int] = field(repr=False)
+
+    @classmethod
+    def of(cls, tokenizer: Mapping[str, Any]) -> TokenizerView | None:
+        """That of a tokenizer.json; None if it is not sound."""
+        if next(structure_problems(tokenizer), None) is not None:
+            return None
+        vocabulary, added = _vocabulary(tokenizer), tuple(_added(tokenizer))
+        return cls(vocabulary, added, {**vocabulary, **dict(added)})
+
+    def contents(self, ids: Collection[int]) -> frozenset[str]:
+        """The tokens of those numbers."""
+        return frozenset(content for content, number in self.ids.items() if number in ids)
+
+
+def is_id(value: Any) -> bool:
+    """True if ``value`` can be a token's number."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def content_of(token: Any) -> str | None:
+    """The text of a token, which may be written as a mapping."""
+    if isinstance(token, Mapping):
+        token = token.get("content")
+    return token if isinstance(token, str) else None
+
+
+def tokenizer_view(artifact: ModelArtifact) -> TokenizerView | None:
+    """None if there is no sound tokenizer.json."""
+    document = artifact.document(TOKENIZER)
+    return None if document is None else TokenizerView.of(document.object)
+
+
+def _vocabulary(tokenizer: Mapping[str, Any]) -> dict[str, int]:
+    found = tokenizer["model"].get("vocab")
+    if isinstance(found, list):
+        return {str(item[0]): at for at, item in enumerate(found)}
+    return dict(found)
+
+
+def _added(tokenizer: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    for token in tokenizer.get("added_tokens") or ():
+        yield token["content"], token["id"]
+
+
+def structure_problems(tokenizer: Mapping[str, Any]) -> Iterator[str]:
+    """What no loader could build; in the words of a finding."""
+    model = tokenizer.get("model")
+    if not isinstance(model, Mapping):
+        yield "has no model"
+        return
+    vocab = model.get("vocab")
+    if isinstance(vocab, Mapping):
+        if not all(map(is_id, vocab.values())):
+            yield "has a token without a number"
+    elif not isinstance(vocab, list) or not all(map(_is_piece, vocab)):
+        yield "has no vocabulary"
+    added = tokenizer.get("added_tokens") or []
+    if not isinstance(added, list) or not all(map(_is_added, added)):
+        yield "has an added token without id or content"
+
+
+def _is_piece(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 2 and isinstance(item[0], str)
+
+
+def _is_added(token: Any) -> bool:
+    return (
+        isinstance(token, Mapping)
+        and is_id(token.get("id"))
+        and isinstance(token.get("content"), str)
+    )
+
+
+def unknown_merge(tokenizer: Mapping[str, Any]) -> str | None:
+    """The first merge of a BPE model whose parts, or whose result, are no tokens."""
+    model = tokenizer["model"]
+    vocab, merges = model.get("vocab"), model.get("merges")
+    if model.get("type") not in ("BPE", None) or not isinstance(merges, list):
+        return None
+    if not isinstance(vocab, Mapping) or model.get("continuing_subword_prefix"):
+        return None
+    for merge in merges:
+        pair = merge.split(" ") if isinstance(merge, str) else merge
+        if (
+            not isinstance(pair, list)
+            or len(pair) != 2
+            or not all(isinstance(p, str) for p in pair)
+        ):
+            return str(merge)[:80]
+        if not (pair[0] in vocab and pair[1] in vocab and pair[0] + pair[1] in vocab):
+            return " ".join(pair)[:80]
+    return None
+
+
+def special_tokens(artifact: ModelArtifact) -> Iterator[tuple[str, str, str]]:
+    """File, key and content of every special token that a file names."""
+    for path in (TOKENIZER_CONFIG, SPECIAL_TOKENS):
+        document = artifact.document(path)
+        for key in SPECIAL_KEYS:
+            content = content_of(document.object.get(key)) if document else None
+            if content is not None:
+                yield path, key, content
+
+
+def token_ids(value: Any) -> tuple[int, ...]:
+    """The ids of a field that holds one or several."""
+    listed = value if isinstance(value, list) else [value]
+    return tuple(n for n in listed if isinstance(n, int) and not isinstance(n, bool))
+
+
+def stop_ids(artifact: ModelArtifact) -> Mapping[str, tuple[int, ...]]:
+    """The end-of-sequence ids by the file that says so; generation_config.json counts first."""
+    found = {}
+    for path in ("generation_config.json", "config.json"):
+        document = artifact.document(path)
+        fields = document.object if document else {}
+        text = fields.get("text_config")
+        value = fields.get("eos_token_id")
+        if value is None and isinstance(text, Mapping):
+            value = text.get("eos_token_id")
+        if ids := token_ids(value):
+            found[path] = ids
+    return found
+
+
+def stop_tokens(artifact: ModelArtifact, view: TokenizerView | None) -> frozenset[str]:
+    """The contents of all tokens at which some loader stops."""
+    named = {content for _, key, content in special_tokens(artifact) if key == "eos_token"}
+    numbers = {n for ids in stop_ids(artifact).values() for n in ids}
+    return frozenset(named) | (view.contents(numbers) if view is not None else frozenset())

@@ -1,0 +1,173 @@
+"""Examples for the rules on a whole model: headers, index, config, packing, values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+
+from tests.builders import (
+    FUSED_SPECS,
+    LORA_SPECS,
+    SHARDS,
+    encode,
+    fused_files,
+    lora_files,
+    sharded_files,
+    tensors,
+)
+from tests.fakes.memory_files import MemoryFiles
+from tests.unit.subjects import Build, of
+from weighbridge.adapters.numpy_survey import NumpySurveyor
+from weighbridge.application.duplicates import find_duplicates
+from weighbridge.application.load import read_artifact
+from weighbridge.domain.findings import Subject
+from weighbridge.domain.survey import TensorStats, WeightSurvey
+from weighbridge.domain.tensors import Header, TensorSlot, TensorSpec, encode_header
+
+GOOD, GOOD_LORA, GOOD_SHARDS = of(fused_files()), of(lora_files()), of(sharded_files())
+EMBED, NORM = FUSED_SPECS
+INDEX = "model.safetensors.index.json"
+MAP = {spec.name: shard for spec, shard in zip(FUSED_SPECS, SHARDS, strict=True)}
+SIZE = sum(spec.nbytes for spec in FUSED_SPECS)
+Q = "model.layers.{}.self_attn.q_proj.weight"
+HEADS = {"num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 8}
+
+
+def model(*specs: TensorSpec, **config: Any) -> Build:
+    return of(fused_files(**config) | {"model.safetensors": tensors([*FUSED_SPECS, *specs])})
+
+
+def matrix(name: str, *shape: int, dtype: str = "F32") -> TensorSpec:
+    return TensorSpec(name, dtype, shape)
+
+
+def sharded(weight_map: dict[str, str], **metadata: Any) -> Build:
+    index = {"metadata": metadata, "weight_map": weight_map}
+    return of(sharded_files() | fused_files() | {INDEX: encode(index)})
+
+
+def without_config() -> Subject:
+    memory = MemoryFiles()
+    memory.seed("run", {"model.safetensors": tensors(FUSED_SPECS)}, ())
+    return Subject(read_artifact(memory, "run", everything=True))
+
+
+def with_tensors(count: int) -> Build:
+    """A header of so many, which is not written as bytes: that would take long."""
+
+    def build() -> Subject:
+        subject = GOOD_LORA()
+        slots = tuple(TensorSlot(matrix(f"t{n}", 1), 8) for n in range(count))
+        file = evolve(subject.artifact.tensor_files[0], header=Header(slots, None, 8))
+        return evolve(subject, artifact=evolve(subject.artifact, tensor_files=(file,)))
+
+    return build
+
+
+def with_metadata(size: int) -> Build:
+    data = b"\0" * sum(spec.nbytes for spec in LORA_SPECS)
+    file = encode_header(LORA_SPECS, {"note": "x" * size}) + data
+    return of(lora_files() | {"adapters.safetensors": file})
+
+
+def packed(bits: int = 4, group_size: int = 32, **more: Any) -> Build:
+    """A module of 8 x 64 that is packed in 4 bits and groups of 32."""
+    name = "model.layers.0.mlp.up_proj"
+    return model(
+        matrix(f"{name}.weight", 8, 8, dtype="U32"),
+        matrix(f"{name}.scales", 8, 2),
+        matrix(f"{name}.biases", 8, 2),
+        quantization={"bits": bits, "group_size": group_size} | more,
+    )
+
+
+def blocks(other: dict[str, Any]) -> Build:
+    return of(fused_files(quantization={"bits": 4, "group_size": 64}, quantization_config=other))
+
+
+def surveyed(*held: tuple[TensorSpec, TensorStats], **config: Any) -> Build:
+    """A fused model that holds also these, and of them the figures."""
+
+    def build() -> Subject:
+        subject = model(*(spec for spec, _ in held), **config)()
+        stats = {spec.name: one for spec, one in held}
+        return evolve(subject, survey=WeightSurvey({"model.safetensors": stats}))
+
+    return build
+
+
+def with_bytes(*data: bytes) -> Build:
+    """A fused model of matrices with that data, surveyed as the use case does it."""
+
+    def build() -> Subject:
+        specs = [matrix(f"m{n}", 32, len(d) // 128) for n, d in enumerate(data)]
+        memory = MemoryFiles()
+        files = fused_files() | {"model.safetensors": encode_header(specs) + b"".join(data)}
+        memory.seed("run", files, ())
+        subject = of(files)()
+        file = subject.artifact.tensor_file("model.safetensors")
+        assert file is not None and file.header is not None
+        artifact = evolve(subject.artifact, location="run")
+        with memory.open("run", file.path) as reader:
+            stats = NumpySurveyor().survey(reader, file.header, advance=lambda count: None)
+        found = {"model.safetensors": stats}
+        groups = find_duplicates(memory, artifact, found)
+        return evolve(subject, survey=WeightSurvey(found, groups))
+
+    return build
+
+
+def stats(absmax: float = 0.5, *, zero: bool = False, constant: bool = False) -> TensorStats:
+    return TensorStats(finite=True, zero=zero, absmax=absmax, constant=constant)
+
+
+ZERO, SOUND = stats(0.0, zero=True), stats()
+BACK = tuple(
+    matrix(f"model.layers.0.{n}.weight", 4, 4) for n in ("self_attn.o_proj", "mlp.down_proj")
+)
+NORMS = tuple(matrix(f"model.layers.{n}.input_layernorm.weight", 16) for n in range(2))
+RAMP = bytes(n * 7 % 251 for n in range(4096))
+
+EXAMPLES: dict[str, tuple[Build, Build]] = {
+    "ST025": (with_tensors(100_001), with_tensors(100_000)),
+    "ST030": (model(matrix("a\u202eb", 1)), model(matrix("vision.b", 1))),
+    "ST031": (model(matrix("x", 1, dtype="F64")), model(matrix("x", 2, dtype="BF16"))),
+    "ST033": (with_metadata(64_001), with_metadata(64_000)),
+    "IX008": (sharded(MAP, total_size=SIZE + 1), sharded(MAP, total_size=SIZE)),
+    "IX009": (sharded(MAP), GOOD_SHARDS),
+    "IX010": (sharded({EMBED.name: SHARDS[0]}), GOOD_SHARDS),
+    "IX011": (sharded(MAP | {"x": SHARDS[0].upper()}), GOOD_SHARDS),
+    "JS008": (of(fused_files(hidden_size="64")), of(fused_files(head_dim=None))),
+    "CF001": (without_config, GOOD),
+    "CF003": (of(fused_files(model_type="bert")), GOOD),
+    "CF010": (
+        model(matrix(Q.format(0), 16, 12), **HEADS),
+        model(matrix(Q.format(0), 16, 16), **HEADS),
+    ),
+    "CF011": (
+        model(matrix(Q.format(0), 16, 16), num_hidden_layers=2),
+        model(matrix(Q.format(0), 16, 16), num_hidden_layers=1),
+    ),
+    "CF012": (model(matrix("lm_head.weight", 8, 16)), GOOD),
+    "CF013": (of(fused_files(eos_token_id=8)), of(fused_files(eos_token_id=[7], pad_token_id=-1))),
+    "CF020": (of(fused_files(torch_dtype="bfloat16")), of(fused_files(dtype="float32"))),
+    "QT003": (packed(bits=8), packed()),
+    "QT004": (blocks({"bits": 8, "group_size": 64}), blocks({"group_size": 64, "bits": 4})),
+    "QT005": (packed(bits=7), packed()),
+    "WT003": (surveyed((BACK[0], ZERO)), surveyed((NORMS[0], ZERO), (BACK[0], SOUND))),
+    "WT004": (
+        surveyed((BACK[0], stats(constant=True))),
+        surveyed((NORMS[0], stats(1.0, constant=True)), (BACK[0], SOUND)),
+    ),
+    "WT006": (surveyed((BACK[0], stats(1e-39))), surveyed((BACK[0], ZERO), (BACK[1], SOUND))),
+    "WT007": (with_bytes(RAMP, RAMP), with_bytes(RAMP, RAMP[::-1])),
+    "WT009": (
+        surveyed(*((spec, ZERO) for spec in BACK)),
+        surveyed((BACK[0], ZERO), (BACK[1], SOUND)),
+    ),
+    "WT010": (
+        surveyed(*((spec, stats(0.001)) for spec in NORMS)),
+        surveyed(*((spec, stats(0.001)) for spec in NORMS), model_type="gemma2"),
+    ),
+}

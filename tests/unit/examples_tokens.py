@@ -1,0 +1,117 @@
+"""Examples for the rules on tokenizers and chat templates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.builders import FUSED_SPECS, TOKENIZER, encode, fused_files
+from tests.unit.subjects import Build, of
+from weighbridge.domain.models import Kind
+from weighbridge.domain.templates import LARGE_TEMPLATE, MAX_TEMPLATE
+from weighbridge.domain.tokenizer import TokenizerView
+
+CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+GOOD = of(fused_files())
+TURNS = TOKENIZER | {
+    "added_tokens": [{"id": 3, "content": "</s>"}, {"id": 4, "content": "<|im_end|>"}]
+}
+
+
+def fused(config: dict[str, Any] | None = None, **more: Any) -> Build:
+    """A fused model with other documents; ``tokenizer`` is short for tokenizer.json and so on."""
+    names = {"settings": "tokenizer_config", "generation": "generation_config"}
+    written = {f"{names.get(k, k)}.json": encode(v) for k, v in more.items()}
+    return of(fused_files(**(config or {})) | written)
+
+
+def vocabulary(*tokens: str, added: tuple[tuple[int, str], ...] = ()) -> dict[str, Any]:
+    listed = [{"id": number, "content": content} for number, content in added]
+    return {"model": {"type": "WordLevel", "vocab": {t: i for i, t in enumerate(tokens)}},
+            "added_tokens": listed}  # fmt: skip
+
+
+def jinja(text: str, path: str = "chat_template.jinja", **more: Any) -> Build:
+    return of(fused_files(**more) | {path: text.encode()})
+
+
+def beside(text: str, other: str) -> Build:
+    more = {"tokenizer_config.json": encode({"chat_template": other})}
+    return of(fused_files() | {"chat_template.jinja": text.encode()} | more)
+
+
+def without_tokenizer() -> Build:
+    files = fused_files()
+    del files["tokenizer.json"]
+    return of(files)
+
+
+EIGHT = tuple("abcdefgh")  # as many as the embedding of the builders has rows
+assert FUSED_SPECS[0].shape[0] == len(EIGHT)
+BASE_VIEW = TokenizerView.of(vocabulary("b", "a"))
+
+EXAMPLES: dict[str, tuple[Build, Build]] = {
+    "TK001": (without_tokenizer(), GOOD),
+    "TK002": (
+        fused(tokenizer=TOKENIZER | {"model": {"vocab": {"a": 0}, "merges": ["a b"]}}),
+        fused(tokenizer=vocabulary("a")),
+    ),
+    "TK003": (
+        fused(tokenizer=vocabulary(*EIGHT, "i")),
+        fused(tokenizer=vocabulary(*EIGHT, added=((8, "<image>"),))),
+    ),
+    "TK004": (fused(settings={"eos_token": "<end>"}), fused(settings={"eos_token": "</s>"})),
+    "TK005": (fused(settings={"vocab_file": ".env"}), fused(settings={"vocab_file": None})),
+    "TK006": (
+        fused(tokenizer=vocabulary("a", "b", added=((1, "c"),))),
+        fused(tokenizer=vocabulary("a", "b", added=((1, "b"),))),
+    ),
+    "TK007": (
+        of(fused_files(), base_tokenizer=BASE_VIEW),
+        of(fused_files(), base_tokenizer=TokenizerView.of(TOKENIZER)),
+    ),
+    "TK008": (
+        fused(settings={"tokenizer_class": "org/repo--Mine"}),
+        fused(settings={"tokenizer_class": "PreTrainedTokenizerFast"}),
+    ),
+    "TK009": (
+        fused(tokenizer=vocabulary(*EIGHT, added=((8, "<image>"),))),
+        fused(tokenizer=vocabulary(*EIGHT[:7], added=((7, "<image>"),))),
+    ),
+    "TK010": (
+        fused(settings={"eos_token": "</s>"}, special_tokens_map={"eos_token": "a"}),
+        fused(settings={"eos_token": "</s>"}, special_tokens_map={"eos_token": "</s>"}),
+    ),
+    "CF014": (
+        fused({"eos_token_id": 3}, generation={"eos_token_id": [1, 2]}),
+        fused({"eos_token_id": 3}, generation={"eos_token_id": [1, 3]},
+              settings={"eos_token": "</s>"}),
+    ),
+    "CT001": (
+        jinja("{% for m in messages %}"),
+        jinja("{% generation %}{% for m in x %}{% break %}{% endfor %}{% endgeneration %}"),
+    ),
+    "CT002": (jinja("{{ x['__cl' ~ 'ass__'] }}"), jinja("{{ x['role'] ~ '__' }}")),
+    "CT003": (
+        fused(settings={"chat_template": [{"name": "../../x", "template": "a"}]}),
+        fused(settings={"chat_template": {"default": "a", "tool_use": "b"}}),
+    ),
+    "CT004": (jinja("x" * (LARGE_TEMPLATE + 1)), jinja("x" * LARGE_TEMPLATE)),
+    "CT005": (
+        jinja("{% for i in range(999) %}{% for j in range(999) %}x{% endfor %}{% endfor %}"),
+        jinja("{% for i in range(messages | length) %}x{% endfor %}"),
+    ),
+    "CT006": (jinja("Search with https://example.org/q"), jinja(CHATML)),
+    "CT007": (beside("a", "b"), beside("a\n", "a")),
+    "CT008": (
+        fused(settings={"eos_token": "<|im_end|>"}),
+        fused(settings={"eos_token": "<|im_end|>", "chat_template": CHATML}),
+    ),
+    "CT009": (jinja("{{" + "(" * 5000), jinja("x" * MAX_TEMPLATE)),
+    "CT010": (
+        of(fused_files(eos_token_id=3) | {"tokenizer.json": encode(TURNS),
+                                          "chat_template.jinja": CHATML.encode()}),
+        of(fused_files(eos_token_id=[3, 4]) | {"tokenizer.json": encode(TURNS),
+                                               "chat_template.jinja": CHATML.encode()}),
+    ),
+}  # fmt: skip
+assert Kind.FUSED is GOOD().kind

@@ -1,0 +1,176 @@
+"""What a template's syntax tree shows: ways out that attacks take, ways of chats, and bombs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from tests.builders import encode, fused_files
+from tests.unit.subjects import of
+from weighbridge.adapters.jinja_templates import JinjaTemplateReader
+from weighbridge.domain.templates import MAX_TEMPLATE, MAX_TEMPLATES
+
+
+def codes(text: str) -> set[str]:
+    return {hazard.code for hazard in JinjaTemplateReader().hazards(text)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ x['__class__'] }}",
+        "{{ x['\\x5f\\x5fclass\\x5f\\x5f'] }}",
+        "{{ x['__cla' ~ 'ss__'] }}",
+        "{{ x['__cla' + 'ss__'] }}",
+        "{{ x[['_', '_', 'class', '_', '_'] | join] }}",
+        "{{ x['__ssalc__' | reverse] }}",
+        "{{ x['XXclassXX' | replace('X', '_')] }}",
+        "{{ x['_' * 2 + 'class' + '_' * 2] }}",
+        "{{ x | attr('f_globals') }}",
+        "{{ x | attr(y) }}",
+        "{{ xs | map('attr', y) | list }}",
+        "{{ xs | map(attribute='__class__') | list }}",
+        "{{ xs | map(attribute='a.__class__') | list }}",
+        "{{ xs | selectattr('_private') | list }}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+        "{{ cycler }}",
+        "{{ self._TemplateReference__context }}",
+        "{{ lipsum() }}",
+        "{% include 'other' %}",
+        "{% import 'other' as o %}",
+        "{% from 'other' import o %}",
+        "{% extends 'other' %}",
+        "{{ g.gi_frame.f_globals }}",
+        "{% set a = '__glob' %}{% set b = 'als__' %}{{ x[a ~ b] }}{{ x.__init__ }}",
+        "{% macro m() %}{{ x.mro }}{% endmacro %}",
+        "{% if x.__class__ %}{% endif %}",
+        "{% set y = '__import__' %}",
+    ],
+)
+def test_ways_out_are_seen(text: str) -> None:
+    assert "CT002" in codes(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ messages[-1].content }}{{ messages[loop.index0 - 1]['role'] }}",
+        "{% set ns = namespace(first=true) %}{% set ns.first = false %}{{ bos_token }}",
+        "{{ messages | selectattr('role', 'equalto', 'user') | list }}",
+        "{{ tools | map(attribute='function.name') | join(', ') }}",
+        "{%- for m in messages[::-1] %}{% continue %}{% endfor %}{{ raise_exception('x') }}",
+        "{{ strftime_now('%d %b %Y') }}{{ tools | tojson(indent=4) }}",
+        "{% macro render(config) %}{{ config.name }}{% endmacro %}{{ render(tool) }}",
+        "{% generation %}{{ m.content }}{% endgeneration %}{{ '%02d' % n }}{{ '-' * 80 }}",
+        "{% for i in range(messages | length - 1, -1, -1) %}{{ i }}{% endfor %}",
+        "{{ 'a__b' }}{{ '____' }}",
+    ],
+)
+def test_ways_of_chats_are_not(text: str) -> None:
+    assert codes(text) == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% for i in range(100000) %}x{% endfor %}",
+        "{% for i in range(10 ** 9) %}x{% endfor %}",
+        "{% for i in range(0, 99999) | list %}x{% endfor %}",
+        "{% for a in range(99) %}{% for b in range(99) %}{% for c in range(99) %}x"
+        "{% endfor %}{% endfor %}{% endfor %}",
+        "{{ 'a' * 2000000000 }}",
+        "{{ 1000000000 * 'a' }}",
+        "{{ [0] * 10 ** 9 }}",
+        "{{ '%1000000000d' | format(1) }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '{:>1000000000}'.format(1) }}",
+        "{{ 'x' | center(1000000000) }}",
+        "{{ 'x'.ljust(1000000000) }}",
+        "{{ 9 ** 9 ** 9 }}",
+    ],
+)
+def test_endless_work_is_seen(text: str) -> None:
+    assert codes(text) == {"CT005"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% for m in messages %}", "{{ x", "{{ 'a }}", "{% nothing %}", "{{ " + "9" * 5000 + " }}",
+        "{% endfor %}", "{{ x | no_filter_of_that_name( }}",
+    ],
+)  # fmt: skip
+def test_what_does_not_parse_is_a_finding(text: str) -> None:
+    assert codes(text) == {"CT001"}
+
+
+_N = MAX_TEMPLATE
+BOMBS = {
+    "parentheses": "{{" + "(" * (_N - 2),
+    "lists": "{{" + "[" * (_N - 2),
+    "negations": "{{" + "not " * (_N // 4 - 1),
+    "blocks": "{% if x %}" * (_N // 10),
+    "loops": "{% for x in y %}" * 300 + "{% endfor %}" * 300,
+    "choices": "{{" + "a if b else " * (_N // 12 - 1) + "c}}",
+    "sums": "{{x" + "+1" * (_N // 2 - 4) + "}}",
+    "texts": "{{'a'" + "+'a'" * (_N // 4 - 4) + "}}",
+    "joins": "{{x" + "~1" * (_N // 2 - 4) + "}}",
+    "filters": "{{x" + "|e" * (_N // 2 - 4) + "}}",
+    "attributes": "{{x" + "._a" * (_N // 3 - 4) + "}}",
+    "powers": "{{2" + "**2" * (_N // 3 - 4) + "}}",
+    "spaces": " " * (_N - 8) + "{%- x",
+    "addresses": "http://" * (_N // 7),
+    "escapes": '{{"' + "\\" * (_N - 8) + '"}}',
+}
+
+
+@pytest.mark.parametrize("name", sorted(BOMBS))
+def test_a_bomb_ends_in_bounded_time_and_depth(name: str) -> None:
+    assert len(BOMBS[name]) <= MAX_TEMPLATE
+    limit, begun = sys.getrecursionlimit(), time.monotonic()
+    list(JinjaTemplateReader().hazards(BOMBS[name]))
+    assert time.monotonic() - begun < 60 and sys.getrecursionlimit() == limit
+
+
+def test_all_templates_together_are_bounded() -> None:
+    texts = [f"{{# {n} #}}" + "x" * (MAX_TEMPLATE - 20) for n in range(5)]
+    files = {f"additional_chat_templates/t{n}.jinja": t.encode() for n, t in enumerate(texts)}
+    subject = of(fused_files() | files)()
+    found = Counter(h.code for t in subject.templates for h in t.hazards)
+    assert len(subject.templates) == 5 and found["CT009"] == 5 - MAX_TEMPLATES // MAX_TEMPLATE
+
+
+def test_templates_are_found_in_every_place() -> None:
+    subject = of(
+        fused_files()
+        | {
+            "tokenizer_config.json": encode(
+                {"chat_template": [{"name": "default", "template": "a"}, {"name": "tool_use",
+                                                                         "template": "b"}]}
+            ),
+            "chat_template.json": encode({"chat_template": "c", "my_template": "g"}),
+            "processor_config.json": encode({"chat_template": {"x": "d"}}),
+            "chat_template.jinja": b"e",
+            "additional_chat_templates/rag.jinja": b"f",
+            "other.jinja": b"{{",
+        }
+    )()  # fmt: skip
+    found = {(t.path, t.name): t.text for t in subject.templates}
+    assert found == {
+        ("tokenizer_config.json", "default"): "a",
+        ("tokenizer_config.json", "tool_use"): "b",
+        ("chat_template.json", "default"): "c",
+        ("chat_template.json", "my_template"): "g",
+        ("processor_config.json", "x"): "d",
+        ("chat_template.jinja", "default"): "e",
+        ("additional_chat_templates/rag.jinja", "rag"): "f",
+    }
+
+
+def test_a_template_that_is_no_text_is_a_finding() -> None:
+    subject = of(fused_files() | {"chat_template.jinja": b"\xff\xfe"})()
+    assert [h.code for t in subject.templates for h in t.hazards] == ["CT001"]
