@@ -89,6 +89,8 @@ def _correction(code: str, means: Means) -> str | None:
             return "taken from the original" if means.original else None
         case "PE011":
             return _LEFT_OUT if means.original else None
+        case "PE025":
+            return _WRITTEN if means.original else None
         case "PE017":
             return "computed from the scale that is known" if means.scale else None
         case "AD009" | "AD010" | "AD011":

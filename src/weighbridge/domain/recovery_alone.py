@@ -27,6 +27,7 @@ from weighbridge.domain.peft_config import (
     wraps_the_bare_model,
 )
 from weighbridge.domain.peft_names import LoraName, Part, parse_name, placed
+from weighbridge.domain.peft_selection import CHANGED_BASE, base_change
 from weighbridge.domain.placement import Architecture
 from weighbridge.domain.recovery import Recovered, mlx_spec
 from weighbridge.domain.tensors import TensorSpec
@@ -96,6 +97,8 @@ def _unfit(model: PeftModel) -> Iterator[str]:
             yield f"{name.text}: its partner {other.value} is lost; give --original"
     if model.config.get("rank_pattern") or model.config.get("alpha_pattern"):
         yield "rank_pattern and alpha_pattern give modules strengths of their own; give --original"
+    if (setting := base_change(model.config)) is not None:
+        yield f"{model.config_path}: {setting}: {CHANGED_BASE}"
     if wraps_the_bare_model(model.config):
         yield "it is for a model without its head, whose paths are not known; give --original"
 

@@ -20,6 +20,7 @@ from weighbridge.domain.peft_config import (
     unselected,
 )
 from weighbridge.domain.peft_names import Part, parse_name
+from weighbridge.domain.peft_selection import base_change
 
 
 def _peft(subject: Subject) -> PeftModel:
@@ -175,6 +176,14 @@ def _recent_settings(subject: Subject) -> Iterator[Observation]:
         yield Observation(_at(model), _listed(model, LATER_FIELDS))
 
 
+def _changed_base(subject: Subject) -> Iterator[Observation]:
+    """PEFT changes the base's own weights before it loads such an adapter. Servers put the LoRA on
+    the base as it is, and compute something else; vLLM refuses it."""
+    model = _peft(subject)
+    if (setting := base_change(model.config)) is not None:
+        yield Observation(_at(model, setting.partition(" ")[0]), {"setting": setting})
+
+
 _E, _W = Severity.ERROR, Severity.WARNING
 _PEFT = frozenset({Kind.PEFT})
 _REPAIR = "weighbridge repair writes it from the tensors"
@@ -209,4 +218,7 @@ RULES = (
          _unknown_settings, Need.MODEL, _PEFT),
     Rule("PE024", "recent-settings", Severity.INFO, "holds fields that PEFT 0.13 and earlier "
          "refuse: {fields}", _CLEAN, _recent_settings, Need.MODEL, _PEFT),
+    Rule("PE025", "base-changed", _W, "is for a base that PEFT changes first: {setting}",
+         "save it with path_initial_model_for_weight_conversion, or merge it with PEFT",
+         _changed_base, Need.MODEL, _PEFT),
 )  # fmt: skip
