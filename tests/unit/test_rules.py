@@ -370,6 +370,11 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
         of(peft_files(init_lora_weights="pissa_niter_4")),
         of(peft_files(init_lora_weights="gaussian")),
     ),
+    "PE026": (of(peft_files(use_dora=True)), GOOD_PEFT),
+    "PE027": (
+        of(peft_files(modules_to_save=["lm_head"])),
+        peft_of(PA, PB, NORM_SPEC, modules_to_save=["norm"]),
+    ),
     "QT001": (of(fused_files(quantization=QUANT)), fused_of(SCALES, quantization=QUANT)),
     "QT002": (fused_of(SCALES), fused_of(SCALES, quantization=QUANT)),
     "WT001": (surveyed(SOUND, NAN), surveyed(SOUND)),

@@ -11,7 +11,13 @@ from weighbridge.application.ports import Converter, FileSystem
 from weighbridge.domain.artifact import ArtifactPath, ModelArtifact, Scan
 from weighbridge.domain.broken import find_adapter
 from weighbridge.domain.conversion import Profile
-from weighbridge.domain.defects import Means, seen_beside, seen_in_bytes, seen_in_scale
+from weighbridge.domain.defects import (
+    Means,
+    seen_beside,
+    seen_in_bytes,
+    seen_in_scale,
+    seen_in_settings,
+)
 from weighbridge.domain.detection import Detected
 from weighbridge.domain.errors import NotConvertible, NotRepairable
 from weighbridge.domain.findings import Subject, ValidationReport
@@ -95,13 +101,16 @@ class PlanRepair:
         tensors, unlike = self._recover(examined, original)
         base = choose_base(request.base_model, (*named_bases(model), lora.base_model))
         conversion = self._conversion(request, examined, original, base, request.scale, unlike)
-        named = [f.location.inside for f in examined.report.findings if f.code == "PE011"]
+        findings = examined.report.findings
+        named = [f.location.inside or "" for f in findings if f.code == "PE011"]
+        settings = [f.location.inside or "" for f in findings if f.code in ("PE026", "PE027")]
         defects = found(
             examined.report,
             Means(original=True, scale=True, base_model=base.value),
             (
                 *seen_in_bytes(tensors),
                 *seen_beside(model, tensors, named),
+                *seen_in_settings(model, conversion.config, settings),
                 *seen_in_scale(model, conversion.scale, conversion.config["r"]),
             ),
         )

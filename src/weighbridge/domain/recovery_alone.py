@@ -24,6 +24,7 @@ from weighbridge.domain.peft_config import (
     stated_alpha,
     stated_rank,
     stated_scale,
+    unsaved,
     wraps_the_bare_model,
 )
 from weighbridge.domain.peft_names import LoraName, Part, parse_name, placed
@@ -99,6 +100,10 @@ def _unfit(model: PeftModel) -> Iterator[str]:
         yield "rank_pattern and alpha_pattern give modules strengths of their own; give --original"
     if (setting := base_change(model.config)) is not None:
         yield f"{model.config_path}: {setting}: {CHANGED_BASE}"
+    if model.config.get("use_dora") and not any(n.part is Part.MAGNITUDE for n in names):
+        yield "use_dora is set and no magnitude is here: wrong, or lost; give --original"
+    for module in unsaved(model.config, [s.name for s in model.tensors]):
+        yield f"modules_to_save lists {module}, which is not here: wrong, or lost; give --original"
     if wraps_the_bare_model(model.config):
         yield "it is for a model without its head, whose paths are not known; give --original"
 

@@ -17,6 +17,7 @@ from weighbridge.domain.peft_config import (
     stated_alpha,
     stated_rank,
     stated_scale,
+    unsaved,
     unselected,
 )
 from weighbridge.domain.peft_names import Part, parse_name
@@ -184,6 +185,25 @@ def _changed_base(subject: Subject) -> Iterator[Observation]:
         yield Observation(_at(model, setting.partition(" ")[0]), {"setting": setting})
 
 
+def _dora_mismatch(subject: Subject) -> Iterator[Observation]:
+    """With use_dora and no magnitudes PEFT takes the base's own; without it, it ignores those that
+    are there. Either is another function than the one that was trained."""
+    model = _peft(subject)
+    names = [parse_name(spec.name) for spec in model.tensors]
+    held = any(n is not None and n.part is Part.MAGNITUDE for n in names)
+    said = bool(model.config.get("use_dora"))
+    if said != held:
+        number = "magnitudes" if held else "no magnitude"
+        yield Observation(_at(model, "use_dora"), {"said": str(said), "number": number})
+
+
+def _not_saved(subject: Subject) -> Iterator[Observation]:
+    """PEFT looks for the whole weight of each such module in the file, and fails without it."""
+    model = _peft(subject)
+    for module in unsaved(model.config, [spec.name for spec in model.tensors]):
+        yield Observation(_at(model, "modules_to_save"), {"module": module})
+
+
 _E, _W = Severity.ERROR, Severity.WARNING
 _PEFT = frozenset({Kind.PEFT})
 _REPAIR = "weighbridge repair writes it from the tensors"
@@ -221,4 +241,8 @@ RULES = (
     Rule("PE025", "base-changed", _W, "is for a base that PEFT changes first: {setting}",
          "save it with path_initial_model_for_weight_conversion, or merge it with PEFT",
          _changed_base, Need.MODEL, _PEFT),
+    Rule("PE026", "dora-mismatch", _E, "is {said}, and the file holds {number}",
+         "weighbridge repair, with --original RUN", _dora_mismatch, Need.MODEL, _PEFT),
+    Rule("PE027", "module-not-saved", _E, "lists {module}, which has no tensors",
+         "weighbridge repair, with --original RUN", _not_saved, Need.MODEL, _PEFT),
 )  # fmt: skip
