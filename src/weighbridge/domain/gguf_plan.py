@@ -27,6 +27,7 @@ from weighbridge.domain.gguf_tensors import (
     LoraPair,
     TensorPlanner,
 )
+from weighbridge.domain.peft_config import unselected
 from weighbridge.domain.peft_selection import CHANGED_BASE, base_change
 from weighbridge.domain.tensors import TensorSpec
 
@@ -95,6 +96,11 @@ def plan_gguf(
     reasons = list(_config_reasons(adapter_config))
     pairs = _pairs(specs, reasons)
     reasons += _rank_reasons(pairs, adapter_config.get("r"))
+    reasons += [
+        f"{module}: is not selected by the config: PEFT passes its tensors over, llama.cpp would "
+        "not; weighbridge repair writes the selection"
+        for module in unselected([p.module for p in pairs], adapter_config)
+    ]
     planner = TensorPlanner(architecture, base_config, find_name, reasons)
     tensors = tuple(planner.tensors(pairs))
     reasons += _repeated(tensors)
