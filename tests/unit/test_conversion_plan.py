@@ -149,6 +149,14 @@ def test_a_tie_that_the_config_leaves_out_is_the_default_of_the_type() -> None:
     assert plan(EMBED, base=BaseModel(LLAMA))
 
 
+def test_a_head_that_is_stored_and_tied_all_the_same_is_the_embedding() -> None:
+    stored = specs({"model.embed_tokens.weight": (40, 16), "lm_head.weight": (40, 16)})
+    assert "weighbridge fuse" in refusal(
+        EMBED, base=BaseModel(LLAMA | {"tie_word_embeddings": True}, stored)
+    )
+    assert plan(EMBED, base=BaseModel(LLAMA | {"tie_word_embeddings": False}, stored))
+
+
 def test_a_tied_head_is_no_module() -> None:
     shapes = dense("lm_head", out=40)
     base = BaseModel(LLAMA | {"tie_word_embeddings": True})

@@ -138,6 +138,19 @@ def test_experts_of_a_dense_model_are_refused() -> None:
     assert "no such tensor for llama" in refusal(experts(0, 1))
 
 
+def test_what_peft_passes_over_is_refused() -> None:
+    told = refusal([*linear(UP), *linear(Q)], target_modules=["up_proj"])
+    assert f"{Q}: is not selected" in told and UP not in told
+    assert "is not selected" in refusal(
+        linear(UP), target_modules=["up_proj"], exclude_modules=["mlp.up_proj"]
+    )
+
+
+@pytest.mark.parametrize("init", ["pissa", "pissa_niter_16", "corda", "olora", "OLoRA", "loftq"])
+def test_a_lora_on_a_base_that_peft_changes_is_refused(init: str) -> None:
+    assert "merge_and_unload" in refusal(linear(UP), init_lora_weights=init)
+
+
 FIELDS = {
     "use_dora": (True, "DoRA has no form"),
     "use_rslora": (True, "not by its root"),

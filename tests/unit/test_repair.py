@@ -120,6 +120,34 @@ def test_recent_fields_alone_are_no_defect() -> None:
         memory.scan("out")
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"use_dora": True},
+        {"exclude_modules": ["q_proj"]},
+        {"exclude_modules": r".*q_proj"},
+        {"modules_to_save": ["lm_head"]},
+        {"rank_pattern": {"q_proj": 8}},
+        {"alpha_pattern": {"q_proj": 8}},
+        {"bias": "all"},
+        {"init_lora_weights": "pissa"},
+    ],
+)
+def test_a_setting_that_the_original_does_not_have(setting: dict[str, Any]) -> None:
+    clean, first = repaired(adapter(*TURNED), original=lora_files())
+    done, memory = repaired(peft_files(**setting), original=lora_files())
+    assert tuple(setting) in [d.places for d in done.plan.defects]
+    assert done.output == clean.output == "out" and settings_of(memory) == settings_of(first)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"init_lora_weights": "olora"}],
+)
+def test_a_setting_that_only_the_original_could_explain(setting: dict[str, Any]) -> None:
+    assert next(iter(setting)) in refusal(adapter(*TURNED, **setting))
+
+
 def test_weights_without_settings() -> None:
     text = refusal({WEIGHTS: tensors(PEFT_SPECS)})
     assert "PE001" in text and "--scale" in text and "--base-model" in text
@@ -301,6 +329,7 @@ def test_selections_that_are_not_judged(config: dict[str, Any]) -> None:
 def test_selections_that_are() -> None:
     module = "model.layers.0.self_attn.q_proj"
     for config in ({"target_modules": ["v_proj", 7]},
+                   {"target_modules": ["q_proj"], "exclude_modules": ["self_attn.q_proj"]},
                    {"target_modules": ["q_proj"], "layers_to_transform": [1]}):  # fmt: skip
         assert unselected([module], config) == [module]
 

@@ -349,6 +349,15 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "PE022": (of(peft_files(fine_tune_type="lora")), GOOD_PEFT),
     "PE023": (of(peft_files(converted_by="a script")), of(peft_files(peft_version="0.21.2"))),
     "PE024": (of(peft_files(peft_version="0.21.2")), of(peft_files(use_dora=False))),
+    "PE025": (
+        of(peft_files(init_lora_weights="pissa_niter_4")),
+        of(peft_files(init_lora_weights="gaussian")),
+    ),
+    "PE026": (of(peft_files(use_dora=True)), GOOD_PEFT),
+    "PE027": (
+        of(peft_files(modules_to_save=["lm_head"])),
+        peft_of(PA, PB, NORM_SPEC, modules_to_save=["norm"]),
+    ),
     "QT001": (of(fused_files(quantization=QUANT)), fused_of(SCALES, quantization=QUANT)),
     "QT002": (fused_of(SCALES), fused_of(SCALES, quantization=QUANT)),
     "WT001": (surveyed(SOUND, NAN), surveyed(SOUND)),

@@ -15,7 +15,13 @@ from weighbridge.domain.errors import NotConvertible, NotRepairable
 from weighbridge.domain.findings import Subject, ValidationReport
 from weighbridge.domain.models import Kind, PeftModel
 from weighbridge.domain.repairing.broken import find_adapter
-from weighbridge.domain.repairing.defects import Means, seen_beside, seen_in_bytes, seen_in_scale
+from weighbridge.domain.repairing.defects import (
+    Means,
+    seen_beside,
+    seen_in_bytes,
+    seen_in_scale,
+    seen_in_settings,
+)
 from weighbridge.domain.repairing.recovery import Recovered, matches, recover_with
 from weighbridge.domain.repairing.recovery_alone import KnownScale, recover_alone
 from weighbridge.domain.repairing.repair import (
@@ -95,13 +101,16 @@ class PlanRepair:
         tensors, unlike = self._recover(examined, original)
         base = choose_base(request.base_model, (*named_bases(model), lora.base_model))
         conversion = self._conversion(request, examined, original, base, request.scale, unlike)
-        named = [f.location.inside for f in examined.report.findings if f.code == "PE011"]
+        findings = examined.report.findings
+        named = [f.location.inside or "" for f in findings if f.code == "PE011"]
+        settings = [f.location.inside or "" for f in findings if f.code in ("PE026", "PE027")]
         defects = found(
             examined.report,
             Means(original=True, scale=True, base_model=base.value),
             (
                 *seen_in_bytes(tensors),
                 *seen_beside(model, tensors, named),
+                *seen_in_settings(model, conversion.config, settings),
                 *seen_in_scale(model, conversion.scale, conversion.config["r"]),
             ),
         )

@@ -73,14 +73,18 @@ class BaseModel:
 
     @property
     def tied(self) -> bool | None:
-        """True if the head is the embedding; None if that is not known."""
+        """True if the head is the embedding; None if that is not known.
+
+        A checkpoint may store a head and its config tie it all the same: neither stack reads it.
+        """
+        said = [v for fields in (self.config, self.text_config)
+                if isinstance(v := fields.get("tie_word_embeddings"), bool)]  # fmt: skip
         if self.tensors:
-            return not any(n.rpartition(".")[0].endswith(("lm_head", "embed_out"))
-                           for n in self.tensors)  # fmt: skip
-        for fields in (self.config, self.text_config):
-            value = fields.get("tie_word_embeddings")
-            if isinstance(value, bool):
-                return value
+            stored = any(n.rpartition(".")[0].endswith(("lm_head", "embed_out"))
+                         for n in self.tensors)  # fmt: skip
+            return not stored or said[:1] == [True]
+        if said:
+            return said[0]
         model_type = self.text_config.get("model_type")
         return DEFAULTS.get(str(model_type), UNKNOWN).tied
 

@@ -13,6 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from weighbridge.domain.models import LoraTarget
+from weighbridge.domain.peft.names import parse_name
 from weighbridge.domain.peft.selection import KEY_PREFIX, pair_scale, parameter_names
 from weighbridge.domain.placement import Architecture, Experts, Impossible, Part, Plain, Rows
 from weighbridge.domain.tensor_plan import Grid
@@ -112,7 +113,7 @@ def written_pairs(
             strange.append(f"{name}: is a whole weight, which need not be the base's; save the "
                            "adapter with save_embedding_layers=False")  # fmt: skip
         elif leaf is None or not stem.startswith(KEY_PREFIX):
-            strange.append(f"{name}: is no tensor of a PEFT LoRA")
+            strange.append(f"{name}: is no tensor of a PEFT LoRA{_remedy(name)}")
         else:
             stems.setdefault(stem.removeprefix(KEY_PREFIX), {})[leaf] = spec
     pairs = {}
@@ -126,6 +127,10 @@ def written_pairs(
         scale = pair_scale(parameter or stem, config)
         pairs[stem] = WrittenPair(stem, a, b, leaves.get("magnitude"), scale, parameter)
     return pairs, strange
+
+
+def _remedy(name: str) -> str:
+    return "" if parse_name(name) is None else "; weighbridge repair names it as PEFT does"
 
 
 _LEAVES = {

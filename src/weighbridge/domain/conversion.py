@@ -30,7 +30,7 @@ from weighbridge.domain.peft.pairs import (
 from weighbridge.domain.peft.scale import Strength, exact_strength, integer_strength
 from weighbridge.domain.peft.target_selection import Selection, neighbours, select
 from weighbridge.domain.placed import LAYER, Placed, padded, place_target
-from weighbridge.domain.placement import Experts, Impossible, Plain, RouteForm, Standing
+from weighbridge.domain.placement import Experts, Impossible, Plain, RouteForm, Rows, Standing
 from weighbridge.domain.scale import effective_scale
 from weighbridge.domain.tensor_plan import ConversionPlan, Padding, PlannedTensor
 from weighbridge.domain.tensors import TensorSpec
@@ -213,14 +213,23 @@ def _embedding_problem(target: LoraTarget, base: BaseModel) -> str | None:
 
 
 def _shape_problem(one: Placed, base: BaseModel) -> str | None:
+    module = one.target.module if one.target else ""
+    return misfit(one.place, module, (one.out_features, one.in_features), base)
+
+
+def misfit(
+    place: Plain | Rows | Experts, module: str, mapped: tuple[int, int], base: BaseModel
+) -> str | None:
+    """Why a LoRA on ``module`` that maps to ``mapped`` (out, in) is none of that base's; None if it
+    is, or if no header of the base was read."""
     if not base.tensors:
         return None
-    where = one.place.checkpoint or one.key
-    shape = base.shape(one.place) or base.stored_shape(one.target.module if one.target else "")
+    where = place.checkpoint or module
+    shape = base.shape(place) or base.stored_shape(module)
     if shape is None:
         return f"the base has no {where}; check that it is the model that was trained"
-    if shape != (one.out_features, one.in_features):
-        return (f"maps {one.in_features} -> {one.out_features}, but the base's {where} "
+    if shape != mapped:
+        return (f"maps {mapped[1]} -> {mapped[0]}, but the base's {where} "
                 f"{shape[1]} -> {shape[0]}")  # fmt: skip
     return None
 
@@ -337,4 +346,4 @@ def _config(
 
 
 __all__ = ["CONVERTIBLE_DTYPES", "KEY_PREFIX", "PeftRequest", "Profile", "is_local_path",
-           "lora_scale", "plan_peft"]  # fmt: skip
+           "lora_scale", "misfit", "plan_peft"]  # fmt: skip

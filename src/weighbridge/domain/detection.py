@@ -24,6 +24,7 @@ LORA_WEIGHTS = "adapters.safetensors"
 #: What mlx-lm wrote until 2024-04, and mlx-examples still does.
 NPZ_WEIGHTS = "adapters.npz"
 PEFT_WEIGHTS = "adapter_model.safetensors"
+_PICKLED = "adapter_model.bin"
 ADAPTER_CONFIG = "adapter_config.json"
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
@@ -147,12 +148,20 @@ def _half_problems(paths: frozenset[str], shards: tuple[str, ...] | None) -> Ite
     for directory in ("", "adapters"):
         weights, config = _join(directory, LORA_WEIGHTS), _join(directory, ADAPTER_CONFIG)
         old, peft = _join(directory, NPZ_WEIGHTS), _join(directory, PEFT_WEIGHTS)
-        present = [w for w in (weights, old, peft) if w in paths]
+        present, pickled = (
+            [w for w in (weights, old, peft) if w in paths],
+            _join(directory, _PICKLED),
+        )
         checkpoints = sorted(
             p for p in paths
             if p.rpartition("/")[0] == directory and CHECKPOINT.fullmatch(p.rpartition("/")[2])
         )  # fmt: skip
-        if present and config not in paths:
+        if present == [peft] and config not in paths:
+            yield (
+                f"half a PEFT adapter: {peft} without {config}; copy the one that training wrote, "
+                "or weighbridge repair writes one"
+            )
+        elif present and config not in paths:
             yield (
                 f"half a LoRA: {present[0]} without {config}; copy the one that training wrote, or "
                 "if it wrote none say what it would: --scale and --base-model"
@@ -161,6 +170,11 @@ def _half_problems(paths: frozenset[str], shards: tuple[str, ...] | None) -> Ite
             yield (
                 f"only checkpoints ({', '.join(checkpoints[-3:])}) and no {weights}; say which one "
                 "with --checkpoint N"
+            )
+        elif pickled in paths and not present:
+            yield (
+                f"{pickled}: is pickled, which runs code when it is read; load it with PEFT and "
+                f"save it with save_pretrained, which writes {peft}"
             )
         elif config in paths and not present:
             yield f"half a LoRA: {config} without {weights}; training did not finish"

@@ -27,6 +27,8 @@ from weighbridge.domain.gguf.tensors import (
     LoraPair,
     TensorPlanner,
 )
+from weighbridge.domain.peft.config import unselected
+from weighbridge.domain.peft.selection import CHANGED_BASE, base_change
 from weighbridge.domain.tensors import TensorSpec
 
 _MOST_NAMED = 10
@@ -48,6 +50,10 @@ _UNREAD = {
     "fan_in_fan_out": "llama.cpp's converter exchanges the two factors of such modules",
     "lora_bias": "llama.cpp takes no biases",
     "alora_invocation_tokens": "an activated LoRA is not converted",
+    "use_qalora": "QA-LoRA pools its inputs, which llama.cpp does not",
+    "use_bdlora": "block diagonal factors have no form in llama.cpp",
+    "layer_replication": "llama.cpp repeats no layers",
+    "arrow_config": "llama.cpp routes between no LoRAs",
 }
 
 
@@ -90,6 +96,11 @@ def plan_gguf(
     reasons = list(_config_reasons(adapter_config))
     pairs = _pairs(specs, reasons)
     reasons += _rank_reasons(pairs, adapter_config.get("r"))
+    reasons += [
+        f"{module}: is not selected by the config: PEFT passes its tensors over, llama.cpp would "
+        "not; weighbridge repair writes the selection"
+        for module in unselected([p.module for p in pairs], adapter_config)
+    ]
     planner = TensorPlanner(architecture, base_config, find_name, reasons)
     tensors = tuple(planner.tensors(pairs))
     reasons += _repeated(tensors)
@@ -106,6 +117,8 @@ def _config_reasons(config: Mapping[str, Any]) -> Iterator[str]:
     for key, reason in _UNREAD.items():
         if config.get(key):
             yield f"adapter_config.json: {key} is set, but {reason}; {WAY_OUT}"
+    if (setting := base_change(config)) is not None:
+        yield f"adapter_config.json: {setting}: {CHANGED_BASE}"
     if config.get("bias", "none") != "none":
         yield f"adapter_config.json: bias is set, but llama.cpp takes none; {WAY_OUT}"
     alpha = config.get("lora_alpha")

@@ -15,12 +15,18 @@ from attrs import evolve, frozen
 
 from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.changes import WrittenPair, written_pairs
-from weighbridge.domain.conversion import CONVERTIBLE_DTYPES
+from weighbridge.domain.conversion import CONVERTIBLE_DTYPES, misfit
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.mlx.names import Origin, origin, row_origins, stack_origin
 from weighbridge.domain.models import PeftModel
 from weighbridge.domain.peft.scale import scale_of
-from weighbridge.domain.peft.selection import NotPeft, pair_rank
+from weighbridge.domain.peft.selection import (
+    CHANGED_BASE,
+    NotPeft,
+    base_change,
+    pair_rank,
+    peft_selects,
+)
 from weighbridge.domain.placed import LAYER
 from weighbridge.domain.placement import Part, Plain
 from weighbridge.domain.tensor_plan import (
@@ -34,7 +40,7 @@ from weighbridge.domain.tensor_plan import (
 from weighbridge.domain.tensors import TensorSpec
 
 _FOREIGN = ("bias", "modules_to_save", "trainable_token_indices", "lora_bias", "layer_replication",
-            "use_qalora", "use_bdlora", "alora_invocation_tokens")  # fmt: skip
+            "use_qalora", "use_bdlora", "alora_invocation_tokens", "arrow_config")  # fmt: skip
 
 
 @frozen
@@ -72,6 +78,7 @@ def plan_mlx(
         units = [u for p in pairs.values() for u in _units(p, model, base, reasons, split)]
     except NotPeft as problem:
         raise NotConvertible(location=location, reasons=(*reasons, str(problem))) from problem
+    reasons += _misfits(units, base)
     if not pairs:
         reasons.append(f"{model.weights_path}: holds no LoRA tensors")
     if reasons:
@@ -94,7 +101,10 @@ def _refusals(model: PeftModel) -> list[str]:
     for key in _FOREIGN:
         value = model.config.get(key)
         if value and value != "none":
-            reasons.append(f"{model.config_path}: MLX has nothing like {key} {str(value)[:60]}")
+            reasons.append(f"{model.config_path}: MLX has nothing like {key} {str(value)[:60]}; "
+                           "PEFT's merge_and_unload makes a whole model of it")  # fmt: skip
+    if (setting := base_change(model.config)) is not None:
+        reasons.append(f"{model.config_path}: {setting}: {CHANGED_BASE}")
     for spec in model.tensors:
         if spec.dtype not in CONVERTIBLE_DTYPES:
             reasons.append(f"{spec.name}: dtype {spec.dtype} is not F32, F16 or BF16")
@@ -124,6 +134,10 @@ def _units(
         reasons.append(f"{pair.stem}: {problem or 'is no module that mlx-lm has'}")
         return
     embedding = found.module in base.architecture.embeddings
+    path = found.place.path if isinstance(found.place, Plain) else pair.stem
+    if pair.parameter is None and not peft_selects(path, model.config):
+        reasons.append(f"{pair.stem}: is not selected by the config, so that PEFT passes its "
+                       "tensors over; weighbridge repair writes the selection")  # fmt: skip
     yield _Unit(found, _whole(pair.a), _whole(pair.b), pair.scale, pair.magnitude, embedding)
 
 
@@ -131,6 +145,8 @@ def _problem(pair: WrittenPair, found: Origin | None, base: BaseModel) -> str | 
     if found is None:
         kind = base.config.get("model_type", "an unknown base (give --base)")
         return f"has no place in the MLX model of {kind}"
+    if found.module.endswith(("lm_head", "embed_out")) and base.tied:
+        return "is a head, and this base ties its head to the embedding: MLX has no such module"
     if found.module in base.architecture.embeddings:
         if pair.magnitude is not None:
             return "is a DoRA on an embedding, which MLX normalises along the other axis"
@@ -138,6 +154,21 @@ def _problem(pair: WrittenPair, found: Origin | None, base: BaseModel) -> str | 
             return ("is an embedding; on a base that ties its head, or is not at hand, MLX would "
                     "change the head too; give an untied --base")  # fmt: skip
     return None
+
+
+def _misfits(units: Iterable[_Unit], base: BaseModel) -> Iterator[str]:
+    """What is not of that base, once for each module."""
+    judged: set[str] = set()
+    for unit in units:
+        module, place = unit.origin.module, unit.origin.place
+        if module in judged:
+            continue
+        judged.add(module)
+        mapped = unit.b.rows, unit.a.columns
+        # An embedding's weight is (vocabulary, width).
+        problem = misfit(place, module, mapped[::-1] if unit.embedding else mapped, base)
+        if problem is not None:
+            yield f"{place.path if isinstance(place, Plain) else module}: {problem}"
 
 
 def _stacked_units(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from weighbridge.domain.peft.selection import NotPeft, pair_scale, peft_selects
@@ -92,11 +92,22 @@ def unselected(modules: Iterable[str], config: Mapping[str, Any]) -> list[str]:
     stranger is never run, since one of 28 characters can take seconds.
     """
     targets = config.get("target_modules")
-    if not isinstance(targets, list) or config.get("exclude_modules") or not _plain_layers(config):
+    excluded = config.get("exclude_modules") or []
+    if not isinstance(targets, list) or not isinstance(excluded, list) or not _plain_layers(config):
         return []
     names = [t for t in targets if isinstance(t, str)]
     usable = {**config, "target_modules": names}
     return [m for m in modules if not peft_selects(m, usable) and not _parameter_of(m, config)]
+
+
+def unsaved(config: Mapping[str, Any], names: Collection[str]) -> list[str]:
+    """Those of ``modules_to_save`` that no tensor of those names belongs to."""
+    listed = config.get("modules_to_save")
+    return [
+        str(module)
+        for module in (listed if isinstance(listed, list) else ())
+        if not any(f".{module}." in f".{name}" for name in names)
+    ]
 
 
 def _plain_layers(config: Mapping[str, Any]) -> bool:

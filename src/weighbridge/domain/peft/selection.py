@@ -15,25 +15,52 @@ from typing import Any
 KEY_PREFIX = "base_model.model."
 
 
+#: What ``target_modules`` may say for every linear module but the output head.
+_ALL_LINEAR = "all-linear"
+_HEADS = ("lm_head", "embed_out")
+
+
 def peft_selects(module: str, config: Mapping[str, Any]) -> bool:
-    """PEFT's rule: does a LoRA of that config adapt the module of that path?"""
+    """PEFT's rule: does a LoRA of that config adapt the module of that path?
+
+    Raises NotPeft if the config selects in a way that PEFT itself could not follow.
+    """
+    try:
+        return _selects(module, config)
+    except (re.error, TypeError) as error:
+        raise NotPeft(f"adapter_config: the target selection is invalid: {error}") from error
+
+
+def _selects(module: str, config: Mapping[str, Any]) -> bool:
+    if _listed(module, config.get("exclude_modules")):
+        return False
     targets = config.get("target_modules")
-    if isinstance(targets, str):
-        return re.fullmatch(targets, module) is not None
-    if not isinstance(targets, list):
+    if isinstance(targets, str) and targets.lower() == _ALL_LINEAR:
+        return not module.endswith(_HEADS)
+    if not _listed(module, targets):
         return False
-    if module in targets:  # a full path; PEFT then asks for no layer
+    # A pattern or a full path; PEFT then asks for no layer.
+    if not isinstance(targets, list) or module in targets:
         return True
-    if not any(module.endswith(f".{target}") for target in targets):
-        return False
     layers = config.get("layers_to_transform")
-    if layers is None:
+    if layers is None or layers == []:
         return True
+    numbers = [layers] if isinstance(layers, int) else layers
     patterns = config.get("layers_pattern") or [r"[^.]*"]
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        if found := re.match(rf".*\.{pattern}\.(\d+)\.", module):
-            return int(found.group(1)) in ([layers] if isinstance(layers, int) else layers)
+        # The first number after such a name is the layer; a later one is an expert.
+        if found := re.match(rf"(?:^|.*?\.){pattern}\.(\d+)\.", module):
+            return int(found.group(1)) in numbers
     return False
+
+
+def _listed(module: str, names: Any) -> bool:
+    """True if a list has the module's whole path or its end, or a pattern matches all of it."""
+    if isinstance(names, str):
+        return bool(names) and re.fullmatch(names, module) is not None
+    return isinstance(names, list) and any(
+        module == name or module.endswith(f".{name}") for name in names
+    )
 
 
 def _neighbours(modules: Iterable[str], layers: Any) -> set[str]:
@@ -61,10 +88,31 @@ def selection_problems(
         if existing is not None:
             universe = held | (universe & set(existing))
         chosen = {m for m in universe if peft_selects(m, config)}
-    except (re.error, TypeError) as error:
-        return [f"adapter_config: the target selection is invalid: {error}"]
+    except NotPeft as problem:
+        return [str(problem)]
     missed = [f"{m}: not selected by the config" for m in sorted(held - chosen)]
     return missed + [f"{m}: selected by the config, not held" for m in sorted(chosen - held)]
+
+
+#: Values of ``init_lora_weights`` with which PEFT changes the base before it loads the LoRA.
+_CHANGES_BASE = re.compile(r"pissa.*|corda.*|loftq|lora_ga|(?i:olora)")
+
+
+#: Why such a LoRA goes nowhere by itself, and the way out.
+CHANGED_BASE = (
+    "PEFT changes the base's weights for it, which nothing else does; save it with PEFT's "
+    "save_pretrained(path_initial_model_for_weight_conversion=...) as a LoRA on the base itself, "
+    "or merge it with merge_and_unload"
+)
+
+
+def base_change(config: Mapping[str, Any]) -> str | None:
+    """The setting with which PEFT changes the base's own weights, so that the LoRA alone is not
+    what was trained; None if there is none. Nothing but PEFT makes that change."""
+    init = config.get("init_lora_weights")
+    if isinstance(init, str) and _CHANGES_BASE.fullmatch(init):
+        return f"init_lora_weights {init}"
+    return "kasa_config" if config.get("kasa_config") else None
 
 
 class NotPeft(ValueError):
@@ -140,6 +188,8 @@ def config_problems(
     ``existing`` as for ``selection_problems``.
     """
     problems = [] if config.get("peft_type") == "LORA" else ["adapter_config: no LORA"]
+    if (setting := base_change(config)) is not None:
+        problems.append(f"adapter_config: with {setting} PEFT changes the base's weights")
     if bool(config.get("use_dora")) != dora:
         problems.append(f"adapter_config: use_dora is {config.get('use_dora')!r}, and the file has "
                         f"{'' if dora else 'no '}magnitudes")  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from attrs import frozen
 
@@ -89,6 +90,8 @@ def _correction(code: str, means: Means) -> str | None:
             return "taken from the original" if means.original else None
         case "PE011":
             return _LEFT_OUT if means.original else None
+        case "PE025" | "PE026" | "PE027":
+            return _WRITTEN if means.original else None
         case "PE017":
             return "computed from the scale that is known" if means.scale else None
         case "AD009" | "AD010" | "AD011":
@@ -148,6 +151,31 @@ def seen_beside(
         yield Defect(None, "tensor-not-original", Severity.WARNING, "is not in the original",
                      "PEFT passes it over, or it changes what was trained.", places,
                      _LEFT_OUT)  # fmt: skip
+
+
+#: Settings that change what PEFT computes, or that it loads at all, whatever the tensors are.
+_TELLING = ("use_dora", "exclude_modules", "modules_to_save", "rank_pattern", "alpha_pattern",
+            "bias", "lora_bias", "layer_replication", "trainable_token_indices", "use_qalora",
+            "use_bdlora", "kasa_config", "arrow_config", "alora_invocation_tokens")  # fmt: skip
+
+
+def seen_in_settings(
+    model: PeftModel, right: Mapping[str, Any], named: Iterable[str]
+) -> Iterator[Defect]:
+    """Settings that what was trained does not have, but for those that a rule ``named`` already."""
+
+    def tells(config: Mapping[str, Any], key: str) -> bool:
+        return bool(config.get(key)) and config[key] != "none"
+
+    known = set(named)
+    places = tuple(key for key in _TELLING if key not in known and (
+        (tells(model.config, key) and not tells(right, key))
+        or (key == "use_dora" and tells(right, key) and not tells(model.config, key))
+    ))  # fmt: skip
+    if places:
+        yield Defect(None, "setting-not-original", Severity.ERROR, "is not what was trained",
+                     "PEFT computes something else with it, or does not load the adapter.", places,
+                     _WRITTEN)  # fmt: skip
 
 
 def seen_in_scale(model: PeftModel, scale: float, rank: int) -> Iterator[Defect]:

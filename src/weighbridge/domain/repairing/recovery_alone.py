@@ -17,9 +17,11 @@ from weighbridge.domain.peft.config import (
     stated_alpha,
     stated_rank,
     stated_scale,
+    unsaved,
     wraps_the_bare_model,
 )
 from weighbridge.domain.peft.names import LoraName, Part, parse_name, placed
+from weighbridge.domain.peft.selection import CHANGED_BASE, base_change
 from weighbridge.domain.placement import Architecture
 from weighbridge.domain.repairing.orientation import (
     StoredPair,
@@ -96,6 +98,12 @@ def _unfit(model: PeftModel) -> Iterator[str]:
             yield f"{name.text}: its partner {other.value} is lost; give --original"
     if model.config.get("rank_pattern") or model.config.get("alpha_pattern"):
         yield "rank_pattern and alpha_pattern give modules strengths of their own; give --original"
+    if (setting := base_change(model.config)) is not None:
+        yield f"{model.config_path}: {setting}: {CHANGED_BASE}"
+    if model.config.get("use_dora") and not any(n.part is Part.MAGNITUDE for n in names):
+        yield "use_dora is set and no magnitude is here: wrong, or lost; give --original"
+    for module in unsaved(model.config, [s.name for s in model.tensors]):
+        yield f"modules_to_save lists {module}, which is not here: wrong, or lost; give --original"
     if wraps_the_bare_model(model.config):
         yield "it is for a model without its head, whose paths are not known; give --original"
 

@@ -16,9 +16,11 @@ from weighbridge.domain.peft.config import (
     stated_alpha,
     stated_rank,
     stated_scale,
+    unsaved,
     unselected,
 )
 from weighbridge.domain.peft.names import Part, parse_name
+from weighbridge.domain.peft.selection import base_change
 from weighbridge.domain.repairing.orientation import is_turned, settle_rank, stored_pairs
 
 
@@ -175,6 +177,33 @@ def _recent_settings(subject: Subject) -> Iterator[Observation]:
         yield Observation(_at(model), _listed(model, LATER_FIELDS))
 
 
+def _changed_base(subject: Subject) -> Iterator[Observation]:
+    """PEFT changes the base's own weights before it loads such an adapter. Servers put the LoRA on
+    the base as it is, and compute something else; vLLM refuses it."""
+    model = _peft(subject)
+    if (setting := base_change(model.config)) is not None:
+        yield Observation(_at(model, setting.partition(" ")[0]), {"setting": setting})
+
+
+def _dora_mismatch(subject: Subject) -> Iterator[Observation]:
+    """With use_dora and no magnitudes PEFT takes the base's own; without it, it ignores those that
+    are there. Either is another function than the one that was trained."""
+    model = _peft(subject)
+    names = [parse_name(spec.name) for spec in model.tensors]
+    held = any(n is not None and n.part is Part.MAGNITUDE for n in names)
+    said = bool(model.config.get("use_dora"))
+    if said != held:
+        number = "magnitudes" if held else "no magnitude"
+        yield Observation(_at(model, "use_dora"), {"said": str(said), "number": number})
+
+
+def _not_saved(subject: Subject) -> Iterator[Observation]:
+    """PEFT looks for the whole weight of each such module in the file, and fails without it."""
+    model = _peft(subject)
+    for module in unsaved(model.config, [spec.name for spec in model.tensors]):
+        yield Observation(_at(model, "modules_to_save"), {"module": module})
+
+
 _E, _W = Severity.ERROR, Severity.WARNING
 _PEFT = frozenset({Kind.PEFT})
 _REPAIR = "weighbridge repair writes it from the tensors"
@@ -209,4 +238,11 @@ RULES = (
          _unknown_settings, Need.MODEL, _PEFT),
     Rule("PE024", "recent-settings", Severity.INFO, "holds fields that PEFT 0.13 and earlier "
          "refuse: {fields}", _CLEAN, _recent_settings, Need.MODEL, _PEFT),
+    Rule("PE025", "base-changed", _W, "is for a base that PEFT changes first: {setting}",
+         "save it with path_initial_model_for_weight_conversion, or merge it with PEFT",
+         _changed_base, Need.MODEL, _PEFT),
+    Rule("PE026", "dora-mismatch", _E, "is {said}, and the file holds {number}",
+         "weighbridge repair, with --original RUN", _dora_mismatch, Need.MODEL, _PEFT),
+    Rule("PE027", "module-not-saved", _E, "lists {module}, which has no tensors",
+         "weighbridge repair, with --original RUN", _not_saved, Need.MODEL, _PEFT),
 )  # fmt: skip

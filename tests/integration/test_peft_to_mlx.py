@@ -1,0 +1,145 @@
+"""Other people's PEFT adapters to MLX: the same logits in mlx-lm as in PEFT, or refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mlx_lm")
+pytest.importorskip("peft")
+
+import weighbridge
+from tests.matrix.stacks import mlx_logits, peft_logits
+from tests.mlx_artifacts import tiny_base
+from weighbridge.domain.errors import InvalidModelStructure, NotConvertible
+
+pytestmark = pytest.mark.slow
+
+Edit = Callable[[Path], object]
+_QV: dict[str, Any] = {"target_modules": ["q_proj", "v_proj"]}
+
+
+def written(base: Path, out: Path, **form: Any) -> Path:
+    """A LoRA with random factors on that base, as ``save_pretrained`` leaves it."""
+    import torch
+
+    peft, transformers = import_module("peft"), import_module("transformers")
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    options = {"r": 4, "lora_alpha": 10, "task_type": "CAUSAL_LM"} | _QV | form
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(**options))
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if "lora_" in name:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    wrapped.save_pretrained(out, save_embedding_layers=False)
+    return out
+
+
+def configured(adapter: Path, **config: Any) -> None:
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+
+
+def renamed(adapter: Path, edit: Callable[[str, Any], tuple[str, Any]]) -> None:
+    import torch
+
+    safetensors = import_module("safetensors.torch")
+    path = adapter / "adapter_model.safetensors"
+    held: dict[str, torch.Tensor] = safetensors.load_file(path)
+    changed = dict(edit(name, tensor) for name, tensor in held.items())
+    safetensors.save_file({k: v.contiguous() for k, v in changed.items()}, path)
+
+
+def refusal(adapter: Path, base: Path, out: Path) -> str:
+    with pytest.raises(NotConvertible) as caught:
+        weighbridge.convert(adapter, out, to="mlx", base=base)
+    assert not out.exists()
+    return " ".join(caught.value.reasons)
+
+
+@pytest.mark.parametrize(
+    ("form", "later"),
+    [
+        ({"use_rslora": True, "rank_pattern": {"v_proj": 7}, "alpha_pattern": {"q_proj": 3}}, {}),
+        ({"exclude_modules": ["0.self_attn.q_proj"]}, {}),
+        ({"exclude_modules": r".*\.0\..*q_proj"}, {}),
+        ({"target_modules": "all-linear"}, {"target_modules": "all-linear"}),
+        ({"layers_to_transform": []}, {}),
+        ({"layers_to_transform": [1]}, {}),
+        ({"init_lora_weights": "gaussian"}, {}),
+        ({"target_modules": ["q_proj", "lm_head"]}, {}),
+    ],
+)
+def test_the_same_logits(form: dict[str, Any], later: dict[str, Any], tmp_path: Path) -> None:
+    base = tiny_base("llama", tied=False)
+    adapter = written(base, tmp_path / "peft", **form)
+    configured(adapter, **later)
+    weighbridge.convert(adapter, tmp_path / "mlx", to="mlx", base=base, base_model="acme/tiny")
+    plain, in_peft, _ = peft_logits(base, adapter)
+    in_mlx = mlx_logits(base, tmp_path / "mlx")
+    assert np.abs(in_mlx - in_peft).max() < 1e-5 * np.abs(plain).max()
+    assert np.abs(in_peft - plain).max() > 1e-2 * np.abs(plain).max()
+
+
+@pytest.mark.parametrize("init", ["pissa", "pissa_niter_4", "olora"])
+def test_a_lora_on_a_base_that_peft_changes_is_refused(init: str, tmp_path: Path) -> None:
+    base = tiny_base("llama", tied=False)
+    adapter = written(base, tmp_path / "peft", init_lora_weights=init)
+    assert "merge_and_unload" in refusal(adapter, base, tmp_path / "mlx")
+
+
+def _excluded(adapter: Path) -> None:
+    configured(adapter, exclude_modules=["q_proj"])
+
+
+def _elsewhere(adapter: Path) -> None:
+    renamed(adapter, lambda name, tensor: (name.replace("layers.1.", "layers.7."), tensor))
+
+
+def _narrow(adapter: Path) -> None:
+    renamed(adapter, lambda name, t: (name, t[:, :32] if "lora_A" in name else t))
+
+
+def _named_default(adapter: Path) -> None:
+    renamed(adapter, lambda name, t: (name.replace(".weight", ".default.weight"), t))
+
+
+def _invalid(adapter: Path) -> None:
+    configured(adapter, target_modules="(")
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (_excluded, "q_proj: is not selected by the config"),
+        (_elsewhere, "the base has no model.layers.7.self_attn.q_proj"),
+        (_narrow, "maps 32 -> 64, but the base's"),
+        (_named_default, "weighbridge repair"),
+        (_invalid, "the target selection is invalid"),
+    ],
+)
+def test_what_is_none_of_the_base_is_refused(edit: Edit, reason: str, tmp_path: Path) -> None:
+    base = tiny_base("llama", tied=False)
+    adapter = written(base, tmp_path / "peft")
+    edit(adapter)
+    assert reason in refusal(adapter, base, tmp_path / "mlx")
+
+
+def test_a_head_that_the_base_ties_is_refused(tmp_path: Path) -> None:
+    base = tiny_base("llama", tied=True)
+    adapter = written(base, tmp_path / "peft", target_modules=["q_proj", "lm_head"])
+    assert "ties its head" in refusal(adapter, base, tmp_path / "mlx")
+
+
+def test_pickled_weights_are_named(tmp_path: Path) -> None:
+    adapter = written(tiny_base("llama", tied=False), tmp_path / "peft")
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    with pytest.raises(InvalidModelStructure, match="is pickled"):
+        weighbridge.convert(adapter, tmp_path / "mlx", to="mlx")
