@@ -148,7 +148,8 @@ class PublicationBlocked(ArtifactError):
             for part in self.report.unexamined
             if not part.chosen
         ]
-        return "\n".join([f"Blocked by findings in {self.report.location}", *lines])
+        why = "Blocked by findings in" if self.report.blocking else "Not everything is checked of"
+        return "\n".join([f"{why} {self.report.location}", *lines])
 
 
 @define(kw_only=True, eq=False, slots=False)

@@ -238,8 +238,12 @@ class ValidationReport:
         """BLOCKED comes before INCOMPLETE."""
         if self.blocking:
             return Verdict.BLOCKED
-        missed = any(not part.chosen for part in self.unexamined)
-        return Verdict.INCOMPLETE if self.crashed or missed else Verdict.GOOD
+        return Verdict.GOOD if self.complete else Verdict.INCOMPLETE
+
+    @property
+    def complete(self) -> bool:
+        """True if no rule crashed and all was looked at that the caller did not leave out."""
+        return not self.crashed and all(part.chosen for part in self.unexamined)
 
     @property
     def overall_valid(self) -> bool:
