@@ -160,7 +160,7 @@ class _Reader:
             return None
         if not names_any(value, self.rules):
             words = [w for r in self.rules for w in (r.code, r.name, family(r.code))]
-            near = _nearest(value.upper(), words) or _nearest(value, words)
+            near = _nearest(value, words) or _nearest(value.upper(), words)
             self.problem(key, f"is {value!r}, which names no rule{near}")
             return None
         return value if not lifts or self._may_lift(value, key) else None

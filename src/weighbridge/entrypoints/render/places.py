@@ -19,8 +19,10 @@ def report_root(location: str, cwd: str) -> str:
 
 
 def file_path(root: str, path: str) -> str:
-    """The path of a file of the artifact, '.' for the directory itself."""
-    return "/".join(part for part in (root, path.lstrip("/")) if part) or "."
+    """The path of a file of the artifact, '.' for the directory itself. It leads nowhere else: what
+    another package's rule calls a place is not to be trusted."""
+    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+    return "/".join([root, *parts] if root else parts) or "."
 
 
 def uri(path: str) -> str:

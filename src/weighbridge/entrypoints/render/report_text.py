@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import click
 
@@ -62,38 +63,57 @@ def figures(judged: ValidationReport) -> list[str]:
     return counts
 
 
+_Cause: TypeAlias = tuple[str, str, str]
+
+
+def _cause(finding: Finding) -> _Cause:
+    """Findings with the same are explained once."""
+    return finding.code, finding.why, finding.remedy
+
+
 def _findings(findings: Sequence[Finding], everything: bool) -> Iterator[str]:
-    explained: set[tuple[str, str, str]] = set()
-    for path, groups in _files(findings).items():
+    shown, more = list(findings), Counter[_Cause]()
+    if not everything:
+        shown, more = _first_of_each(findings)
+    last = {_cause(f): f.location.path for f in shown}
+    explained: set[_Cause] = set()
+    for path, groups in _files(shown).items():
         yield click.style(item(path or ".", ""), bold=True)
         for cause, group in groups.items():
-            yield from _group(group, everything, cause not in explained)
+            yield from _group(group)
+            if more[cause] and last[cause] == path:
+                yield f"    and {more[cause]} more; weighbridge validate -v lists all"
+            if cause not in explained:
+                yield from pairs((("why", group[0].why), ("fix", group[0].remedy)), "    ")
             explained.add(cause)
         yield ""
 
 
-def _files(
-    findings: Sequence[Finding],
-) -> dict[str, dict[tuple[str, str, str], list[Finding]]]:
-    """By file, then by cause and remedy; each in the order of the first of them, the worst."""
-    files: dict[str, dict[tuple[str, str, str], list[Finding]]] = {}
+def _first_of_each(findings: Sequence[Finding]) -> tuple[list[Finding], Counter[_Cause]]:
+    """The first findings of each cause, and how many more there are."""
+    counts, shown = Counter[_Cause](), []
     for finding in findings:
-        groups = files.setdefault(finding.location.path, {})
-        groups.setdefault((finding.code, finding.why, finding.remedy), []).append(finding)
+        counts[_cause(finding)] += 1
+        if counts[_cause(finding)] <= _SHOWN:
+            shown.append(finding)
+    return shown, counts - Counter(map(_cause, shown))
+
+
+def _files(findings: Sequence[Finding]) -> dict[str, dict[_Cause, list[Finding]]]:
+    """By file, then by cause and remedy; each in the order of the first of them, the worst."""
+    files: dict[str, dict[_Cause, list[Finding]]] = {}
+    for finding in findings:
+        files.setdefault(finding.location.path, {}).setdefault(_cause(finding), []).append(finding)
     return files
 
 
-def _group(group: Sequence[Finding], everything: bool, explain: bool) -> Iterator[str]:
-    first, shown = group[0], group if everything else group[:_SHOWN]
+def _group(group: Sequence[Finding]) -> Iterator[str]:
+    first = group[0]
     head = f"{first.severity.value} {first.code}"
     yield f"  {click.style(head, fg=COLOURS[first.severity], bold=True)} {first.name}"
-    for finding in shown:
+    for finding in group:
         inside = finding.location.inside
         yield item((f"{inside}: " if inside else "") + finding.message, "    ")
-    if more := len(group) - len(shown):
-        yield f"    and {more} more; weighbridge validate -v lists all"
-    if explain:
-        yield from pairs((("why", first.why), ("fix", first.remedy)), "    ")
 
 
 def _rest(judged: ValidationReport, everything: bool) -> Iterator[str]:

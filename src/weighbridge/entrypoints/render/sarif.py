@@ -33,7 +33,8 @@ def document(judged: ValidationReport, rules: Iterable[Rule], root: str = "") ->
 
 def _run(judged: ValidationReport, rules: Sequence[Rule], root: str) -> dict[str, Any]:
     about = metadata("weighbridge")
-    home = dict(_project_urls(about.get_all("Project-URL") or ())).get("Documentation", "")
+    addresses = dict(_project_urls(about.get_all("Project-URL") or ()))
+    home = addresses.get("Documentation", "")
     index = {rule.code: number for number, rule in enumerate(rules)}
     marks = fingerprints(judged.findings)
     pairs = list(zip(judged.findings, marks, strict=True))[:_MOST_RESULTS]
@@ -42,6 +43,8 @@ def _run(judged: ValidationReport, rules: Sequence[Rule], root: str) -> dict[str
         "semanticVersion": about["Version"],
         "rules": [_rule(rule, home) for rule in rules],
     }
+    if "Homepage" in addresses:
+        driver["informationUri"] = addresses["Homepage"]
     return {
         "tool": {"driver": driver},
         "invocations": [_invocation(judged)],
@@ -57,7 +60,7 @@ def _project_urls(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _rule(rule: Rule, home: str) -> dict[str, Any]:
-    fix = f"To fix it: {rule.remedy}."
+    fix = f"To fix it: {rule.remedy}"
     described: dict[str, Any] = {
         "id": rule.code,
         "name": rule.name,
@@ -65,7 +68,7 @@ def _rule(rule: Rule, home: str) -> dict[str, Any]:
         "fullDescription": {"text": rule.why},
         "help": {
             "text": f"{rule.why} {fix}",
-            "markdown": f"{rule.why}\n\n**How to fix it:** {rule.remedy}.\n\n"
+            "markdown": f"{rule.why}\n\n**How to fix it:** {rule.remedy}\n\n"
             f"`weighbridge explain {rule.code}` prints this.",
         },
         "defaultConfiguration": {"level": _LEVELS[rule.severity]},
@@ -99,7 +102,7 @@ def _result(finding: Finding, mark: str, index: int | None, root: str) -> dict[s
     result = {
         "ruleId": finding.code,
         "level": _LEVELS[finding.severity],
-        "message": {"text": _plain(f"{said(finding)}. To fix it: {finding.remedy}.")},
+        "message": {"text": _plain(f"{said(finding)}. To fix it: {finding.remedy}")},
         "locations": [location],
         # GitHub knows only the first of these names.
         "partialFingerprints": {"primaryLocationLineHash": f"{mark}:1", "weighbridge/v1": mark},
