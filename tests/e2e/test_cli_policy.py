@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jsonschema
 import pytest
 
 import weighbridge
@@ -19,6 +20,8 @@ from weighbridge.entrypoints.cli import main
 Run = Callable[..., tuple[int, str, str]]
 #: FS009, an error; FS008, a warning.
 ODD = lora_files() | {"README.md": b"# TODO\n", ".DS_Store": b"x"}
+SCHEMAS = Path(__file__).parents[2] / "schemas" / "v1"
+BASELINE = json.loads((SCHEMAS / "baseline.schema.json").read_text())
 DEEP = "a/b/model.safetensors"
 
 
@@ -116,7 +119,7 @@ def test_a_configuration_above_the_artifact_counts_from_inside_it_too(
     ("text", "said"),
     [
         ('selct = ["ST"]', "did you mean select?"),
-        ('ignore = ["FS09"]', "did you mean FS001?"),
+        ('ignore = ["FS09"]', "did you mean FS009?"),
         ("[exceptions]", "exceptions must be a list"),
         ("x = ", "is no TOML"),
     ],
@@ -158,6 +161,7 @@ def test_a_baseline_lets_only_new_findings_block(project: Path, run: Run) -> Non
     validate = ["validate", "runs/odd", "--format", "json"]
     code, _, err = run(*validate, "--write-baseline", "known.json")
     assert code == 0 and "2 findings are known" in err
+    jsonschema.validate(json.loads((project / "known.json").read_text()), BASELINE)
     code, out, _ = run(*validate, "--baseline", "known.json")
     assert code == 0 and [w["by"] for w in json.loads(out)["waived"]] == ["baseline"] * 2
     (project / "runs" / "odd" / "NOTES.md").write_text("# TODO\n")

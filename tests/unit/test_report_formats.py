@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 from attrs import evolve
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from weighbridge.domain.findings import (
     Crashed,
@@ -96,10 +96,18 @@ anything = st.one_of(
 )
 
 
+def worst(test: Any) -> Any:
+    """Each hostile name as it is, whatever Hypothesis draws."""
+    for text in HOSTILE:
+        test = example(text)(test)
+    return test
+
+
 def controls(text: str) -> set[str]:
     return {c for c in text if unicodedata.category(c) in {"Cc", "Cf", "Zl", "Zp"}} - {"\n"}
 
 
+@worst
 @given(anything)
 def test_text_is_no_command_to_a_terminal_or_a_runner(text: str) -> None:
     shown = as_text(hostile(text), everything=True)
@@ -109,6 +117,7 @@ def test_text_is_no_command_to_a_terminal_or_a_runner(text: str) -> None:
     ours.encode()
 
 
+@worst
 @given(anything)
 def test_json_is_ascii_and_says_exactly_what_was_found(text: str) -> None:
     said = as_json.dumps(as_json.report(hostile(text)))
@@ -118,6 +127,7 @@ def test_json_is_ascii_and_says_exactly_what_was_found(text: str) -> None:
     assert document["waived"][0]["reason"] == text
 
 
+@worst
 @given(anything)
 def test_sarif_fits_the_schema_and_leads_nowhere_else(text: str) -> None:
     document = sarif.document(hostile(text), CATALOGUE, "models/a b")
@@ -134,6 +144,7 @@ def test_sarif_fits_the_schema_and_leads_nowhere_else(text: str) -> None:
     assert not re.search(r"(?<!\\)(\\\\)*[\[\]]", message)
 
 
+@worst
 @given(anything)
 def test_junit_is_xml_with_one_case_for_each_thing(text: str) -> None:
     said = junit.xml(hostile(text), CATALOGUE)
@@ -146,6 +157,7 @@ def test_junit_is_xml_with_one_case_for_each_thing(text: str) -> None:
     assert not controls("".join(root.itertext())) and not controls(suite.attrib["name"])
 
 
+@worst
 @given(anything)
 def test_annotations_are_ours_alone(text: str) -> None:
     lines = github.commands(hostile(text), "models").split("\n")
@@ -159,6 +171,7 @@ def test_annotations_are_ours_alone(text: str) -> None:
     assert not any("##[" in line for line in lines)
 
 
+@worst
 @given(anything)
 def test_markdown_holds_it_in_code_spans(text: str) -> None:
     page = markdown.page(hostile(text))
@@ -171,20 +184,6 @@ def test_markdown_holds_it_in_code_spans(text: str) -> None:
     assert "`" not in rest.replace("\\`", "")
     for word in ("<", "script", "http", "@", "::", "[click"):
         assert word not in rest
-
-
-def test_hostile_names_are_in_all_of_these() -> None:
-    """The properties above meet the worst whatever Hypothesis draws."""
-    for text in HOSTILE:
-        test_text_is_no_command_to_a_terminal_or_a_runner.hypothesis.inner_test(text)  # type: ignore[attr-defined]
-        for check in (
-            test_json_is_ascii_and_says_exactly_what_was_found,
-            test_sarif_fits_the_schema_and_leads_nowhere_else,
-            test_junit_is_xml_with_one_case_for_each_thing,
-            test_annotations_are_ours_alone,
-            test_markdown_holds_it_in_code_spans,
-        ):
-            check.hypothesis.inner_test(text)  # type: ignore[attr-defined]
 
 
 def secret(code: str, severity: Severity = Severity.ERROR) -> Rule:

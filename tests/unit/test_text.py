@@ -6,6 +6,7 @@ import sys
 
 import click
 import pytest
+from attrs import evolve
 
 from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
 from weighbridge.domain.findings import (
@@ -83,6 +84,14 @@ def test_a_rule_that_was_skipped_is_named_or_counted_with_its_reason() -> None:
         "good: run (lora), 7 rules run, 22 skipped",
     ]
     assert "PE019" in report(judged(skipped=many), everything=True)
+
+
+def test_a_rule_on_secrets_that_was_ignored_is_named() -> None:
+    lines = plain(report(evolve(judged(), ignored=("FS001", "SC002"))))
+    assert lines == [
+        "SC002 was ignored, and left out",
+        "good: run (lora), 7 rules run, 2 ignored",
+    ]
 
 
 def test_what_a_file_says_reaches_no_terminal_raw() -> None:

@@ -17,6 +17,7 @@ from weighbridge.domain.findings import (
     Waived,
     WaivedBy,
 )
+from weighbridge.domain.policy.selectors import is_protected
 from weighbridge.entrypoints.render.escape import visible
 from weighbridge.entrypoints.render.layout import counted, dim, item, pairs
 
@@ -120,6 +121,8 @@ def _rest(judged: ValidationReport, everything: bool) -> Iterator[str]:
     for crash in judged.crashed:
         yield click.style(item(f"error {crash.code} could not be run", ""), fg="red", bold=True)
         yield from (item(crash.error), "")
+    for code in filter(is_protected, judged.ignored):
+        yield click.style(f"{code} was ignored, and left out", fg="yellow")
     yield from _waived(judged.waived, everything)
     yield from _skipped(judged, everything)
     for part in judged.unexamined:
