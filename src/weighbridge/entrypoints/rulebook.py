@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weighbridge.domain.rulebook import Offer, Rulebook, rulebook
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
 
 GROUP = "weighbridge.rules"
 
@@ -23,8 +27,13 @@ def installed_rulebook() -> Rulebook:
 
 
 def _offers() -> Iterator[Offer]:
+    paths = [path for path in _installed_paths() if _may_offer(path)]
+    if not paths:
+        return
+    from importlib.metadata import distributions  # 20 ms, which most never need
+
     seen = set()
-    for distribution in distributions(path=_installed_paths()):
+    for distribution in distributions(path=paths):
         for point in _points(distribution):
             source = f"{_name(distribution)}: {point.name}"
             # As on import, the first of two on the path is the one that counts.
@@ -36,6 +45,25 @@ def _offers() -> Iterator[Offer]:
 def _installed_paths() -> list[str]:
     here = os.path.realpath(os.curdir)
     return [path for path in sys.path if path and os.path.realpath(path) != here]
+
+
+def _may_offer(path: str) -> bool:
+    """True if a package there names our group; an archive is not looked into, and may."""
+    if not os.path.isdir(path):
+        return os.path.isfile(path)
+    files = (file for info in ("dist-info", "egg-info") for file in _entry_points(path, info))
+    return any(_names_group(file) for file in files)
+
+
+def _entry_points(path: str, info: str) -> Iterator[Path]:
+    return Path(path).glob(f"*.{info}/entry_points.txt")
+
+
+def _names_group(file: Path) -> bool:
+    try:
+        return GROUP.encode() in file.read_bytes()
+    except OSError:
+        return False
 
 
 def _points(distribution: Distribution) -> list[EntryPoint]:
