@@ -25,6 +25,7 @@ from weighbridge.domain.placement import (
     Standing,
     Stored,
 )
+from weighbridge.domain.policy.rules import POLICY_RULES
 from weighbridge.domain.rules import CATALOGUE
 from weighbridge.entrypoints.cli import cli
 
@@ -49,7 +50,7 @@ def cli_page() -> str:
 
 
 def _rules() -> Iterator[str]:
-    for rule in CATALOGUE:
+    for rule in (*CATALOGUE, *POLICY_RULES):
         kinds = ", ".join(sorted(kind.value for kind in rule.kinds))
         yield from (
             "",

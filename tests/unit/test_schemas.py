@@ -29,6 +29,7 @@ from tests.checkpoints import base_files, packed_files, run_files
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "v1"
 SCRIPT = Path(sys.prefix, "bin", "weighbridge")
 NAMES = [
+    "baseline",
     "completion",
     "conversion",
     "dequantization",

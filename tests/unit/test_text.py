@@ -6,6 +6,7 @@ import sys
 
 import click
 import pytest
+from attrs import evolve
 
 from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
 from weighbridge.domain.findings import (
@@ -36,27 +37,30 @@ def plain(styled: str) -> list[str]:
     return click.unstyle(styled).split("\n")
 
 
-def test_findings_of_one_rule_stand_under_one_head() -> None:
+def test_findings_stand_under_their_file_and_rule_and_are_explained_once() -> None:
     lines = plain(
         report(
             judged(
                 finding("FS001", "a"),
                 finding("FS001", "b"),
-                finding("ST001", "c", Severity.WARNING),
+                finding("ST001", "a", Severity.WARNING),
             )
         )
     )
     assert lines == [
-        "error FS001 name-of-FS001",
-        "  a: is odd",
-        "  b: is odd",
-        "  why  Since.",
-        "  fix  Mend it.",
+        "a",
+        "  error FS001 name-of-FS001",
+        "    is odd",
+        "    why  Since.",
+        "    fix  Mend it.",
+        "  warning ST001 name-of-ST001",
+        "    is odd",
+        "    why  Since.",
+        "    fix  Mend it.",
         "",
-        "warning ST001 name-of-ST001",
-        "  c: is odd",
-        "  why  Since.",
-        "  fix  Mend it.",
+        "b",
+        "  error FS001 name-of-FS001",
+        "    is odd",
         "",
         "blocked: run (lora), 2 errors, 1 warning, 7 rules run",
     ]
@@ -65,8 +69,8 @@ def test_findings_of_one_rule_stand_under_one_head() -> None:
 def test_of_many_the_first_are_shown_unless_all_are_asked_for() -> None:
     many = judged(*(finding("FS001", f"{i:03}") for i in range(56)))
     brief, full = plain(report(many)), plain(report(many, everything=True))
-    assert brief[11] == "  and 46 more; weighbridge validate -v lists all"
-    assert "  055: is odd" in full and "  055: is odd" not in brief
+    assert brief[brief.index("009") + 3] == "    and 46 more; weighbridge validate -v lists all"
+    assert "055" in full and "010" not in brief
     assert not any("more" in line for line in full)
     assert brief[-1] == full[-1]
 
@@ -82,10 +86,19 @@ def test_a_rule_that_was_skipped_is_named_or_counted_with_its_reason() -> None:
     assert "PE019" in report(judged(skipped=many), everything=True)
 
 
+def test_a_rule_on_secrets_that_was_ignored_is_named() -> None:
+    lines = plain(report(evolve(judged(), ignored=("FS001", "SC002"))))
+    assert lines == [
+        "SC002 was ignored, and left out",
+        "good: run (lora), 7 rules run, 2 ignored",
+    ]
+
+
 def test_what_a_file_says_reaches_no_terminal_raw() -> None:
     shown = report(judged(finding("FS001", "\x1b[2Jevil\u202e", said="\x07 and \n error: fake")))
     assert not {"\x07", "\u202e"} & set(shown)
-    assert "\\x1b[2Jevil\\u202e: \\x07 and \\n error: fake" in plain(shown)[1]
+    assert plain(shown)[0] == "\\x1b[2Jevil\\u202e"
+    assert plain(shown)[2] == "    \\x07 and \\n error: fake"
 
 
 def steps(*levels: ProofLevel, passed: bool = True) -> tuple[ProofStep, ...]:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from weighbridge.application.convert import StageConversion, Wanted, plan_conversion, proof_request
 from weighbridge.application.load import Loaded, directory_of, load, read_optional
@@ -39,6 +39,7 @@ from weighbridge.domain.errors import (
 )
 from weighbridge.domain.findings import ValidationReport
 from weighbridge.domain.models import FusedModel, Kind, LoraModel, PeftModel
+from weighbridge.domain.policy.policy import Policy
 from weighbridge.domain.proof import Proof, ProofLevel
 from weighbridge.domain.publication import (
     Destination,
@@ -67,6 +68,7 @@ class PublishRequest:
     limit: ProofLevel = ProofLevel.LOGITS
     licence: str | None = None
     message: str = "Publish with Weighbridge"
+    policy: Policy = field(factory=Policy)
 
 
 @frozen
@@ -82,7 +84,8 @@ class PublishOutcome:
 
 @frozen
 class Publish:
-    """The use case, over its ports. ``registries`` are chosen by the destination's type."""
+    """The use case, over its ports. ``registries`` are chosen by the destination's type;
+    ``validate`` is the judge, by default with the catalogue alone."""
 
     files: FileSystem
     converter: Converter
@@ -91,16 +94,20 @@ class Publish:
     provers: tuple[Prover, ...]
     registries: Mapping[type, Registry]
     loadable: LoadableBase | None = None
+    validate: Validate | None = None
 
     def __call__(self, request: PublishRequest, progress: Progress = no_progress) -> PublishOutcome:
         """Raises PublicationBlocked, NotConvertible, ProofFailed, or the RegistryError family."""
         registry = self._registry(request.destination)
-        report = self._judge(request, request.location, request.choice, progress)
+        choice, policy = request.choice, request.policy
+        report = self._judge(request, request.location, choice, policy, progress)
         loaded = load(self.files, request.location, request.choice)
         with self.files.stage(None) as stage:
             proof, made = self._convert(request, loaded, stage, progress)
             if isinstance(loaded.model, LoraModel):
-                self._judge(request, stage.root, Choice(Kind.PEFT), progress)
+                # An exception is for a file of the source; what is made of it is other bytes.
+                made_policy = evolve(policy, exceptions=())
+                self._judge(request, stage.root, Choice(Kind.PEFT), made_policy, progress)
             blobs = self._blobs(request, loaded, stage, made, progress)
             return self._send(request, registry, blobs, report, proof, progress)
 
@@ -111,15 +118,22 @@ class Publish:
         return found
 
     def _judge(
-        self, request: PublishRequest, location: str, choice: Choice, progress: Progress
+        self,
+        request: PublishRequest,
+        location: str,
+        choice: Choice,
+        policy: Policy,
+        progress: Progress,
     ) -> ValidationReport:
-        report = Validate(self.files, self.surveyor, self.templates)(
+        judge = self.validate or Validate(self.files, self.surveyor, self.templates)
+        report = judge(
             ValidateRequest(
                 location,
                 choice,
                 request.wanted.base,
                 request.wanted.base_model,
                 scale=request.wanted.scale,
+                policy=policy,
             ),
             progress,
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 from attrs import evolve, field, frozen
 
@@ -22,15 +24,32 @@ from weighbridge.application.ports import (
     no_progress,
 )
 from weighbridge.application.templates import read_templates
-from weighbridge.domain.artifact import ModelArtifact, Scan, TensorFile
+from weighbridge.domain.artifact import ArtifactPath, ModelArtifact, Scan, TensorFile
+from weighbridge.domain.coverage import unexamined
 from weighbridge.domain.detection import Choice, parse_model
-from weighbridge.domain.errors import ArtifactUnreadable, InvalidModelStructure, StructureError
-from weighbridge.domain.findings import Rule, Subject, ValidationReport, judge
+from weighbridge.domain.errors import (
+    ArtifactUnreadable,
+    InvalidModelStructure,
+    StorageError,
+    StructureError,
+)
+from weighbridge.domain.findings import Crashed, Rule, Subject, ValidationReport, judge
 from weighbridge.domain.models import FusedModel, Kind, LoraModel, Model
+from weighbridge.domain.policy.application import apply, wanted_digests
+from weighbridge.domain.policy.policy import Policy
 from weighbridge.domain.repairing.misnamed import misnamed_adapter
 from weighbridge.domain.rules import CATALOGUE
 from weighbridge.domain.survey import TensorStats, WeightSurvey
 from weighbridge.domain.tokenizer import tokenizer_view
+
+_CHUNK = 4 << 20
+#: Today as YYYY-MM-DD, in UTC.
+Clock: TypeAlias = Callable[[], str]
+
+
+def no_clock() -> str:
+    """The clock of those who have none: no exception lasts so long."""
+    return "9999-12-31"
 
 
 @frozen
@@ -44,22 +63,50 @@ class ValidateRequest:
     base_model: str | None = None
     weights: bool = True
     scale: float | None = None
+    policy: Policy = field(factory=Policy)
 
 
 @frozen
 class Validate:
-    """The use case, over its ports."""
+    """The use case, over its ports. ``unavailable`` are rules that should run and cannot."""
 
     files: FileSystem
     surveyor: Surveyor
     templates: TemplateReader
     rules: tuple[Rule, ...] = field(default=CATALOGUE, repr=False)
+    unavailable: tuple[Crashed, ...] = ()
+    clock: Clock = no_clock
 
     def __call__(
         self, request: ValidateRequest, progress: Progress = no_progress
     ) -> ValidationReport:
         """Every finding at once. Raises StorageError only if the storage itself fails."""
-        return judge(self._subject(request, progress), self.rules)
+        policy, subject = request.policy, self._subject(request, progress)
+        rules = policy.selected(self.rules)
+        judged = judge(subject, rules)
+        on = {rule.code for rule in rules}
+        judged = evolve(
+            judged,
+            crashed=(*self.unavailable, *judged.crashed),
+            unexamined=unexamined(subject, weights=request.weights),
+            ignored=tuple(rule.code for rule in self.rules if rule.code not in on),
+        )
+        digests = self._digests(request.location, wanted_digests(policy, judged))
+        return apply(policy, judged, today=self.clock(), digests=digests)
+
+    def _digests(self, location: str, paths: tuple[str, ...]) -> dict[str, str]:
+        """The sha256 of those files; none of one that cannot be read."""
+        found = {}
+        for path in paths:
+            try:
+                with self.files.open_stream(location, ArtifactPath(path)) as stream:
+                    hasher = hashlib.sha256()
+                    while chunk := stream.read(_CHUNK):
+                        hasher.update(chunk)
+                    found[path] = hasher.hexdigest()
+            except StorageError:
+                continue
+        return found
 
     def _subject(self, request: ValidateRequest, progress: Progress) -> Subject:
         base_config = read_base_config(self.files, request.base)

@@ -140,10 +140,16 @@ class PublicationBlocked(ArtifactError):
     def message(self) -> str:
         lines = [
             f"  - {f.where}: {f.code} {f.message}\n    fix: {f.remedy}"
-            for f in self.report.findings
-            if f.severity.blocks
+            for f in self.report.blocking
         ]
-        return "\n".join([f"Blocked by findings in {self.report.location}", *lines])
+        lines += [f"  - {c.code} could not be run: {c.error}" for c in self.report.crashed]
+        lines += [
+            f"  - not examined: {part.what}: {part.reason}"
+            for part in self.report.unexamined
+            if not part.chosen
+        ]
+        why = "Blocked by findings in" if self.report.blocking else "Not everything is checked of"
+        return "\n".join([f"{why} {self.report.location}", *lines])
 
 
 @define(kw_only=True, eq=False, slots=False)

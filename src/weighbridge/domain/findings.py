@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from types import UnionType
 from typing import TypeAlias
 
 from attrs import field, frozen
@@ -36,6 +37,21 @@ class Severity(Enum):
     def rank(self) -> int:
         """0 for the worst."""
         return list(Severity).index(self)
+
+
+class FailOn(Enum):
+    """The mildest severity that blocks; NEVER leaves the exit code of ``validate`` alone, and
+    blocks publication as ERROR does."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    NEVER = "never"
+
+    def blocks(self, severity: Severity) -> bool:
+        """True if a finding of ``severity`` blocks publication."""
+        mildest = Severity.ERROR if self is FailOn.NEVER else Severity(self.value)
+        return severity.rank <= mildest.rank
 
 
 Fact: TypeAlias = str | int | float
@@ -159,15 +175,53 @@ class Skipped:
 
 @frozen
 class Crashed:
-    """A rule that failed by itself; it blocks publication and hides no other finding."""
+    """A rule that failed by itself, or could not be loaded (then ``code`` names who offers it);
+    it blocks publication and hides no other finding."""
 
     code: str
     error: str
 
 
+class WaivedBy(Enum):
+    """What in the policy says that a finding does not count."""
+
+    PATH = "per-path-ignores"
+    EXCEPTION = "exception"
+    BASELINE = "baseline"
+
+
+@frozen
+class Waived:
+    """A finding that the policy does not count, and why."""
+
+    finding: Finding
+    by: WaivedBy
+    reason: str
+
+
+@frozen
+class Unexamined:
+    """A part of the artifact that no rule has seen; ``chosen`` if the caller wanted it so."""
+
+    what: str
+    reason: str
+    chosen: bool = False
+
+
+class Verdict(Enum):
+    """INCOMPLETE says that nothing bad was found, but not everything could be looked at."""
+
+    GOOD = "good"
+    BLOCKED = "blocked"
+    INCOMPLETE = "incomplete"
+
+
 @frozen
 class ValidationReport:
-    """The judgement of one directory. Findings are sorted: the worst first, then by place."""
+    """The judgement of one directory. Findings are sorted: the worst first, then by place.
+
+    ``ran`` are the codes of the rules that were run, ``ignored`` of those that the policy left out.
+    """
 
     location: str
     kind: Kind | None
@@ -175,11 +229,33 @@ class ValidationReport:
     rules_run: int
     skipped: tuple[Skipped, ...] = ()
     crashed: tuple[Crashed, ...] = ()
+    waived: tuple[Waived, ...] = ()
+    unexamined: tuple[Unexamined, ...] = ()
+    ran: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    fail_on: FailOn = FailOn.ERROR
+
+    @property
+    def blocking(self) -> tuple[Finding, ...]:
+        """The findings that block publication."""
+        return tuple(f for f in self.findings if self.fail_on.blocks(f.severity))
+
+    @property
+    def verdict(self) -> Verdict:
+        """BLOCKED comes before INCOMPLETE."""
+        if self.blocking:
+            return Verdict.BLOCKED
+        return Verdict.GOOD if self.complete else Verdict.INCOMPLETE
+
+    @property
+    def complete(self) -> bool:
+        """True if no rule crashed and all was looked at that the caller did not leave out."""
+        return not self.crashed and all(part.chosen for part in self.unexamined)
 
     @property
     def overall_valid(self) -> bool:
-        """True if nothing blocks publication."""
-        return not self.crashed and not any(f.severity.blocks for f in self.findings)
+        """True if nothing blocks publication: no finding, no crash, nothing left unexamined."""
+        return self.verdict is Verdict.GOOD
 
     @property
     def counts(self) -> Mapping[Severity, int]:
@@ -187,40 +263,70 @@ class ValidationReport:
         return {s: sum(f.severity is s for f in self.findings) for s in Severity}
 
 
-def _finding(rule: Rule, seen: Observation) -> Finding:
+def _demand(values: Iterable[object], kind: type | UnionType) -> None:
+    """What another package's rule gives has passed no type checker."""
+    for value in values:
+        if not isinstance(value, kind):
+            raise TypeError(f"{value!r} in an observation is not {kind}")
+
+
+def finding_of(rule: Rule, seen: Observation) -> Finding:
+    """What ``rule`` says of what it saw. Raises TypeError if that is not what a rule may give."""
+    location, facts = seen.location, dict(seen.facts)
+    _demand((location.path, location.inside, *facts), str)
+    _demand(facts.values(), str | int | float)
     return Finding(
         rule.code,
         rule.name,
         rule.severity,
-        seen.location,
-        rule.template.format(**seen.facts),
+        location,
+        rule.template.format(**facts),
         rule.why,
         rule.remedy,
-        dict(seen.facts),
+        facts,
+    )
+
+
+def sorted_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The worst first, then by place; the same for any order that they were found in."""
+    return tuple(
+        sorted(
+            findings,
+            key=lambda f: (
+                f.severity.rank,
+                f.location.path,
+                f.code,
+                f.location.inside,
+                f.message,
+            ),
+        )
     )
 
 
 def judge(subject: Subject, rules: Iterable[Rule]) -> ValidationReport:
     """Run every applicable rule. A crashing rule is reported and stops no other."""
     findings: list[Finding] = []
-    skipped, crashed, run = [], [], 0
+    skipped, crashed, ran = [], [], []
     for rule in rules:
         if subject.kind is not None and subject.kind not in rule.kinds:
             continue
         if not subject.has(rule.need):
             skipped.append(Skipped(rule.code, f"needs {rule.need.value}"))
             continue
-        run += 1
+        ran.append(rule.code)
         try:
-            findings += [_finding(rule, seen) for seen in rule.check(subject)]
-        except Exception as error:  # a rule's bug must not hide what the others see
+            for seen in rule.check(subject):
+                findings.append(finding_of(rule, seen))
+        # A rule's bug must not hide what the others see, nor what it has seen itself so far; and
+        # one that calls exit() must not decide how we end.
+        except (Exception, SystemExit) as error:
             crashed.append(Crashed(rule.code, f"{type(error).__name__}: {error}"))
-    findings.sort(key=lambda f: (f.severity.rank, f.location.path, f.code, f.location.inside))
     return ValidationReport(
         subject.artifact.location,
         subject.kind,
-        tuple(findings),
-        run,
+        sorted_findings(findings),
+        len(ran),
         tuple(skipped),
         tuple(crashed),
+        ran=tuple(ran),
     )

@@ -4,7 +4,7 @@ error; ``publish`` refuses before the first byte is sent."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from weighbridge.application.repair import Repaired
     from weighbridge.domain.conversion import Profile
     from weighbridge.domain.detection import Choice
-    from weighbridge.domain.findings import ValidationReport
+    from weighbridge.domain.findings import FailOn, ValidationReport
+    from weighbridge.domain.policy.policy import Policy
     from weighbridge.domain.proof import Proof, ProofLevel
     from weighbridge.domain.publication import Destination
     from weighbridge.entrypoints.container import Container
@@ -99,21 +100,48 @@ def validate(
     base: PathLike | None = None,
     base_model: str | None = None,
     scale: float | None = None,
+    policy: Policy | None = None,
     settings: Settings | None = None,
     progress: Progress = no_progress,
 ) -> ValidationReport:
-    """Every finding of the directory; never raises for a bad one.
+    """Every finding of the directory that counts; never raises for a bad one.
 
     ``base`` is a directory with the base model's config.json, ``base_model`` its Hub id, ``scale``
-    what MLX multiplied by, if the config does not tell it.
+    what MLX multiplied by, if the config does not tell it. ``policy`` is the catalogue's own, or
+    comes from ``load_policy``.
     """
     from weighbridge.application.validate import ValidateRequest
+    from weighbridge.domain.policy.policy import Policy
 
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
     choice = _choice(kind, checkpoint, bare=scale is not None)
-    request = ValidateRequest(os.fspath(path), choice, at_hand, base_model, scale=scale)
+    request = ValidateRequest(
+        os.fspath(path), choice, at_hand, base_model, scale=scale, policy=policy or Policy()
+    )
     return _container(settings).validate()(request, progress)
+
+
+def load_policy(
+    config: PathLike | None = None,
+    *,
+    baseline: PathLike | None = None,
+    select: str | Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
+    fail_on: str | FailOn | None = None,
+    severity: str | Sequence[str] = (),
+) -> Policy:
+    """The policy of a weighbridge.toml or pyproject.toml, with what is said beside it.
+
+    ``baseline`` is a file of ``validate --write-baseline``; ``severity`` has items CODE=LEVEL.
+    Nothing is looked for: without ``config`` it is the catalogue's own. Raises UsageError for
+    unknown keys, unknown rules and wrong types, StorageError if a file cannot be read.
+    """
+    from weighbridge.entrypoints import policy_files
+
+    return policy_files.load_policy(
+        config, baseline=baseline, select=select, ignore=ignore, fail_on=fail_on, severity=severity
+    )
 
 
 def convert(
@@ -320,17 +348,20 @@ def publish(
     require_proof: str | ProofLevel | None = None,
     licence: str | None = None,
     message: str = "Publish with Weighbridge",
+    policy: Policy | None = None,
     settings: Settings | None = None,
     progress: Progress = no_progress,
 ) -> PublishOutcome:
     """Validate, convert, prove, publish as one revision, and read it back.
 
     ``to`` is ``hf://org/name[@revision]``, or a directory together with ``name``. The proof uses
-    ``base``, else the base model's snapshot in the Hugging Face cache if it is there.
+    ``base``, else the base model's snapshot in the Hugging Face cache if it is there. ``policy`` is
+    the same as for ``validate``; without one every error blocks.
     """
     from weighbridge.application.convert import Wanted
     from weighbridge.application.publish import PublishRequest
     from weighbridge.domain.conversion import Profile
+    from weighbridge.domain.policy.policy import Policy
     from weighbridge.domain.publication import parse_destination
 
     if isinstance(to, str | os.PathLike):
@@ -351,6 +382,7 @@ def publish(
         require=_level(require_proof),
         licence=licence,
         message=message,
+        policy=policy or Policy(),
     )
     return _container(settings).publish()(request, progress)
 

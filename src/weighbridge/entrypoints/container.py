@@ -70,6 +70,12 @@ def _registries(directory: Registry, hub: Registry) -> Mapping[type, Registry]:
     return {LocalRegistry: directory, HubRepo: hub}
 
 
+def _today() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).date().isoformat()
+
+
 def _provers() -> tuple[Prover, ...]:
     from weighbridge.adapters.algebra_prover import AlgebraProver
     from weighbridge.adapters.binding_prover import BindingProver
@@ -102,12 +108,20 @@ class Container(containers.DeclarativeContainer):
     )
     hub_registry = providers.Singleton(_hub, settings)
     registries = providers.Singleton(_registries, directory_registry, hub_registry)
+    rules = providers.Singleton(_later("entrypoints.rulebook.installed_rulebook"))
+    clock = providers.Object(_today)
 
     inspect: providers.Factory[Inspect] = providers.Factory(
         _later("application.inspect.Inspect"), files=files
     )
     validate: providers.Factory[Validate] = providers.Factory(
-        _later("application.validate.Validate"), files=files, surveyor=surveyor, templates=templates
+        _later("application.validate.Validate"),
+        files=files,
+        surveyor=surveyor,
+        templates=templates,
+        rules=rules.provided.rules,
+        unavailable=rules.provided.refused,
+        clock=clock,
     )
     convert: providers.Factory[Convert] = providers.Factory(
         _later("application.convert.Convert"),
@@ -160,6 +174,7 @@ class Container(containers.DeclarativeContainer):
         provers=provers,
         registries=registries,
         loadable=loadable,
+        validate=validate,
     )
 
 

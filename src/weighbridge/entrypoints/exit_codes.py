@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from weighbridge.domain.errors import (
     ArtifactChanged,
     NotAnOutput,
@@ -13,14 +15,20 @@ from weighbridge.domain.errors import (
     WeighbridgeError,
 )
 
-GOOD, BLOCKED, USAGE, UNREADABLE, STORAGE = 0, 1, 2, 3, 4
+if TYPE_CHECKING:
+    from weighbridge.domain.findings import ValidationReport
+
+GOOD, BLOCKED, USAGE, UNREADABLE, STORAGE, INCOMPLETE = 0, 1, 2, 3, 4, 5
 
 
 def exit_code(error: WeighbridgeError) -> int:
-    """1 blocked by findings or proof, 2 usage, 3 no readable model, 4 storage or registry."""
+    """1 blocked by findings or proof, 2 usage, 3 no readable model, 4 storage or registry, 5 if
+    nothing bad was found but not everything could be checked."""
     from weighbridge.domain.errors import ArtifactError
 
     match error:
+        case PublicationBlocked(report=report) if not report.blocking:
+            return INCOMPLETE
         case PublicationBlocked() | ProofFailed() | NotConvertible() | ArtifactChanged():
             return BLOCKED
         case UsageError() | OutputExists() | NotAnOutput():
@@ -29,3 +37,21 @@ def exit_code(error: WeighbridgeError) -> int:
             return UNREADABLE
         case _:
             return STORAGE
+
+
+def report_code(report: ValidationReport) -> int:
+    """The exit code of ``validate``: what is bad comes before what could not be checked, and
+    ``--fail-on never`` lifts only the former."""
+    from weighbridge.domain.findings import FailOn, Verdict
+
+    if report.kind is None:
+        return UNREADABLE
+    match report.verdict:
+        case Verdict.GOOD:
+            return GOOD
+        case Verdict.BLOCKED if report.fail_on is not FailOn.NEVER:
+            return BLOCKED
+        case Verdict.BLOCKED:
+            return GOOD if report.complete else INCOMPLETE
+        case Verdict.INCOMPLETE:
+            return INCOMPLETE

@@ -10,7 +10,7 @@ import click
 
 from weighbridge.entrypoints.cli.group import LazyGroup
 from weighbridge.entrypoints.cli.help import show_version
-from weighbridge.entrypoints.cli.output import common_options
+from weighbridge.entrypoints.cli.output import report_options
 
 _COMMANDS = {
     "inspect": "Say what a directory is.",
@@ -35,7 +35,7 @@ _COMMANDS = {
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version,
               help="Show the version and exit.")  # fmt: skip
-@common_options
+@report_options
 def cli() -> None:
     """The release gate for models fine-tuned with Apple MLX.
 

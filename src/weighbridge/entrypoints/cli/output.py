@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., Any])
 _KEY = "weighbridge.output"
 _BAR = f"{_KEY}.bar"
+PLAIN_FORMATS = ("text", "json")
+REPORT_FORMATS = (*PLAIN_FORMATS, "sarif", "junit", "github", "markdown")
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -24,8 +26,30 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
         context.find_root().meta[f"{_KEY}.{parameter.name}"] = value
 
 
+def _remember_format(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """A format that was said before the command's name must be one of the command's own."""
+    _remember(context, parameter, value)
+    said, known = setting_of(context, "format", "text"), parameter.type
+    if isinstance(known, click.Choice) and said not in known.choices:
+        raise click.BadParameter(
+            f"{said!r} is not one of {', '.join(known.choices)}", context, parameter
+        )
+
+
 def common_options(function: _F) -> _F:
     """``--format``, ``-q``, ``-v`` and ``-h``, accepted before and after the command's name."""
+    return _common_options(function, PLAIN_FORMATS)
+
+
+def report_options(function: _F) -> _F:
+    """The same, with the formats of a report."""
+    return _common_options(function, REPORT_FORMATS)
+
+
+def _common_options(function: _F, formats: tuple[str, ...]) -> _F:
+    said = "text for people, or JSON"
+    if formats == REPORT_FORMATS:
+        said = "text for people, or a report for programs"
     for option in (
         click.option("-h", "--help", is_flag=True, is_eager=True, expose_value=False,
                      callback=show_help, help="Show this message and exit."),
@@ -33,17 +57,22 @@ def common_options(function: _F) -> _F:
                      help="Show every figure of a proof, every finding."),
         click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_remember,
                      help="No text, hints or progress; the exit code tells."),
-        click.option("--format", type=click.Choice(["text", "json"]), expose_value=False,
-                     callback=_remember, help="Output on stdout: text for people, or JSON."),
+        click.option("--format", type=click.Choice(formats), expose_value=False,
+                     callback=_remember_format, help=f"Output on stdout: {said}."),
     ):  # fmt: skip
         function = option(function)
     return function
 
 
-def setting(name: str, default: Any = None) -> Any:
+def setting_of(context: click.Context, name: str, default: Any = None) -> Any:
     """A global option's value, wherever it was given."""
+    return context.find_root().meta.get(f"{_KEY}.{name}", default)
+
+
+def setting(name: str, default: Any = None) -> Any:
+    """A global option's value in the command that runs."""
     context = click.get_current_context(silent=True)
-    return default if context is None else context.find_root().meta.get(f"{_KEY}.{name}", default)
+    return default if context is None else setting_of(context, name, default)
 
 
 def wants_json() -> bool:
@@ -56,7 +85,7 @@ def emit(text: Callable[[], str], document: Callable[[], dict[str, Any]]) -> Non
 
     A reader that went away, as ``head`` does, changes nothing of the verdict.
     """
-    _clear()
+    clear()
     try:
         if wants_json():
             from weighbridge.entrypoints.render.json import dumps
@@ -95,7 +124,8 @@ def progress() -> Progress:
     return bar
 
 
-def _clear() -> None:
+def clear() -> None:
+    """Take the progress bar away, before something is printed."""
     context = click.get_current_context(silent=True)
     bar = context and context.find_root().meta.get(_BAR)
     if bar is not None:

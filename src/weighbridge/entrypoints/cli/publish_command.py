@@ -17,6 +17,7 @@ from weighbridge.entrypoints.cli.arguments import (
     scale_option,
 )
 from weighbridge.entrypoints.cli.output import common_options, emit, progress, setting
+from weighbridge.entrypoints.cli.policy_options import chosen_policy, policy_options
 
 
 @click.command("publish")
@@ -34,8 +35,21 @@ from weighbridge.entrypoints.cli.output import common_options, emit, progress, s
 @checkpoint_option
 @click.option("--license", "licence", metavar="ID", help="Licence for a card written here.")
 @click.option("-m", "--message", default="Publish with Weighbridge", help="Commit message.")
+@policy_options
 @common_options
-def command(run: str, dest: str, require: str | None, **options: Any) -> None:
+def command(
+    run: str,
+    dest: str,
+    require: str | None,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    severity: tuple[str, ...],
+    fail_on: str | None,
+    baseline: str | None,
+    config: str | None,
+    isolated: bool,
+    **options: Any,
+) -> None:
     """Validate RUN, convert it, prove it, publish it to DEST and read it back.
 
     DEST is hf://org/name[@revision], or a directory with --name org/name. The directory is in
@@ -44,5 +58,11 @@ def command(run: str, dest: str, require: str | None, **options: Any) -> None:
     from weighbridge.entrypoints import api
     from weighbridge.entrypoints.render import json, text
 
-    done = api.publish(run, dest, require_proof=require, progress=progress(), **options)
+    policy = chosen_policy(
+        run, select=select, ignore=ignore, severity=severity, fail_on=fail_on, baseline=baseline,
+        config=config, isolated=isolated,
+    )  # fmt: skip
+    done = api.publish(
+        run, dest, require_proof=require, policy=policy, progress=progress(), **options
+    )
     emit(lambda: text.outcome(done, figures=bool(setting("verbose"))), lambda: json.outcome(done))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import click
 
-from weighbridge.entrypoints.cli.output import common_options, emit
+from weighbridge.entrypoints.cli.output import common_options, emit, hint
+from weighbridge.entrypoints.render.escape import visible
 
 
 @click.command("rules")
 @common_options
 def command() -> None:
-    """List all rules: code, severity, name."""
-    from weighbridge.domain.rules import CATALOGUE
+    """List all rules, those of installed packages too: code, severity, name."""
     from weighbridge.entrypoints.render import json, text
+    from weighbridge.entrypoints.rulebook import installed_rulebook
 
-    emit(lambda: text.catalogue(CATALOGUE), lambda: json.catalogue(CATALOGUE))
+    known = installed_rulebook()
+    for refused in known.refused:
+        hint(visible(f"{refused.code}: {refused.error}"))
+    emit(lambda: text.catalogue(known.all), lambda: json.catalogue(known.all))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from weighbridge.entrypoints.cli.arguments import (
@@ -12,7 +14,12 @@ from weighbridge.entrypoints.cli.arguments import (
     run_argument,
     scale_option,
 )
-from weighbridge.entrypoints.cli.output import common_options, emit, progress, setting
+from weighbridge.entrypoints.cli.output import hint, progress, report_options, setting
+from weighbridge.entrypoints.cli.policy_options import chosen_policy, policy_options
+from weighbridge.entrypoints.cli.report_output import emit_report
+
+if TYPE_CHECKING:
+    from weighbridge.domain.findings import ValidationReport
 
 
 @click.command("validate")
@@ -22,7 +29,13 @@ from weighbridge.entrypoints.cli.output import common_options, emit, progress, s
 @base_option
 @base_model_option
 @scale_option
-@common_options
+@policy_options
+@click.option("--write-baseline", type=click.Path(), metavar="FILE",
+              help="Make all that is found now known, for --baseline.")  # fmt: skip
+@click.option("--statistics", is_flag=True, help="Count the findings of each rule.")
+@click.option("-o", "--output-file", type=click.Path(), metavar="FILE",
+              help="Write the report there.")  # fmt: skip
+@report_options
 def command(
     run: str,
     kind: str | None,
@@ -30,14 +43,20 @@ def command(
     base: str | None,
     base_model: str | None,
     scale: float | None,
+    write_baseline: str | None,
+    statistics: bool,
+    output_file: str | None,
+    **policy: Any,
 ) -> int:
     """Judge RUN: findings with code, place, reason and remedy.
 
-    Exit code 1 if anything blocks publication, 3 if RUN is no model at all.
+    Exit code 1 if anything blocks publication, 3 if RUN is no model at all, 5 if nothing bad was
+    found but not everything could be checked.
     """
     from weighbridge.entrypoints import api, exit_codes
-    from weighbridge.entrypoints.render import json, report_text
 
+    if statistics and setting("format", "text") != "text":
+        raise click.UsageError("--statistics is for the format text; other formats count anyway")
     judged = api.validate(
         run,
         kind=kind,
@@ -45,12 +64,22 @@ def command(
         base=base,
         base_model=base_model,
         scale=scale,
+        policy=chosen_policy(run, **policy),
         progress=progress(),
     )
-    emit(
-        lambda: report_text.report(judged, everything=bool(setting("verbose"))),
-        lambda: json.report(judged),
-    )
-    if judged.kind is None:
-        return exit_codes.UNREADABLE
-    return exit_codes.GOOD if judged.overall_valid else exit_codes.BLOCKED
+    emit_report(judged, output_file, statistics=statistics)
+    if write_baseline is not None:
+        judged = _made_known(judged, write_baseline)
+    return exit_codes.report_code(judged)
+
+
+def _made_known(judged: ValidationReport, path: str) -> ValidationReport:
+    """What is left of the report, now that the baseline has the rest."""
+    from attrs import evolve
+
+    from weighbridge.domain.policy.baseline import may_be_known
+    from weighbridge.entrypoints.policy_files import write_baseline
+
+    hint(f"{write_baseline(judged, path)} findings are known to {path}")
+    left = tuple(f for f in judged.findings if not may_be_known(f))
+    return evolve(judged, findings=left)

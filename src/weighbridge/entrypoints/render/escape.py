@@ -1,19 +1,30 @@
 """Text that comes from an artifact may be chosen by an attacker: nothing of it reaches a terminal
-as a control sequence, and nothing turns the line around."""
+as a control sequence, nothing turns the line around, and nothing commands a runner."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
+# GitHub's runner takes a line of any output that begins with the one, or holds the other, for a
+# command to itself.
+_COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\[)", re.MULTILINE)
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def visible(text: str, *, keep_lines: bool = False) -> str:
-    """``text`` with control, format and bidirectional characters written as escapes."""
-    return "".join(
+    """``text`` with control, format and bidirectional characters written as escapes, and what
+    would be a command to a CI runner."""
+    shown = "".join(
         c if (c == "\n" and keep_lines) or unicodedata.category(c) not in _UNSAFE else _escape(c)
         for c in text
     )
+    return _COMMAND.sub(_as_text, shown)
+
+
+def _as_text(command: re.Match[str]) -> str:
+    colon = command[0].endswith(":")
+    return f"{command[1]}\\x3a" if colon else "\\x23"
 
 
 def _escape(character: str) -> str:

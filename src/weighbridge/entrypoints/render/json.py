@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import fields
@@ -10,6 +11,7 @@ from attrs import fields
 from weighbridge.application.inspect import Inspection
 from weighbridge.domain.errors import WeighbridgeError
 from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
+from weighbridge.domain.fingerprints import fingerprints
 from weighbridge.domain.proof import Proof
 from weighbridge.domain.tensor_plan import Padding
 
@@ -54,7 +56,7 @@ def inspection(found: Inspection) -> dict[str, Any]:
     return _document("inspection", body)
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(finding: Finding, mark: str) -> dict[str, Any]:
     return {
         "code": finding.code,
         "name": finding.name,
@@ -64,8 +66,13 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "message": finding.message,
         "why": finding.why,
         "remedy": finding.remedy,
-        "facts": dict(finding.facts),
+        "facts": {name: _json_number(fact) for name, fact in finding.facts.items()},
+        "fingerprint": mark,
     }
+
+
+def _findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    return list(map(_finding, findings, fingerprints(findings)))
 
 
 def _report(judged: ValidationReport) -> dict[str, Any]:
@@ -75,9 +82,23 @@ def _report(judged: ValidationReport) -> dict[str, Any]:
         "overall_valid": judged.overall_valid,
         "counts": {s.value: judged.counts[s] for s in Severity},
         "rules_run": judged.rules_run,
-        "findings": [_finding(f) for f in judged.findings],
+        "verdict": judged.verdict.value,
+        "fail_on": judged.fail_on.value,
+        "complete": judged.complete,
+        "findings": _findings(judged.findings),
         "skipped": [{"code": s.code, "reason": s.reason} for s in judged.skipped],
         "crashed": [{"code": c.code, "error": c.error} for c in judged.crashed],
+        "waived": [
+            {"finding": found, "by": w.by.value, "reason": w.reason}
+            for w, found in zip(
+                judged.waived, _findings([w.finding for w in judged.waived]), strict=True
+            )
+        ],
+        "unexamined": [
+            {"what": part.what, "reason": part.reason, "chosen": part.chosen}
+            for part in judged.unexamined
+        ],
+        "ignored": list(judged.ignored),
     }
 
 

@@ -32,13 +32,14 @@ def legacy_report(location: str, validate: Callable[[], ValidationReport]) -> di
                   for f in report.findings if f.code == "FS001")  # fmt: skip
     if missing:
         return _nothing(f"Directory does not exist: {location}")
-    blocking = [f for f in report.findings if f.severity.blocks]
+    blocking = report.blocking
     checks = {"directory_exists": True, "has_model_files": report.kind is not None}
     for name, codes in _FAMILIES.items():
         checks[name] = report.kind is not None and not any(
             f.code.startswith(codes) for f in blocking
         )
     errors = [_text(f) for f in blocking] + [f"{c.code}: {c.error}" for c in report.crashed]
+    errors += [f"{u.what}: {u.reason}" for u in report.unexamined if not u.chosen]
     warnings = [_text(f) for f in report.findings if f.severity is Severity.WARNING]
     return {
         "overall_valid": report.overall_valid,

@@ -1,52 +1,146 @@
-"""A validation report as text for people: the worst first, one rule's findings under one head."""
+"""A validation report as text for people: file by file, the worst first, one rule's findings under
+one head."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import click
 
-from weighbridge.domain.findings import Finding, Severity, ValidationReport
+from weighbridge.domain.findings import (
+    Finding,
+    Severity,
+    ValidationReport,
+    Verdict,
+    Waived,
+    WaivedBy,
+)
+from weighbridge.domain.policy.selectors import is_protected
 from weighbridge.entrypoints.render.escape import visible
 from weighbridge.entrypoints.render.layout import counted, dim, item, pairs
 
 #: A severity's colour.
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
+_VERDICTS = {Verdict.GOOD: "green", Verdict.BLOCKED: "red", Verdict.INCOMPLETE: "yellow"}
+_WAIVED = {
+    WaivedBy.PATH: "ignored by path",
+    WaivedBy.EXCEPTION: "excepted",
+    WaivedBy.BASELINE: "known from the baseline",
+}
 _SHOWN = 10
 
 
 def report(judged: ValidationReport, *, everything: bool = False) -> str:
     """The answer of ``validate``. Of many findings of one rule the first are shown, unless
     ``everything`` is asked for."""
-    groups = _groups(judged.findings)
-    lines = [line for group in groups for line in _group(group, everything)]
-    for crash in judged.crashed:
-        head = click.style(f"error {crash.code} crashed", fg="red", bold=True)
-        lines += [head, item(crash.error), ""]
-    lines += _skipped(judged, everything)
-    lines.append(_verdict(judged))
-    return "\n".join(lines)
+    return "\n".join([*_findings(judged.findings, everything), *_rest(judged, everything)])
 
 
-def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
-    """Findings with the same cause and remedy, in the order of the first of them."""
-    groups: dict[tuple[str, str, str], list[Finding]] = {}
+def statistics(judged: ValidationReport) -> str:
+    """How often each rule found something, the worst first, and the verdict."""
+    counts = Counter((f.severity, f.code, f.name) for f in judged.findings)
+    width = len(str(max(counts.values(), default=0)))
+    lines = []
+    for (severity, code, name), count in sorted(
+        counts.items(), key=lambda each: (each[0][0].rank, -each[1], each[0][1])
+    ):
+        coloured = click.style(f"{severity.value:<7}", fg=COLOURS[severity])
+        lines.append(f"{count:>{width}}  {coloured}  {code}  {name}")
+    return "\n".join([*lines, *([""] if lines else []), *_rest(judged, False)])
+
+
+def figures(judged: ValidationReport) -> list[str]:
+    """The counts of a report, in words."""
+    counts = [counted(n, _NOUNS[severity]) for severity, n in judged.counts.items() if n]
+    counts.append(f"{counted(judged.rules_run, 'rule')} run")
+    if judged.skipped:
+        counts.append(f"{len(judged.skipped)} skipped")
+    if judged.ignored:
+        counts.append(f"{len(judged.ignored)} ignored")
+    if judged.waived:
+        counts.append(f"{counted(len(judged.waived), 'finding')} waived")
+    return counts
+
+
+_Cause: TypeAlias = tuple[str, str, str]
+
+
+def _cause(finding: Finding) -> _Cause:
+    """Findings with the same are explained once."""
+    return finding.code, finding.why, finding.remedy
+
+
+def _findings(findings: Sequence[Finding], everything: bool) -> Iterator[str]:
+    shown, more = list(findings), Counter[_Cause]()
+    if not everything:
+        shown, more = _first_of_each(findings)
+    last = {_cause(f): f.location.path for f in shown}
+    explained: set[_Cause] = set()
+    for path, groups in _files(shown).items():
+        yield click.style(item(path or ".", ""), bold=True)
+        for cause, group in groups.items():
+            yield from _group(group)
+            if more[cause] and last[cause] == path:
+                yield f"    and {more[cause]} more; weighbridge validate -v lists all"
+            if cause not in explained:
+                yield from pairs((("why", group[0].why), ("fix", group[0].remedy)), "    ")
+            explained.add(cause)
+        yield ""
+
+
+def _first_of_each(findings: Sequence[Finding]) -> tuple[list[Finding], Counter[_Cause]]:
+    """The first findings of each cause, and how many more there are."""
+    counts, shown = Counter[_Cause](), []
     for finding in findings:
-        groups.setdefault((finding.code, finding.why, finding.remedy), []).append(finding)
-    return list(groups.values())
+        counts[_cause(finding)] += 1
+        if counts[_cause(finding)] <= _SHOWN:
+            shown.append(finding)
+    return shown, counts - Counter(map(_cause, shown))
 
 
-def _group(group: Sequence[Finding], everything: bool) -> Iterator[str]:
-    first, shown = group[0], group if everything else group[:_SHOWN]
+def _files(findings: Sequence[Finding]) -> dict[str, dict[_Cause, list[Finding]]]:
+    """By file, then by cause and remedy; each in the order of the first of them, the worst."""
+    files: dict[str, dict[_Cause, list[Finding]]] = {}
+    for finding in findings:
+        files.setdefault(finding.location.path, {}).setdefault(_cause(finding), []).append(finding)
+    return files
+
+
+def _group(group: Sequence[Finding]) -> Iterator[str]:
+    first = group[0]
     head = f"{first.severity.value} {first.code}"
-    yield f"{click.style(head, fg=COLOURS[first.severity], bold=True)} {first.name}"
-    for finding in shown:
-        where = "" if finding.where == "." else f"{finding.where}: "
-        yield item(where + finding.message)
-    if more := len(group) - len(shown):
-        yield f"  and {more} more; weighbridge validate -v lists all"
-    yield from pairs((("why", first.why), ("fix", first.remedy)))
-    yield ""
+    yield f"  {click.style(head, fg=COLOURS[first.severity], bold=True)} {first.name}"
+    for finding in group:
+        inside = finding.location.inside
+        yield item((f"{inside}: " if inside else "") + finding.message, "    ")
+
+
+def _rest(judged: ValidationReport, everything: bool) -> Iterator[str]:
+    for crash in judged.crashed:
+        yield click.style(item(f"error {crash.code} could not be run", ""), fg="red", bold=True)
+        yield from (item(crash.error), "")
+    for code in filter(is_protected, judged.ignored):
+        yield click.style(f"{code} was ignored, and left out", fg="yellow")
+    yield from _waived(judged.waived, everything)
+    yield from _skipped(judged, everything)
+    for part in judged.unexamined:
+        line = item(f"not examined: {part.what}: {part.reason}", "")
+        yield dim(line) if part.chosen else click.style(line, fg="yellow")
+    yield verdict(judged)
+
+
+def _waived(waived: Sequence[Waived], everything: bool) -> Iterator[str]:
+    """An exception is always said with its reason; of the others, how many there are."""
+    for by, words in _WAIVED.items():
+        listed = [w for w in waived if w.by is by]
+        if everything or by is WaivedBy.EXCEPTION:
+            for each in listed:
+                place = each.finding.where
+                yield dim(item(f"{words} {each.finding.code}, {place}: {each.reason}", ""))
+        elif listed:
+            yield dim(f"{counted(len(listed), 'finding')} {words}")
 
 
 def _skipped(judged: ValidationReport, everything: bool) -> Iterator[str]:
@@ -58,15 +152,11 @@ def _skipped(judged: ValidationReport, everything: bool) -> Iterator[str]:
         yield dim(item(f"skipped {listed}: {reason}", ""))
 
 
-def _verdict(judged: ValidationReport) -> str:
-    word, colour = ("good", "green") if judged.overall_valid else ("blocked", "red")
+def verdict(judged: ValidationReport) -> str:
+    """The last line: good, blocked or incomplete, and the counts."""
     kind = judged.kind.value if judged.kind else "no known model"
-    counts = [counted(n, _NOUNS[severity]) for severity, n in judged.counts.items() if n]
-    counts.append(f"{counted(judged.rules_run, 'rule')} run")
-    if judged.skipped:
-        counts.append(f"{len(judged.skipped)} skipped")
-    verdict = click.style(word, fg=colour, bold=True)
-    return f"{verdict}: {visible(judged.location)} ({kind}), {', '.join(counts)}"
+    word = click.style(judged.verdict.value, fg=_VERDICTS[judged.verdict], bold=True)
+    return f"{word}: {visible(judged.location)} ({kind}), {', '.join(figures(judged))}"
 
 
 _NOUNS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "remark"}

@@ -1,0 +1,128 @@
+"""A report as SARIF 2.1.0, as GitHub's code scanning takes it.
+
+It shows a place only with a line, and weights have none: every region is the first line, and the
+tensor or key is a logical location. It takes 5,000 results at most; the worst come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import metadata
+from typing import Any
+
+from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
+from weighbridge.domain.fingerprints import fingerprints
+from weighbridge.domain.policy.selectors import family
+from weighbridge.entrypoints.render.escape import visible
+from weighbridge.entrypoints.render.places import file_path, said, uri
+
+_MOST_RESULTS = 5000
+_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
+#: How bad an error of these families is, from 0 to 10; GitHub sorts security alerts by it.
+_SECURITY = {"EX": "9.5", "SC": "9.0", "CT": "8.0"}
+_MILDER = {Severity.WARNING: "5.0", Severity.INFO: "2.0"}
+
+
+def document(judged: ValidationReport, rules: Iterable[Rule], root: str = "") -> dict[str, Any]:
+    """The log with one run. ``rules`` are all that there are; ``root`` see ``report_root``."""
+    named = set(judged.ran) | {f.code for f in judged.findings}
+    listed = [rule for rule in rules if rule.code in named]
+    return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [_run(judged, listed, root)]}
+
+
+def _run(judged: ValidationReport, rules: Sequence[Rule], root: str) -> dict[str, Any]:
+    about = metadata("weighbridge")
+    addresses = dict(_project_urls(about.get_all("Project-URL") or ()))
+    home = addresses.get("Documentation", "")
+    index = {rule.code: number for number, rule in enumerate(rules)}
+    marks = fingerprints(judged.findings)
+    pairs = list(zip(judged.findings, marks, strict=True))[:_MOST_RESULTS]
+    driver: dict[str, Any] = {
+        "name": "Weighbridge",
+        "semanticVersion": about["Version"],
+        "rules": [_rule(rule, home) for rule in rules],
+    }
+    if "Homepage" in addresses:
+        driver["informationUri"] = addresses["Homepage"]
+    return {
+        "tool": {"driver": driver},
+        "invocations": [_invocation(judged)],
+        "results": [_result(f, mark, index.get(f.code), root) for f, mark in pairs],
+        "columnKind": "unicodeCodePoints",
+    }
+
+
+def _project_urls(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        label, _, address = line.partition(",")
+        yield label.strip(), address.strip()
+
+
+def _rule(rule: Rule, home: str) -> dict[str, Any]:
+    fix = f"To fix it: {rule.remedy}"
+    described: dict[str, Any] = {
+        "id": rule.code,
+        "name": rule.name,
+        "shortDescription": {"text": f"{rule.name.replace('-', ' ').capitalize()}."},
+        "fullDescription": {"text": rule.why},
+        "help": {
+            "text": f"{rule.why} {fix}",
+            "markdown": f"{rule.why}\n\n**How to fix it:** {rule.remedy}\n\n"
+            f"`weighbridge explain {rule.code}` prints this.",
+        },
+        "defaultConfiguration": {"level": _LEVELS[rule.severity]},
+        "properties": _properties(rule),
+    }
+    if home:
+        anchor = f"{rule.code}-{rule.name}".lower()
+        described["helpUri"] = f"{home.rstrip('/')}/rules.md#{anchor}"
+    return described
+
+
+def _properties(rule: Rule) -> dict[str, Any]:
+    secure = _SECURITY.get(family(rule.code))
+    if secure is None:
+        return {"tags": ["model"]}
+    secure = _MILDER.get(rule.severity, secure)
+    return {"tags": ["model", "security"], "security-severity": secure}
+
+
+def _result(finding: Finding, mark: str, index: int | None, root: str) -> dict[str, Any]:
+    place = finding.location
+    location: dict[str, Any] = {
+        "physicalLocation": {
+            "artifactLocation": {"uri": uri(file_path(root, place.path))},
+            "region": {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1},
+        }
+    }
+    if place.inside:
+        name = visible(place.inside)
+        location["logicalLocations"] = [{"name": name, "fullyQualifiedName": name}]
+    result = {
+        "ruleId": finding.code,
+        "level": _LEVELS[finding.severity],
+        "message": {"text": _plain(f"{said(finding)}. To fix it: {finding.remedy}")},
+        "locations": [location],
+        # GitHub knows only the first of these names.
+        "partialFingerprints": {"primaryLocationLineHash": f"{mark}:1", "weighbridge/v1": mark},
+    }
+    return result if index is None else result | {"ruleIndex": index}
+
+
+def _plain(text: str) -> str:
+    """No text of an artifact makes a link: in SARIF's messages brackets do."""
+    return text.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
+
+
+def _invocation(judged: ValidationReport) -> dict[str, Any]:
+    notes = [("error", f"{c.code} could not be run: {c.error}") for c in judged.crashed]
+    notes += [
+        ("note" if part.chosen else "warning", f"not examined: {part.what}: {part.reason}")
+        for part in judged.unexamined
+    ]
+    more = len(judged.findings) - _MOST_RESULTS
+    if more > 0:
+        notes.append(("warning", f"{more} more findings are not listed"))
+    listed = [{"level": level, "message": {"text": _plain(visible(text))}} for level, text in notes]
+    return {"executionSuccessful": judged.complete, "toolExecutionNotifications": listed}

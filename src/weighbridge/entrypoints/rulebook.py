@@ -1,0 +1,83 @@
+"""The rules of installed packages: the entry points of the group ``weighbridge.rules``.
+
+Loading one runs that package's code, so nothing in the current directory counts as installed: that
+may be the very artifact that is to be judged.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weighbridge.domain.rulebook import Offer, Rulebook, rulebook
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
+
+GROUP = "weighbridge.rules"
+
+
+def installed_rulebook() -> Rulebook:
+    """The catalogue and what installed packages offer. What cannot be loaded is among the refused
+    ones; nothing raises."""
+    return rulebook(_offers())
+
+
+def _offers() -> Iterator[Offer]:
+    paths = [path for path in _installed_paths() if _may_offer(path)]
+    if not paths:
+        return
+    from importlib.metadata import distributions  # 20 ms, which most never need
+
+    seen = set()
+    for distribution in distributions(path=paths):
+        for point in _points(distribution):
+            source = f"{_name(distribution)}: {point.name}"
+            # As on import, the first of two on the path is the one that counts.
+            if source not in seen:
+                seen.add(source)
+                yield Offer(source, _loaded(point))
+
+
+def _installed_paths() -> list[str]:
+    here = os.path.realpath(os.curdir)
+    return [path for path in sys.path if path and os.path.realpath(path) != here]
+
+
+def _may_offer(path: str) -> bool:
+    """True if a package there names our group; an archive is not looked into, and may."""
+    if not os.path.isdir(path):
+        return os.path.isfile(path)
+    files = (file for info in ("dist-info", "egg-info") for file in _entry_points(path, info))
+    return any(_names_group(file) for file in files)
+
+
+def _entry_points(path: str, info: str) -> Iterator[Path]:
+    return Path(path).glob(f"*.{info}/entry_points.txt")
+
+
+def _names_group(file: Path) -> bool:
+    try:
+        return GROUP.encode() in file.read_bytes()
+    except OSError:
+        return False
+
+
+def _points(distribution: Distribution) -> list[EntryPoint]:
+    # Most packages have none, and their metadata are not worth parsing for that.
+    text = distribution.read_text("entry_points.txt") or ""
+    return list(distribution.entry_points.select(group=GROUP)) if GROUP in text else []
+
+
+def _name(distribution: Distribution) -> str:
+    return str(distribution.metadata["Name"])
+
+
+def _loaded(point: EntryPoint) -> object:
+    try:
+        return point.load()
+    except (Exception, SystemExit) as error:  # a package's bug must not hide our own findings
+        return error

@@ -1,0 +1,143 @@
+"""Rules of other packages: the documented one is installed, and broken ones are not passed over."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.builders import lora_files, write
+
+ROOT = Path(__file__).parents[2]
+RUN = "from weighbridge.entrypoints.cli import main; main()"
+
+
+def documented() -> tuple[dict[str, Any], str]:
+    """The two files of the page: its project table, and its module."""
+    page = (ROOT / "docs" / "how-to" / "add-a-rule.md").read_text()
+    (project,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (module,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    return tomllib.loads(project)["project"], module
+
+
+def install(site: Path, name: str, points: dict[str, str], **modules: str) -> Path:
+    """A package as an installer leaves it: modules, and metadata with entry points."""
+    lines = "".join(f"{key} = {value}\n" for key, value in points.items())
+    info = f"{name.replace('-', '_')}-1.0.dist-info"
+    return write(
+        site,
+        {
+            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),
+            f"{info}/entry_points.txt": f"[weighbridge.rules]\n{lines}".encode(),
+            **{f"{module}.py": text.encode() for module, text in modules.items()},
+        },
+    )
+
+
+def ask(cwd: Path, site: Path | None, *arguments: str) -> tuple[int, Any, str]:
+    """Exit code, JSON document or text, stderr of a new interpreter that finds ``site``."""
+    paths = [str(ROOT / "src"), *([str(site)] if site else [])]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    as_json = "json" in arguments or "sarif" in arguments
+    return done.returncode, json.loads(done.stdout) if as_json else done.stdout, done.stderr
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Where the documented package is installed."""
+    project, module = documented()
+    points = project["entry-points"]["weighbridge.rules"]
+    (name,) = {value.partition(":")[0] for value in points.values()}
+    return install(tmp_path / "site", project["name"], points, **{name: module})
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    root = tmp_path / "models"
+    write(root / "ours", lora_files(model="acme/base"))
+    write(root / "foreign", lora_files(model="other/base"))
+    return root
+
+
+def test_the_documented_package(site: Path, models: Path) -> None:
+    assert ask(models, site, "validate", "ours", "--format", "json")[0] == 0
+    assert ask(models, None, "validate", "foreign", "--format", "json")[0] == 0
+    code, document, _ = ask(models, site, "validate", "foreign", "--format", "json")
+    (found,) = document["findings"]
+    assert code == 1 and (found["code"], found["name"]) == ("ACME001", "acme-foreign-base")
+    assert found["message"] == "the base model other/base is not ours"
+    assert found["why"].startswith("Acme's servers") and found["remedy"]
+    code, _, err = ask(models, site, "publish", "foreign", "registry", "--name", "acme/bot")
+    assert code == 1 and "ACME001" in err and not (models / "registry").exists()
+
+
+def test_every_command_knows_it(site: Path, models: Path) -> None:
+    assert ask(models, site, "validate", "foreign", "--ignore", "ACME", "--format", "json")[0] == 0
+    assert ask(models, None, "validate", "foreign", "--ignore", "ACME")[0] == 2
+    assert "ACME001  error    acme-foreign-base" in ask(models, site, "rules")[1]
+    assert "acme-foreign-base" in ask(models, site, "explain", "ACME001")[1]
+    (run,) = ask(models, site, "validate", "foreign", "--format", "sarif")[1]["runs"]
+    assert [r["ruleId"] for r in run["results"]] == ["ACME001"]
+    assert "ACME001" in {r["id"] for r in run["tool"]["driver"]["rules"]}
+    out = ask(models, site, "validate", "foreign", "--format", "junit")[1]
+    assert 'classname="weighbridge.ACME"' in out
+
+
+CRASHING = '''
+from weighbridge.domain.findings import Rule, Severity
+
+def check(subject):
+    """Since."""
+    raise SystemExit(0)
+
+RULES = [Rule("BOOM001", "boom", Severity.INFO, "x", "y", check)]
+'''
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "said"),
+    [
+        ("raise RuntimeError('on import')", "other: r", "RuntimeError: on import"),
+        ("import sys; sys.exit(0)", "other: r", "SystemExit"),
+        ("RULES = 3", "other: r", "is no rule"),
+        ("", "other: r", "AttributeError"),
+        (CRASHING, "BOOM001", "SystemExit"),
+        (CRASHING.replace("BOOM001", "ST777"), "other: r", "Weighbridge's own"),
+        (CRASHING.replace("BOOM001", "ACME001"), "other: r", "is taken"),
+    ],
+)
+def test_what_does_not_work_is_reported_and_blocks_and_hides_nothing(
+    site: Path, models: Path, module: str, source: str, said: str
+) -> None:
+    install(site, "other", {"r": "other:RULES"}, other=module)
+    code, document, _ = ask(models, site, "validate", "ours", "--format", "json")
+    assert code == 5 and document["verdict"] == "incomplete"
+    (crash,) = document["crashed"]
+    assert crash["code"] == source and said in crash["error"]
+    code, document, _ = ask(models, site, "validate", "foreign", "--format", "json")
+    assert code == 1 and [f["code"] for f in document["findings"]] == ["ACME001"]
+    code, _, err = ask(models, site, "publish", "ours", "registry", "--name", "acme/bot")
+    assert code == 5 and source in err and not (models / "registry").exists()
+
+
+def test_a_package_in_the_artifact_is_not_installed(models: Path) -> None:
+    """``python -c`` and notebooks look for modules in the current directory first."""
+    evil = "open('run', 'w').close()\nRULES = []\n"
+    install(models / "ours", "evil", {"r": "evil:RULES"}, evil=evil)
+    code, _, err = ask(models / "ours", None, "rules")
+    assert code == 0 and "evil" not in err and not (models / "ours" / "run").exists()

@@ -1,0 +1,278 @@
+"""Reports for programs: whatever a name in the artifact holds, each stays what it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+from attrs import evolve
+from hypothesis import example, given, strategies as st
+
+from weighbridge.domain.findings import (
+    Crashed,
+    Finding,
+    Location,
+    Rule,
+    Severity,
+    Skipped,
+    Unexamined,
+    ValidationReport,
+    Waived,
+    WaivedBy,
+)
+from weighbridge.domain.models import Kind
+from weighbridge.domain.rules import CATALOGUE
+from weighbridge.entrypoints.render import github, json as as_json, junit, markdown, sarif
+from weighbridge.entrypoints.render.places import report_root
+from weighbridge.entrypoints.render.report_text import report as as_text
+
+HERE = Path(__file__).parents[1]
+SARIF = jsonschema.Draft202012Validator(
+    json.loads((HERE / "schemas" / "sarif-2.1.0.json").read_text())
+)
+HOSTILE = [
+    "\x1b[31mred\x1b]0;title\x07",
+    "abc\u202edcba\u2066",
+    "line\nbreak\r\n::error::fake",
+    "::stop-commands::x",
+    "  ::add-mask::x",
+    "##[error]fake",
+    "a::b,c=d%0A",
+    "a|b\\|c||",
+    "<script>alert(1)</script><!-- -->",
+    "]]> & <a b='c'>",
+    "`` ` ``` code",
+    "`",
+    "[click](https://evil.example) ![x](y)",
+    "\\[click\\](https://evil.example)",
+    "@everyone #1 www.evil.example",
+    "\x00\ud800\uffff\ufffe",
+    "../../etc/passwd",
+    "/etc/passwd",
+    " ",
+]
+BY_CODE = {rule.code: rule for rule in CATALOGUE}
+
+
+def finding(
+    code: str = "ST021", path: str = "w.safetensors", inside: str = "", said: str = "is odd",
+    severity: Severity = Severity.ERROR,
+) -> Finding:  # fmt: skip
+    name = BY_CODE[code].name
+    return Finding(code, name, severity, Location(path, inside), said, "Since.", "mend it",
+                   {"name": said})  # fmt: skip
+
+
+def judged(*findings: Finding, **more: Any) -> ValidationReport:
+    ran = ("ST020", "ST021", "ST022", "FS017")
+    return ValidationReport("run", Kind.LORA, findings, len(ran), ran=ran, **more)
+
+
+def hostile(text: str) -> ValidationReport:
+    found = finding(path=text, inside=text, said=text)
+    return evolve(
+        judged(
+            found,
+            crashed=(Crashed(text, text),),
+            skipped=(Skipped("ST022", text),),
+            unexamined=(Unexamined(text, text), Unexamined("x", text, chosen=True)),
+            waived=(Waived(found, WaivedBy.EXCEPTION, text),),
+        ),
+        location=text,
+    )
+
+
+anything = st.one_of(
+    st.sampled_from(HOSTILE),
+    st.text(st.characters()),
+    st.lists(st.sampled_from([*HOSTILE, "a"])).map("".join),
+)
+
+
+def worst(test: Any) -> Any:
+    """Each hostile name as it is, whatever Hypothesis draws."""
+    for text in HOSTILE:
+        test = example(text)(test)
+    return test
+
+
+def controls(text: str) -> set[str]:
+    return {c for c in text if unicodedata.category(c) in {"Cc", "Cf", "Zl", "Zp"}} - {"\n"}
+
+
+@worst
+@given(anything)
+def test_text_is_no_command_to_a_terminal_or_a_runner(text: str) -> None:
+    shown = as_text(hostile(text), everything=True)
+    ours = re.sub(r"\x1b\[\d*m", "", shown)
+    assert not controls(ours) and "##[" not in ours
+    assert not any(line.lstrip().startswith("::") for line in ours.splitlines())
+    ours.encode()
+
+
+@worst
+@given(anything)
+def test_json_is_ascii_and_says_exactly_what_was_found(text: str) -> None:
+    said = as_json.dumps(as_json.report(hostile(text)))
+    said.encode("ascii")
+    document = json.loads(said)
+    assert document["findings"][0]["path"] == text == document["location"]
+    assert document["waived"][0]["reason"] == text
+
+
+@worst
+@given(anything)
+def test_sarif_fits_the_schema_and_leads_nowhere_else(text: str) -> None:
+    document = sarif.document(hostile(text), CATALOGUE, "models/a b")
+    as_json.dumps(document).encode("ascii")
+    SARIF.validate(document)
+    (result,) = document["runs"][0]["results"]
+    uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    assert re.fullmatch(r"models/a%20b(/[\w.~%-]+)*", uri, re.ASCII) and "/../" not in f"{uri}/"
+    parts = [part for part in text.split("/") if part not in ("", ".", "..")]
+    assert unquote(uri, errors="surrogatepass") == "/".join(["models/a b", *parts])
+    message = result["message"]["text"]
+    assert not controls(message) and "\n" not in message
+    # Every bracket has an odd number of backslashes before it.
+    assert not re.search(r"(?<!\\)(\\\\)*[\[\]]", message)
+
+
+@worst
+@given(anything)
+def test_junit_is_xml_with_one_case_for_each_thing(text: str) -> None:
+    said = junit.xml(hostile(text), CATALOGUE)
+    root = ElementTree.fromstring(said.encode())
+    (suite,) = root
+    cases = list(suite)
+    assert len(cases) == int(suite.attrib["tests"]) == 4 + 1 + 1 + 2
+    assert suite.attrib["failures"] == "1" and suite.attrib["errors"] == "2"
+    assert suite.attrib["skipped"] == "2"
+    assert not controls("".join(root.itertext())) and not controls(suite.attrib["name"])
+
+
+@worst
+@given(anything)
+def test_annotations_are_ours_alone(text: str) -> None:
+    lines = github.commands(hostile(text), "models").split("\n")
+    assert len(lines) == 4
+    for line in lines:
+        assert re.fullmatch(r"::(error|warning|notice) [^\n\r]*", line)
+        properties = line.split("::", 2)[1].split(" ", 1)[1]
+        named = re.fullmatch(r"(file=([^,:]*),)?title=([^,:]*)", properties)
+        assert named, properties
+    assert all(not controls(line) for line in lines)
+    assert not any("##[" in line for line in lines)
+
+
+@worst
+@given(anything)
+def test_markdown_holds_it_in_code_spans(text: str) -> None:
+    page = markdown.page(hostile(text))
+    assert not controls(page)
+    rows = [line for line in page.split("\n") if line.startswith("| error")]
+    (row,) = rows
+    assert row.count("|") == 5  # nothing ends a cell early
+    # Without its code spans, as CommonMark finds them, the page is our own words.
+    rest = re.sub(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", "CODE", page)
+    assert "`" not in rest.replace("\\`", "")
+    for word in ("<", "script", "http", "@", "::", "[click"):
+        assert word not in rest
+
+
+def secret(code: str, severity: Severity = Severity.ERROR) -> Rule:
+    return evolve(BY_CODE["ST021"], code=code, name=f"n-{code.lower()}", severity=severity)
+
+
+def test_sarif_as_code_scanning_wants_it() -> None:
+    rules = [*CATALOGUE, secret("EX001"), secret("SC001", Severity.WARNING)]
+    found = judged(finding(inside="t"), finding(inside="u", severity=Severity.INFO))
+    document = sarif.document(evolve(found, ran=(*found.ran, "EX001", "SC001")), rules, "m")
+    SARIF.validate(document)
+    (run,) = document["runs"]
+    described = {r["id"]: r for r in run["tool"]["driver"]["rules"]}
+    assert set(described) == {"ST020", "ST021", "ST022", "FS017", "EX001", "SC001"}
+    assert described["ST021"]["help"]["markdown"]
+    assert described["ST021"]["defaultConfiguration"] == {"level": "error"}
+    assert described["EX001"]["properties"]["security-severity"] == "9.5"
+    assert described["SC001"]["properties"]["security-severity"] == "5.0"
+    assert "security-severity" not in described["ST021"]["properties"]
+    first, second = run["results"]
+    assert [r["level"] for r in run["results"]] == ["error", "note"]
+    assert run["tool"]["driver"]["rules"][first["ruleIndex"]]["id"] == "ST021"
+    assert first["locations"][0]["physicalLocation"] == {
+        "artifactLocation": {"uri": "m/w.safetensors"},
+        "region": {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1},
+    }
+    assert first["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] == "t"
+    assert first["partialFingerprints"] != second["partialFingerprints"]
+    assert run["invocations"][0]["executionSuccessful"] is True
+
+
+def test_sarif_keeps_to_what_code_scanning_takes() -> None:
+    many = judged(*(finding(inside=str(i)) for i in range(5003)))
+    (run,) = sarif.document(many, CATALOGUE)["runs"]
+    assert len(run["results"]) == 5000
+    notes = run["invocations"][0]["toolExecutionNotifications"]
+    assert notes[0]["message"]["text"].startswith("3 more findings")
+
+
+def test_sarif_says_what_could_not_be_checked() -> None:
+    report = judged(crashed=(Crashed("ACME001", "boom"),))
+    (invocation,) = sarif.document(report, CATALOGUE)["runs"][0]["invocations"]
+    assert invocation["executionSuccessful"] is False
+    assert "boom" in invocation["toolExecutionNotifications"][0]["message"]["text"]
+
+
+def test_a_case_of_junit_fails_only_if_it_blocks() -> None:
+    report = judged(finding(), finding("FS017", severity=Severity.WARNING))
+    suite = ElementTree.fromstring(junit.xml(report, CATALOGUE))[0]
+    cases = {case.attrib["name"]: case for case in suite}
+    assert list(cases) == [
+        f"{code} {BY_CODE[code].name}" for code in ("FS017", "ST020", "ST021", "ST022")
+    ]
+    failed = cases[f"ST021 {BY_CODE['ST021'].name}"].find("failure")
+    assert failed is not None and "fix: mend it" in (failed.text or "")
+    milder = cases[f"FS017 {BY_CODE['FS017'].name}"]
+    assert milder.find("failure") is None and milder.find("system-out") is not None
+
+
+def test_annotations_are_ten_of_each_level_and_lose_nothing() -> None:
+    found = [finding(path=f"{i:03}.safetensors") for i in range(25)]
+    found += [finding(path="w", inside=f"t{i}", severity=Severity.WARNING) for i in range(30)]
+    lines = github.commands(judged(*found)).split("\n")
+    errors = [line for line in lines if line.startswith("::error")]
+    assert len(errors) == 10 and len(lines) == 11
+    assert errors[-1] == "::error title=16 more::16 x ST021 tensor-overlap"
+    assert "t4: is odd%0Aand 25 more%0Afix: mend it" in lines[-1]
+
+
+def test_markdown_is_cut_before_a_summary_is_full() -> None:
+    many = judged(*(finding(inside="x" * 5000 + str(i)) for i in range(2000)))
+    page = markdown.page(many)
+    assert "and 1500 more" in page and len(page.encode()) < 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("location", "root"),
+    [
+        ("runs/a", "runs/a"),
+        ("./runs//a/", "runs/a"),
+        ("/work/here/runs/a", "runs/a"),
+        (".", ""),
+        ("..", ""),
+        ("../a", ""),
+        ("/elsewhere/a", ""),
+        ("hf://acme/bot", ""),
+    ],
+)
+def test_paths_are_told_from_where_one_stands_and_never_of_a_machine(
+    location: str, root: str
+) -> None:
+    assert report_root(location, "/work/here") == root
