@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from weighbridge.application.contents import examine
 from weighbridge.domain.artifact import (
     ArtifactPath,
     Document,
@@ -20,6 +21,7 @@ from weighbridge.domain.artifact import (
     TensorFile,
 )
 from weighbridge.domain.base_model import BaseModel
+from weighbridge.domain.contents import in_repository
 from weighbridge.domain.detection import (
     ADAPTER_CONFIG,
     CONFIG,
@@ -55,7 +57,10 @@ if TYPE_CHECKING:
 _MAX_JSON = 10_000_000
 _MAX_TOKENIZER = 128_000_000
 _SMALL_TEXT = 4096
-_OBJECT_SUFFIXES = ("config.json", "index.json", "tokenizer.json", "special_tokens_map.json")
+_OBJECTS = re.compile(
+    r"((adapter|generation|tokenizer|preprocessor|processor)_)?config\.json|.*index\.json"
+    r"|tokenizer\.json|special_tokens_map\.json"
+)
 _BASE_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _MODEL_DOCUMENTS = frozenset({ADAPTER_CONFIG, CONFIG, INDEX})
 _TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja", ".safetensors", ".model")
@@ -86,7 +91,7 @@ def read_document(files: FileSystem, location: str, entry: FileEntry) -> Documen
         detail = f"has {entry.size} bytes; {limit} is the most"
         return Document(entry.path, problem=JsonProblem("JS005", detail))
     # Only what loaders take for a configuration must be an object: other tools write lists.
-    parse = parse_object if entry.path.name.endswith(_OBJECT_SUFFIXES) else parse_strictly
+    parse = parse_object if _OBJECTS.fullmatch(entry.path.name) else parse_strictly
     try:
         return Document(entry.path, parse(files.read(location, entry.path)))
     except StrictJsonError as error:
@@ -131,6 +136,8 @@ def read_artifact(
     documents, tensor_files, texts = [], [], []
     for entry in scan.files:
         name = entry.path.name
+        if in_repository(entry.path.text):
+            continue
         if name.endswith(".safetensors") and entry.path.text.count("/") <= 1:
             tensor_files.append(read_header(files, location, entry))
         elif name == NPZ_WEIGHTS and entry.path.text.count("/") <= 1:
@@ -139,7 +146,10 @@ def read_artifact(
             documents.append(read_document(files, location, entry))
         if everything and 0 < entry.size <= _SMALL_TEXT and name.endswith(_TEXT_SUFFIXES):
             texts.append((entry.path, files.read(location, entry.path)))
-    return ModelArtifact(location, scan, tuple(documents), tuple(tensor_files), tuple(texts))
+    found = ModelArtifact(location, scan, tuple(documents), tuple(tensor_files), tuple(texts))
+    if not everything:
+        return found
+    return evolve(found, contents=examine(files, location, scan, documents, tensor_files))
 
 
 def classify(artifact: ModelArtifact, wanted: Choice | Kind | None = None) -> Detected:

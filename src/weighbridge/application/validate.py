@@ -7,15 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 from attrs import evolve, field, frozen
 
-from weighbridge.application.load import classify, read_artifact, read_base_config
+from weighbridge.application.load import classify, read_artifact, read_base_config, read_optional
 from weighbridge.application.ports import FileSystem, Progress, Surveyor, no_progress
 from weighbridge.domain.artifact import ModelArtifact, Scan, TensorFile
+from weighbridge.domain.card import licence_of
 from weighbridge.domain.detection import Choice, parse_model
 from weighbridge.domain.errors import ArtifactUnreadable, InvalidModelStructure, StructureError
 from weighbridge.domain.findings import Rule, Subject, ValidationReport, judge
 from weighbridge.domain.models import FusedModel, Kind, LoraModel, Model
 from weighbridge.domain.repairing.misnamed import misnamed_adapter
 from weighbridge.domain.rules import CATALOGUE
+from weighbridge.domain.shipping import CARD
 from weighbridge.domain.survey import TensorStats, WeightSurvey
 
 
@@ -48,6 +50,7 @@ class Validate:
 
     def _subject(self, request: ValidateRequest, progress: Progress) -> Subject:
         base_config = read_base_config(self.files, request.base)
+        base_card = read_optional(self.files, request.base, CARD) if request.base else None
         try:
             artifact = read_artifact(self.files, request.location, everything=True)
         except InvalidModelStructure as error:
@@ -56,6 +59,7 @@ class Validate:
         subject = Subject(
             artifact,
             base_config=base_config,
+            base_licence=licence_of(base_card or b""),
             base_model=request.base_model,
             scale=request.scale,
         )

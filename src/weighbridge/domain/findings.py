@@ -70,8 +70,9 @@ class Need(Enum):
 
 @frozen
 class Subject:
-    """Everything that rules may look at. ``base_config`` is the base's config.json if at hand;
-    ``base_model`` and ``scale`` are what the caller said, and override the artifact."""
+    """Everything that rules may look at. ``base_config`` is the base's config.json if at hand, and
+    ``base_licence`` what its card names; ``base_model`` and ``scale`` are what the caller said, and
+    override the artifact."""
 
     artifact: ModelArtifact
     kind: Kind | None = None
@@ -81,6 +82,7 @@ class Subject:
     base_config: Mapping[str, object] | None = None
     base_model: str | None = None
     scale: float | None = None
+    base_licence: str | None = None
 
     def has(self, need: Need) -> bool:
         """True if ``need`` is met."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from weighbridge.domain.findings import Rule
 from weighbridge.domain.rules import (
     base_parity,
+    card,
     config,
     container,
+    directory,
+    executable,
     fused,
     layout,
     lora,
@@ -14,11 +17,16 @@ from weighbridge.domain.rules import (
     lora_forms,
     peft,
     peft_settings,
+    secrets,
     weights,
 )
 
 CATALOGUE: tuple[Rule, ...] = (
     *layout.RULES,
+    *directory.RULES,
+    *executable.RULES,
+    *secrets.RULES,
+    *card.RULES,
     *container.RULES,
     *config.RULES,
     *base_parity.RULES,
