@@ -21,6 +21,7 @@ from tests.builders import (
     lora_files,
     write,
 )
+from tests.unit.examples_of_contents import CARD
 from validate_model_artifacts import validate_model_artifacts
 from weighbridge import convert_mlx_to_peft, detect_model_type
 
@@ -39,6 +40,7 @@ def saved(root: Path, kind: str) -> Path:
     root.mkdir(parents=True)
     save_file({s.name: random_values(s) for s in specs}, root / weights)
     (root / config).write_text(json.dumps(value))
+    (root / "README.md").write_bytes(CARD["README.md"])
     return root
 
 

@@ -23,11 +23,11 @@ from tests.builders import (
     tensors,
 )
 from tests.fakes.memory_files import MemoryFiles
+from tests.unit.examples_of_contents import CARD, CONTENTS
 from weighbridge.application.load import classify, read_artifact
 from weighbridge.domain.artifact import (
     ArtifactPath,
     Document,
-    FileEntry,
     IrregularEntry,
     JsonProblem,
     Oddity,
@@ -52,7 +52,7 @@ def of(files: Mapping[str, bytes], *odd: IrregularEntry, **more: Any) -> Build:
 
     def build() -> Subject:
         memory = MemoryFiles()
-        memory.seed("run", files, odd)
+        memory.seed("run", CARD | dict(files), odd)
         artifact = read_artifact(memory, "run", everything=True)
         detected = classify(artifact)
         model = parse_model(artifact, detected)
@@ -129,15 +129,6 @@ def no_structure() -> Subject:
     return evolve(of(lora_files())(), kind=None, model=None, structure_error=error)
 
 
-def colliding() -> Subject:
-    subject = of(lora_files())()
-    scan = subject.artifact.scan
-    more = tuple(FileEntry(ArtifactPath(name), 1) for name in ("Readme.md", "README.md"))
-    return evolve(
-        subject, artifact=evolve(subject.artifact, scan=evolve(scan, files=scan.files + more))
-    )
-
-
 GOOD_LORA, GOOD_PEFT, GOOD_FUSED = of(lora_files()), of(peft_files()), of(fused_files())
 GOOD_SHARDS = of(sharded_files())
 SOUND = TensorStats(finite=True, zero=False, absmax=0.5)
@@ -198,7 +189,6 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "FS003": (irregular(Oddity.SYMLINK, escapes=True), irregular(Oddity.SYMLINK)),
     "FS004": (irregular(Oddity.SPECIAL), irregular(Oddity.NAME)),
     "FS005": (irregular(Oddity.UNREADABLE), irregular(Oddity.SPECIAL)),
-    "FS006": (colliding, GOOD_LORA),
     "FS008": (of(lora_files() | {".DS_Store": b"x"}), of(lora_files() | {".gitignore": b"x"})),
     "FS009": (
         of(lora_files() | {"README.md": b"# TODO\n"}),
@@ -206,9 +196,8 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     ),
     "FS010": (of(lora_files() | {"0000100_adapters.safetensors": tensors(LORA_SPECS)}), GOOD_LORA),
     "FS013": (of(lora_files() | {"model.safetensors": tensors(FUSED_SPECS)}), GOOD_SHARDS),
-    "FS014": (with_size(200 * 10**9 + 1), with_size(200 * 10**9)),
-    "FS017": (irregular(Oddity.NAME), irregular(Oddity.SYMLINK)),
     "FS018": (with_size(199), with_size(200)),
+    **CONTENTS,
     **{
         rule.code: (header_defect(rule.code), header_defect("ST999"))
         for rule in CATALOGUE

@@ -63,6 +63,8 @@ def recognise(head: bytes, tail: bytes) -> Form | None:
 
 def _less_plain(head: bytes, tail: bytes) -> Form | None:
     if _SHEBANG.match(head):
+        if b"python" in head.partition(b"\n")[0]:
+            return Form(Family.PYTHON, "a Python script")
         return Form(Family.EXECUTABLE, "a script")
     if head.startswith(b"MZ") and b"\0" in head[:256]:
         return Form(Family.EXECUTABLE, "a Windows executable")

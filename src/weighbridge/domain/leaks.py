@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
+from typing import TypeAlias
 
 from attrs import define, field
 
@@ -57,10 +59,9 @@ _ASSIGNED = re.compile(
 )
 _PLACEHOLDER = re.compile(rb"(?i)example|your|placeholder|x{6}|\*{4}|^[x0*._-]*$")
 
-_HOME = re.compile(
-    rb"(?<![\w.])/(?:Users|home)/([\w.-]{1,64})(?=[/\"'\s\\]|$)"
-    rb"|(?<![A-Za-z])[A-Za-z]:(?:\\{1,4}|/)Users(?:\\{1,4}|/)([^\\/:*?\"<>|\r\n]{1,64})"
-)
+_HOME = re.compile(rb"(?<![\w.])/(?:Users|home)/([\w.-]{1,64})(?=[/\"'\s\\]|$)")
+_DRIVE = re.compile(rb"(?<![A-Za-z])[A-Za-z]:(?:\\{1,4}|/)\Z")
+_WINDOWS_HOME = re.compile(rb"Users(?:\\{1,4}|/)([^\\/:*?\"<>|\r\n]{1,64})")
 #: Names that stand for anybody's, and accounts of build machines.
 _NOBODY = frozenset(
     b"user username users you yourname your_name your-name yourusername name me someone shared "
@@ -84,6 +85,10 @@ _RUN_OF_SECRETS = b"x" * 16
 _ESCAPED = re.compile(rb"\\u00([2-7][0-9A-Fa-f])|\\/")
 _OVERLAP = 16384
 _MOST_OF_A_KIND = 20
+_MOST_AT_ONCE = 50
+_MOST_TRIED = 4096
+#: Offset, the rule's code, what it is, masked.
+_Hit: TypeAlias = tuple[int, str, str, str]
 
 
 @define
@@ -115,9 +120,11 @@ class LeakScanner:
         self._rest = text[kept:]
 
     def _scan(self, text: bytes) -> None:
-        for at, code, what, masked in _leaks(text, closely=self.closely):
-            if self._count.get(what, 0) < _MOST_OF_A_KIND:
-                self._add(code, self._where(text, at), what, masked)
+        # Of each search only so many: a file full of them is no better known for its thousandth.
+        for search in (_tokens, _keys, _homes, _runs, *((_close,) if self.closely else ())):
+            for at, code, what, masked in islice(search(text), _MOST_AT_ONCE):
+                if self._count.get(what, 0) < _MOST_OF_A_KIND:
+                    self._add(code, self._where(text, at), what, masked)
 
     def _where(self, text: bytes, at: int) -> str:
         if self.place != "line":
@@ -138,30 +145,28 @@ def _unescaped(text: bytes) -> bytes:
     return _ESCAPED.sub(lambda m: bytes([int(m[1], 16)]) if m[1] else b"/", text)
 
 
-def _leaks(text: bytes, *, closely: bool) -> Iterator[tuple[int, str, str, str]]:
-    """(offset, code, what, masked)."""
-    yield from _tokens(text)
+def _keys(text: bytes) -> Iterator[_Hit]:
     if b"PRIVATE KEY" in text or b"PuTTY" in text:
         for match in _PRIVATE_KEY.finditer(text):
             yield match.start(), "SC002", "a private key", "-----BEGIN … PRIVATE KEY-----"
     if b"hooks.slack.com" in text:
         for match in _WEBHOOK.finditer(text):
             yield match.start(), "SC002", "a Slack webhook", "hooks.slack.com/services/***"
-    yield from _homes(text)
+
+
+def _runs(text: bytes) -> Iterator[_Hit]:
     if b"wandb.ai" in text:
         for match in _RUN.finditer(text):
             yield match.start(), "SC005", "a run of Weights & Biases", "wandb.ai/***"
-    if closely:
-        yield from _close(text)
 
 
-def _tokens(text: bytes) -> Iterator[tuple[int, str, str, str]]:
+def _tokens(text: bytes) -> Iterator[_Hit]:
     flat = text.translate(_FLAT)
     start = flat.find(_RUN_OF_SECRETS)
     while start >= 0:
         end = flat.find(b" ", start)
         end = len(text) if end < 0 else end
-        for prefix in _PREFIX.finditer(text, start, end):
+        for prefix in islice(_PREFIX.finditer(text, start, end), _MOST_TRIED):
             what, form = _FORMS[prefix[0]]
             # A web token begins its run; tried elsewhere, hostile text would take for ever.
             if prefix[0] == b"eyJ" and prefix.start() != start:
@@ -173,23 +178,27 @@ def _tokens(text: bytes) -> Iterator[tuple[int, str, str, str]]:
         start = flat.find(_RUN_OF_SECRETS, end)
 
 
-def _homes(text: bytes) -> Iterator[tuple[int, str, str, str]]:
-    if b"Users" not in text and b"/home/" not in text:
-        return
-    for match in _HOME.finditer(text):
-        name = match[1] or match[2]
-        if name.lower() not in _NOBODY:
-            shown = text[match.start() : match.start(1 if match[1] else 2) + 1]
-            yield match.start(), "SC003", "a home directory", shown.decode("latin-1") + "***"
+def _homes(text: bytes) -> Iterator[_Hit]:
+    for needle in (b"/home/", b"/Users/", b"Users"):
+        at = text.find(needle)
+        while at >= 0:
+            begin, match = at, _HOME.match(text, at)
+            drive = _DRIVE.search(text[max(0, at - 7) : at]) if needle == b"Users" else None
+            if drive is not None:
+                begin, match = at - len(drive[0]), _WINDOWS_HOME.match(text, at)
+            if match is not None and match[1].lower() not in _NOBODY:
+                shown = text[begin : match.start(1) + 1].decode("latin-1")
+                yield begin, "SC003", "a home directory", f"{shown}***"
+            at = text.find(needle, at + 1)
 
 
-def _close(text: bytes) -> Iterator[tuple[int, str, str, str]]:
+def _close(text: bytes) -> Iterator[_Hit]:
     for match in _ASSIGNED.finditer(text):
         yield match.start(), "SC002", "a secret key", f"{match[1].decode()}=***"
     for match in _INNER_HOST.finditer(text):
         if not match[0].partition(b"//")[2].startswith(b"127."):
             yield match.start(), "SC004", "the address of an internal host", "http://***"
-    for after in _AFTER_AT.finditer(text):
+    for after in islice(_AFTER_AT.finditer(text), _MOST_TRIED):
         before = _BEFORE_AT.search(text[max(0, after.start() - 64) : after.start()])
         whole = before[0] + after[0] if before else b""
         if whole and after[1].lower() not in _NO_MAIL and not _FOR_ANYBODY.search(whole):

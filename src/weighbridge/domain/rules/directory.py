@@ -44,6 +44,14 @@ def _files(subject: Subject) -> Iterator[FileEntry]:
     return (e for e in subject.artifact.scan.files if not in_repository(e.path.text))
 
 
+def _beside_model(subject: Subject) -> Iterator[FileEntry]:
+    """Files in the model's own directory. What else lies in a run's directory is not published:
+    mlx-lm's runs have their data there, beside adapters/."""
+    directory = subject.model.directory if subject.model else ""
+    prefix = f"{directory}/" if directory else ""
+    return (e for e in _files(subject) if e.path.text.startswith(prefix))
+
+
 def _plain(entry: IrregularEntry) -> str:
     """The name as it is on the disk, as far as it can be had back from how it is shown."""
     if not entry.name.isascii():
@@ -75,7 +83,7 @@ def _unexpected(subject: Subject) -> Iterator[Observation]:
     """A release holds the model and what belongs to it; anything else is there by oversight, and
     is downloaded by everybody."""
     kind = subject.kind.value if subject.kind else "unknown"
-    for entry in _files(subject):
+    for entry in _beside_model(subject):
         if not _has_place(subject, entry.path.text):
             yield Observation(Location(entry.path.text), {"kind": kind})
 
@@ -116,7 +124,7 @@ def is_data(path: str) -> bool:
 
 def _data(subject: Subject) -> Iterator[Observation]:
     """Training data is seldom meant to be public, and cannot be called back."""
-    for entry in _files(subject):
+    for entry in _beside_model(subject):
         if is_data(entry.path.text):
             yield Observation(Location(entry.path.text))
 
