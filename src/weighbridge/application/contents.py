@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _MOST_FILES = 10_000
 _MOST_OF_FILE = 64 << 20
-_MOST_OF_ALL = 128 << 20
+_MOST_OF_ALL = 256 << 20
 _CARD_BYTES = 256 << 10
 _WRITTEN_BY_PEOPLE = re.compile(r".*\.(md|json|ya?ml|toml|cfg|ini|env.*|jinja)|[^.]+|\.[^.]+")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json")

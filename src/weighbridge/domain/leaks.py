@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeAlias
 
 from attrs import define, field
@@ -46,9 +46,8 @@ _TOKENS: tuple[tuple[bytes, str, bytes], ...] = (
      rb"eyJ[\w-]{10,4096}\.eyJ[\w-]{10,4096}\.[\w-]{10,4096}"),
 )  # fmt: skip
 _FORMS = {prefix: (what, re.compile(form)) for prefix, what, form in _TOKENS}
-_PREFIX = re.compile(
-    rb"(?<![A-Za-z0-9])(?:%s)" % b"|".join(map(re.escape, sorted(_FORMS, reverse=True)))
-)
+_PREFIX = re.compile(b"|".join(map(re.escape, sorted(_FORMS, reverse=True))))
+_JOINT = re.compile(rb"[-_](?=[A-Za-z])")
 _PRIVATE_KEY = re.compile(
     rb"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d"
 )
@@ -166,22 +165,28 @@ def _tokens(text: bytes) -> Iterator[_Hit]:
     while start >= 0:
         end = flat.find(b" ", start)
         end = len(text) if end < 0 else end
-        for prefix in islice(_PREFIX.finditer(text, start, end), _MOST_TRIED):
-            what, form = _FORMS[prefix[0]]
-            # A web token begins its run; tried elsewhere, hostile text would take for ever.
-            if prefix[0] == b"eyJ" and prefix.start() != start:
-                continue
-            match = form.match(text, prefix.start())
-            body = match[0][len(prefix[0]) :] if match else b""
-            if body and not _PLACEHOLDER.search(body):
-                yield prefix.start(), "SC002", what, f"{prefix[0].decode()}***"
+        # A token begins its run, or stands behind a joint.
+        joints = (joint.end() for joint in _JOINT.finditer(text, start, end))
+        for at in chain((start,), islice(joints, _MOST_TRIED)):
+            prefix = _PREFIX.match(text, at)
+            # A web token only begins a run: tried elsewhere, hostile text would take for ever.
+            if prefix is not None and (at == start or prefix[0] != b"eyJ"):
+                yield from _token(text, at, prefix[0])
         start = flat.find(_RUN_OF_SECRETS, end)
+
+
+def _token(text: bytes, at: int, prefix: bytes) -> Iterator[_Hit]:
+    what, form = _FORMS[prefix]
+    match = form.match(text, at)
+    if match is not None and not _PLACEHOLDER.search(match[0][len(prefix) :]):
+        yield at, "SC002", what, f"{prefix.decode()}***"
 
 
 def _homes(text: bytes) -> Iterator[_Hit]:
     for needle in (b"/home/", b"/Users/", b"Users"):
-        at = text.find(needle)
-        while at >= 0:
+        at, tried = text.find(needle), 0
+        while at >= 0 and tried < _MOST_TRIED:
+            tried += 1
             begin, match = at, _HOME.match(text, at)
             drive = _DRIVE.search(text[max(0, at - 7) : at]) if needle == b"Users" else None
             if drive is not None:
