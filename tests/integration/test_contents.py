@@ -13,6 +13,8 @@ import pytest
 import weighbridge
 from tests.builders import encode, fused_files, lora_files, write
 from tests.unit.examples_of_contents import CARD, PICKLE, archive, hf_token
+from weighbridge.adapters.local_files.scanning import scan_directory
+from weighbridge.domain.artifact import Oddity
 from weighbridge.domain.errors import PublicationBlocked
 from weighbridge.domain.findings import Severity, ValidationReport
 
@@ -122,6 +124,15 @@ def test_a_hard_link_is_said(tmp_path: Path) -> None:
 
 def test_directories_without_end_are_not_followed_to_it(tmp_path: Path) -> None:
     assert "FS019" in codes(judged(tmp_path, {"d/" * 70 + "x.md": b"# x\n"}))
+
+
+def test_entries_without_end_are_counted_to_a_bound(tmp_path: Path) -> None:
+    write(tmp_path, {f"{n}/{m}.md": b"" for n in range(3) for m in range(3)})
+    scan = scan_directory(str(tmp_path), most=7)
+    (left,) = scan.irregular
+    assert (left.oddity, left.detail) == (Oddity.UNSEEN, "has more than 7 entries")
+    assert 0 < len(scan.files) < 9
+    assert scan_directory(str(tmp_path), most=12).irregular == ()
 
 
 @pytest.mark.parametrize("seed", ["hf_", "eyJ-", "sk-proj-", "/Users/", "a@b.cd", "x", "\\u0041"])

@@ -24,9 +24,9 @@ _MOST_ENTRIES = 200_000
 _MOST_LEVELS = 64
 
 
-def scan_directory(root: str) -> Scan:
-    """All below ``root``; raises the StorageError family if ``root`` itself cannot be listed."""
-    scanner = _Scanner(root)
+def scan_directory(root: str, most: int = _MOST_ENTRIES) -> Scan:
+    """All below ``root`` up to ``most`` entries; raises the StorageError family if ``root`` itself cannot be listed."""
+    scanner = _Scanner(root, most)
     try:
         with translated("scan", root):
             scanner.directory("")
@@ -38,7 +38,7 @@ def scan_directory(root: str) -> Scan:
     while scanner.pending and not scanner.full:
         scanner.below(scanner.pending.pop())
     if scanner.full:
-        detail = f"has more than {_MOST_ENTRIES} entries"
+        detail = f"has more than {most} entries"
         scanner.irregular.append(IrregularEntry("", Oddity.UNSEEN, detail))
     irregular = sorted(scanner.irregular, key=lambda entry: entry.name)
     return Scan(files=sorted_entries(scanner.files), irregular=tuple(irregular))
@@ -47,10 +47,10 @@ def scan_directory(root: str) -> Scan:
 @define
 class _Scanner:
     root: str
+    left: int
     files: list[FileEntry] = field(factory=list)
     irregular: list[IrregularEntry] = field(factory=list)
     pending: list[str] = field(factory=list)
-    left: int = _MOST_ENTRIES
 
     @property
     def full(self) -> bool:
