@@ -25,7 +25,10 @@ _MOST_LEVELS = 64
 
 
 def scan_directory(root: str, most: int = _MOST_ENTRIES) -> Scan:
-    """All below ``root`` up to ``most`` entries; raises the StorageError family if ``root`` itself cannot be listed."""
+    """All below ``root`` up to ``most`` entries.
+
+    Raises the StorageError family if ``root`` itself cannot be listed.
+    """
     scanner = _Scanner(root, most)
     try:
         with translated("scan", root):
