@@ -210,7 +210,7 @@ RULES = (
     Rule("FS014", "size-over-limit", _E, "has {what}; the Hub takes {most} at most",
          "save the model in fewer files, or in smaller shards", _over_limits),
     Rule("FS015", "nested-repository", _E, "is a git repository's own directory",
-         "give a copy without it, such as git worktree or hf download makes", _repository),
+         "give a copy without it, such as git archive or hf download makes", _repository),
     Rule("FS016", "hard-link", _I, "is one of {count} names of the same file",
          "copy the file", _hard_link),
     Rule("FS017", "file-name-invalid", _E, "has a name that {why}", "rename it", _bad_name),
