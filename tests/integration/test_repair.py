@@ -92,7 +92,7 @@ def test_validate_names_each_defect(
     script: scripts.Script, base: Path, lora: Path, tmp_path: Path
 ) -> None:
     report = weighbridge.validate(script(lora, tmp_path / "broken"), base=base)
-    assert {f.code for f in report.findings} == NAMED[script]
+    assert {f.code for f in report.findings} - {"CD001"} == NAMED[script]
     assert report.crashed == ()
     assert all("weighbridge repair" in f.remedy for f in report.findings if f.code[:2] == "PE")
 
@@ -110,7 +110,8 @@ def test_with_the_original_it_becomes_what_convert_makes(
     assert shown(done) == SHOWN.get(script, SCALE_TAKEN)
     assert all(d.correction for d in done.plan.defects)
     assert {p.name: p.read_bytes() for p in broken.iterdir()} == before
-    assert weighbridge.validate(tmp_path / "out", base=base).findings == ()
+    again = weighbridge.validate(tmp_path / "out", base=base)
+    assert {f.code for f in again.findings} == {"CD001"}
 
 
 @pytest.mark.parametrize("script", scripts.SCRIPTS, ids=lambda s: s.__name__)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.fakes.memory_files import MemoryFiles
+from tests.unit.examples_of_contents import CARD
 from weighbridge.adapters.jinja_templates import JinjaTemplateReader
 from weighbridge.application.load import classify, read_artifact
 from weighbridge.application.templates import read_templates
@@ -22,7 +23,7 @@ def of(files: Mapping[str, bytes], *odd: IrregularEntry, **more: Any) -> Build:
 
     def build() -> Subject:
         memory = MemoryFiles()
-        memory.seed("run", files, odd)
+        memory.seed("run", CARD | dict(files), odd)
         artifact = read_artifact(memory, "run", everything=True)
         detected = classify(artifact)
         model = parse_model(artifact, detected)

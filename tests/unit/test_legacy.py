@@ -22,6 +22,7 @@ from tests.builders import (
     lora_files,
     write,
 )
+from tests.unit.examples_of_contents import CARD
 from validate_model_artifacts import validate_model_artifacts
 from weighbridge import convert_mlx_to_peft, detect_model_type
 
@@ -42,6 +43,7 @@ def saved(root: Path, kind: str) -> Path:
     (root / config).write_text(json.dumps(value))
     if kind == "fused":
         (root / "tokenizer.json").write_text(json.dumps(TOKENIZER))
+    (root / "README.md").write_bytes(CARD["README.md"])
     return root
 
 

@@ -22,11 +22,11 @@ from tests.builders import (
     tensors,
 )
 from tests.unit import examples_model, examples_settings, examples_tokens
+from tests.unit.examples_of_contents import CONTENTS
 from tests.unit.subjects import Build, of
 from weighbridge.domain.artifact import (
     ArtifactPath,
     Document,
-    FileEntry,
     IrregularEntry,
     JsonProblem,
     Oddity,
@@ -112,15 +112,6 @@ def no_structure() -> Subject:
     return evolve(of(lora_files())(), kind=None, model=None, structure_error=error)
 
 
-def colliding() -> Subject:
-    subject = of(lora_files())()
-    scan = subject.artifact.scan
-    more = tuple(FileEntry(ArtifactPath(name), 1) for name in ("Readme.md", "README.md"))
-    return evolve(
-        subject, artifact=evolve(subject.artifact, scan=evolve(scan, files=scan.files + more))
-    )
-
-
 GOOD_LORA, GOOD_PEFT, GOOD_FUSED = of(lora_files()), of(peft_files()), of(fused_files())
 GOOD_SHARDS = of(sharded_files())
 SOUND = TensorStats(finite=True, zero=False, absmax=0.5)
@@ -181,7 +172,6 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "FS003": (irregular(Oddity.SYMLINK, escapes=True), irregular(Oddity.SYMLINK)),
     "FS004": (irregular(Oddity.SPECIAL), irregular(Oddity.NAME)),
     "FS005": (irregular(Oddity.UNREADABLE), irregular(Oddity.SPECIAL)),
-    "FS006": (colliding, GOOD_LORA),
     "FS008": (of(lora_files() | {".DS_Store": b"x"}), of(lora_files() | {".gitignore": b"x"})),
     "FS009": (
         of(lora_files() | {"README.md": b"# TODO\n"}),
@@ -189,9 +179,8 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     ),
     "FS010": (of(lora_files() | {"0000100_adapters.safetensors": tensors(LORA_SPECS)}), GOOD_LORA),
     "FS013": (of(lora_files() | {"model.safetensors": tensors(FUSED_SPECS)}), GOOD_SHARDS),
-    "FS014": (with_size(200 * 10**9 + 1), with_size(200 * 10**9)),
-    "FS017": (irregular(Oddity.NAME), irregular(Oddity.SYMLINK)),
     "FS018": (with_size(199), with_size(200)),
+    **CONTENTS,
     **{
         rule.code: (header_defect(rule.code), header_defect("ST999"))
         for rule in CATALOGUE

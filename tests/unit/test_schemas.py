@@ -264,7 +264,7 @@ def test_publish_blocked_carries_the_report(models: Path, tmp_path: Path) -> Non
     where = [str(tmp_path / "registry"), "--name", "acme/bot"]
     code, document = run(models, "publish", str(tmp_path / "mock"), *where, "--format", "json")
     assert (code, document["error"]) == (1, "PublicationBlocked")
-    assert [f["code"] for f in document["report"]["findings"]] == ["FS009"]
+    assert [f["code"] for f in document["report"]["findings"]] == ["FS009", "CD006"]
 
 
 def test_a_storage_that_fails_is_four(models: Path, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from weighbridge.application.contents import examine
 from weighbridge.domain.artifact import (
     ArtifactPath,
     Document,
@@ -20,6 +21,7 @@ from weighbridge.domain.artifact import (
     TensorFile,
 )
 from weighbridge.domain.base_model import BaseModel
+from weighbridge.domain.contents import in_repository
 from weighbridge.domain.detection import (
     ADAPTER_CONFIG,
     CONFIG,
@@ -135,6 +137,8 @@ def read_artifact(
     documents, tensor_files, texts = [], [], []
     for entry in scan.files:
         name = entry.path.name
+        if in_repository(entry.path.text):
+            continue
         if name.endswith(".safetensors") and entry.path.text.count("/") <= 1:
             tensor_files.append(read_header(files, location, entry))
         elif name == NPZ_WEIGHTS and entry.path.text.count("/") <= 1:
@@ -143,7 +147,10 @@ def read_artifact(
             documents.append(read_document(files, location, entry))
         if everything and 0 < entry.size <= _SMALL_TEXT and name.endswith(_TEXT_SUFFIXES):
             texts.append((entry.path, files.read(location, entry.path)))
-    return ModelArtifact(location, scan, tuple(documents), tuple(tensor_files), tuple(texts))
+    found = ModelArtifact(location, scan, tuple(documents), tuple(tensor_files), tuple(texts))
+    if not everything:
+        return found
+    return evolve(found, contents=examine(files, location, scan, documents, tensor_files))
 
 
 def classify(artifact: ModelArtifact, wanted: Choice | Kind | None = None) -> Detected:

@@ -15,6 +15,7 @@ from weighbridge.application.load import (
     read_artifact,
     read_base_config,
     read_base_tokenizer,
+    read_optional,
 )
 from weighbridge.application.ports import (
     FileSystem,
@@ -25,6 +26,7 @@ from weighbridge.application.ports import (
 )
 from weighbridge.application.templates import read_templates
 from weighbridge.domain.artifact import ArtifactPath, ModelArtifact, Scan, TensorFile
+from weighbridge.domain.card import licence_of
 from weighbridge.domain.coverage import unexamined
 from weighbridge.domain.detection import Choice, parse_model
 from weighbridge.domain.errors import (
@@ -39,6 +41,7 @@ from weighbridge.domain.policy.application import apply, wanted_digests
 from weighbridge.domain.policy.policy import Policy
 from weighbridge.domain.repairing.misnamed import misnamed_adapter
 from weighbridge.domain.rules import CATALOGUE
+from weighbridge.domain.shipping import CARD
 from weighbridge.domain.survey import TensorStats, WeightSurvey
 from weighbridge.domain.tokenizer import tokenizer_view
 
@@ -110,6 +113,7 @@ class Validate:
 
     def _subject(self, request: ValidateRequest, progress: Progress) -> Subject:
         base_config = read_base_config(self.files, request.base)
+        base_card = read_optional(self.files, request.base, CARD) if request.base else None
         try:
             artifact = read_artifact(self.files, request.location, everything=True)
         except InvalidModelStructure as error:
@@ -119,6 +123,7 @@ class Validate:
         subject = Subject(
             artifact,
             base_config=base_config,
+            base_licence=licence_of(base_card or b""),
             base_model=request.base_model,
             scale=request.scale,
             templates=read_templates(self.files, artifact, self.templates),

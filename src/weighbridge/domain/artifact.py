@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from weighbridge.domain.contents import Contents
 from weighbridge.domain.tensors import Header, HeaderDefect
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
@@ -89,10 +90,11 @@ class Digest:
 
 @frozen
 class FileEntry:
-    """One regular file as a scan saw it; ``size`` in bytes."""
+    """One regular file as a scan saw it; ``size`` in bytes, ``links`` the names that it has."""
 
     path: ArtifactPath
     size: int
+    links: int = field(default=1, eq=False)
 
 
 class Oddity(Enum):
@@ -102,6 +104,7 @@ class Oddity(Enum):
     SPECIAL = "special file"
     NAME = "unportable name"
     UNREADABLE = "unreadable"
+    UNSEEN = "not looked at"
 
 
 @frozen
@@ -201,13 +204,17 @@ class TensorFile:
 
 @frozen
 class ModelArtifact:
-    """A directory as found: entries, small documents, tensor headers. No weights."""
+    """A directory as found: entries, small documents, tensor headers. No weights.
+
+    ``contents`` is what a look into all files gave, if there was one.
+    """
 
     location: str
     scan: Scan
     documents: tuple[Document, ...] = ()
     tensor_files: tuple[TensorFile, ...] = ()
     small_texts: tuple[tuple[ArtifactPath, bytes], ...] = ()
+    contents: Contents = field(factory=lambda: Contents({}), repr=False)
 
     @property
     def paths(self) -> frozenset[str]:

@@ -88,7 +88,8 @@ class Need(Enum):
 
 @frozen
 class Subject:
-    """Everything that rules may look at. ``base_config`` is the base's config.json if at hand;
+    """Everything that rules may look at. ``base_config`` is the base's config.json if at hand,
+    and ``base_licence`` what its card names;
     ``base_model`` and ``scale`` are what the caller said, and override the artifact.
     ``templates`` are the chat templates, examined; ``tokenizer`` is that of a sound tokenizer.json,
     and ``base_tokenizer`` the base's if at hand."""
@@ -104,6 +105,7 @@ class Subject:
     templates: tuple[Template, ...] = ()
     tokenizer: TokenizerView | None = None
     base_tokenizer: TokenizerView | None = None
+    base_licence: str | None = None
 
     def has(self, need: Need) -> bool:
         """True if ``need`` is met."""

@@ -17,6 +17,16 @@ _TEXTS = re.compile(
 )
 
 
+def is_legal(name: str) -> bool:
+    """True for the names of licences and notices."""
+    return _LEGAL.fullmatch(name) is not None
+
+
+def is_document(name: str) -> bool:
+    """True for the configs and tokenizer files that a whole model ships with."""
+    return _TEXTS.fullmatch(name) is not None
+
+
 def shipped(model: Model, scan: Scan) -> tuple[FileEntry, ...]:
     """The files of the source that ship beside converted ones, under their names.
 

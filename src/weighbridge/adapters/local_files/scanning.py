@@ -19,10 +19,17 @@ from weighbridge.domain.artifact import (
 )
 from weighbridge.domain.errors import PathConflict, PathMissing
 
+# More than any repository may have, and no more memory than a hostile directory is worth.
+_MOST_ENTRIES = 200_000
+_MOST_LEVELS = 64
 
-def scan_directory(root: str) -> Scan:
-    """All below ``root``; raises the StorageError family if ``root`` itself cannot be listed."""
-    scanner = _Scanner(root)
+
+def scan_directory(root: str, most: int = _MOST_ENTRIES) -> Scan:
+    """All below ``root`` up to ``most`` entries.
+
+    Raises the StorageError family if ``root`` itself cannot be listed.
+    """
+    scanner = _Scanner(root, most)
     try:
         with translated("scan", root):
             scanner.directory("")
@@ -31,8 +38,11 @@ def scan_directory(root: str) -> Scan:
             raise
         # Some parent of the root is a file: then nothing is there.
         raise PathMissing(path=error.path, operation="scan", reason=error.reason) from error
-    while scanner.pending:
+    while scanner.pending and not scanner.full:
         scanner.below(scanner.pending.pop())
+    if scanner.full:
+        detail = f"has more than {most} entries"
+        scanner.irregular.append(IrregularEntry("", Oddity.UNSEEN, detail))
     irregular = sorted(scanner.irregular, key=lambda entry: entry.name)
     return Scan(files=sorted_entries(scanner.files), irregular=tuple(irregular))
 
@@ -40,9 +50,15 @@ def scan_directory(root: str) -> Scan:
 @define
 class _Scanner:
     root: str
+    left: int
     files: list[FileEntry] = field(factory=list)
     irregular: list[IrregularEntry] = field(factory=list)
     pending: list[str] = field(factory=list)
+
+    @property
+    def full(self) -> bool:
+        """True if there was more than anybody wants to know."""
+        return self.left < 0
 
     def below(self, path: str) -> None:
         """List a directory; one that cannot be listed is an oddity, one that is gone is none."""
@@ -59,6 +75,9 @@ class _Scanner:
         try:
             with os.scandir(descriptor) as entries:
                 for entry in entries:
+                    self.left -= 1
+                    if self.full:
+                        return
                     self._entry(entry, f"{path}/{entry.name}" if path else entry.name, descriptor)
         finally:
             os.close(descriptor)
@@ -74,6 +93,8 @@ class _Scanner:
             elif problem is not None:
                 # Of a directory, too: one report instead of one for each file in it.
                 self._odd(path, Oddity.NAME, problem)
+            elif stat.S_ISDIR(mode) and path.count("/") >= _MOST_LEVELS:
+                self._odd(path, Oddity.UNSEEN, f"is more than {_MOST_LEVELS} levels deep")
             elif stat.S_ISDIR(mode):
                 self.pending.append(path)
             else:
@@ -85,7 +106,8 @@ class _Scanner:
 
     def _file(self, path: str, descriptor: int) -> None:
         try:
-            self.files.append(FileEntry(ArtifactPath(path), os.fstat(descriptor).st_size))
+            status = os.fstat(descriptor)
+            self.files.append(FileEntry(ArtifactPath(path), status.st_size, status.st_nlink))
         finally:
             os.close(descriptor)
 

@@ -6,8 +6,11 @@ from weighbridge.domain.findings import Rule
 from weighbridge.domain.rules import (
     adapter_settings,
     base_parity,
+    card,
     config,
     container,
+    directory,
+    executable,
     fused,
     header_contents,
     index,
@@ -18,6 +21,7 @@ from weighbridge.domain.rules import (
     peft,
     peft_settings,
     quantisation,
+    secrets,
     templates,
     tokenizer,
     weight_values,
@@ -27,6 +31,10 @@ from weighbridge.domain.rules import (
 
 CATALOGUE: tuple[Rule, ...] = (
     *layout.RULES,
+    *directory.RULES,
+    *executable.RULES,
+    *secrets.RULES,
+    *card.RULES,
     *container.RULES,
     *header_contents.RULES,
     *index.RULES,

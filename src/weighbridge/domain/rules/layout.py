@@ -15,8 +15,21 @@ _PLACEHOLDER = re.compile(
     rb"(mock|dummy|placeholder|fake|todo|tbd|lorem ipsum)\b[^\n]{0,200}\s*"
 )
 _PLACEHOLDER_NAME = re.compile(r"(?i)\.?(mock|dummy|placeholder|fake)([._ -].*)?")
-_JUNK = re.compile(r"(^|/)(\.DS_Store|\._[^/]*|Thumbs\.db|__pycache__/.*|\.ipynb_checkpoints/.*)$")
-_MIN_WEIGHTS, _MAX_WEIGHTS = 200, 200 * 10**9
+_JUNK = re.compile(
+    r"(^|/)(\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini|__pycache__/.*|\.ipynb_checkpoints/.*"
+    r"|[^/]*\.sw[op]|[^/]*~|\.#[^/]*|\.idea/.*|\.vscode/.*|__MACOSX/.*)$"
+)
+_MIN_WEIGHTS = 200
+
+
+def is_junk(path: str) -> bool:
+    """True for what a desktop or an editor leaves."""
+    return _JUNK.search(path) is not None
+
+
+def is_checkpoint(path: str) -> bool:
+    """True for weights, or their directory, of a step of training."""
+    return bool(CHECKPOINT.fullmatch(path.rpartition("/")[2]) or re.match(r"checkpoint-\d+/", path))
 
 
 def _weights(model: Model) -> tuple[str, ...]:
@@ -61,22 +74,6 @@ def _unreadable(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(entry.name), {"why": entry.detail})
 
 
-def _bad_name(subject: Subject) -> Iterator[Observation]:
-    """Names with control characters, or that other systems refuse, break clones and terminals."""
-    for entry in subject.artifact.scan.irregular:
-        if entry.oddity is Oddity.NAME:
-            yield Observation(Location(entry.name), {"why": entry.detail})
-
-
-def _collision(subject: Subject) -> Iterator[Observation]:
-    """On macOS and Windows one of the two files replaces the other in a clone."""
-    seen: dict[str, str] = {}
-    for path in sorted(subject.artifact.paths):
-        other = seen.setdefault(path.casefold(), path)
-        if other != path:
-            yield Observation(Location(path), {"other": other})
-
-
 def _placeholder(subject: Subject) -> Iterator[Observation]:
     """Empty and mock files are left over from scaffolding; loaders fail on them or ignore them."""
     for entry in subject.artifact.scan.files:
@@ -96,14 +93,14 @@ def _checkpoints(subject: Subject) -> Iterator[Observation]:
     """Numbered checkpoints are training state: they double the download and confuse loaders that
     read every safetensors file. They are never shipped."""
     for path in sorted(subject.artifact.paths):
-        if CHECKPOINT.fullmatch(path.rpartition("/")[2]) or re.match(r"checkpoint-\d+/", path):
+        if is_checkpoint(path):
             yield Observation(Location(path))
 
 
 def _junk(subject: Subject) -> Iterator[Observation]:
     """Files that a desktop or an editor left; they are not shipped."""
     for path in sorted(subject.artifact.paths):
-        if _JUNK.search(path):
+        if is_junk(path):
             yield Observation(Location(path))
 
 
@@ -114,13 +111,6 @@ def _too_small(subject: Subject) -> Iterator[Observation]:
     size = sum(subject.artifact.size_of(path) or 0 for path in paths)
     if paths and size < _MIN_WEIGHTS:
         yield Observation(Location(paths[0]), {"size": size, "least": _MIN_WEIGHTS})
-
-
-def _too_large(subject: Subject) -> Iterator[Observation]:
-    """The Hub refuses files over 200 GB, after most of the upload."""
-    for entry in subject.artifact.scan.files:
-        if entry.size > _MAX_WEIGHTS:
-            yield Observation(Location(entry.path.text), {"size": entry.size, "most": _MAX_WEIGHTS})
 
 
 def _mixed(subject: Subject) -> Iterator[Observation]:
@@ -146,8 +136,6 @@ RULES = (
          _escaping_symlink),
     Rule("FS004", "special-file", _E, "is a {what}", "delete it", _special),
     Rule("FS005", "unreadable", _E, "cannot be read: {why}", "fix its permissions", _unreadable),
-    Rule("FS006", "name-collision", _E, "differs from {other!r} only by case",
-         "rename or delete one of the two", _collision),
     Rule("FS008", "junk-file", _W, "is left over from a desktop or an editor",
          "delete it; it will not be shipped", _junk),
     Rule("FS009", "placeholder-file", _E, "{what}", "write the real file or delete it",
@@ -156,9 +144,6 @@ RULES = (
          "delete it, or keep it out of the release directory", _checkpoints),
     Rule("FS013", "mixed-kinds", _W, "holds weights of another model than the {kind} model judged",
          "keep each model in a directory of its own", _mixed),
-    Rule("FS014", "size-over-limit", _E, "has {size} bytes; the Hub takes {most} at most",
-         "save the model in smaller shards", _too_large),
-    Rule("FS017", "file-name-invalid", _E, "has a name that {why}", "rename it", _bad_name),
     Rule("FS018", "size-too-small", _E, "has {size} bytes; no model has less than {least}",
          "copy the weights that training wrote", _too_small),
 )  # fmt: skip

@@ -1,0 +1,139 @@
+"""Looks into every file of an artifact, with bounds: what is beyond them is said, not passed over.
+
+The weights are left out whose container is proven: nothing else has room in them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from weighbridge.domain.contents import (
+    Contents,
+    Family,
+    Form,
+    Leak,
+    Mark,
+    Unexamined,
+    in_repository,
+    marks_in,
+)
+from weighbridge.domain.errors import PathConflict, PathMissing
+from weighbridge.domain.file_forms import EDGE, recognise
+from weighbridge.domain.leaks import LeakScanner
+from weighbridge.domain.shipping import CARD, is_legal
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import FileSystem, Reader
+    from weighbridge.domain.artifact import Document, FileEntry, Scan, TensorFile
+
+_CHUNK = 1 << 20
+_MOST_FILES = 10_000
+_MOST_OF_FILE = 64 << 20
+_MOST_OF_ALL = 256 << 20
+_CARD_BYTES = 256 << 10
+_WRITTEN_BY_PEOPLE = re.compile(r".*\.(md|json|ya?ml|toml|cfg|ini|env.*|jinja)|[^.]+|\.[^.]+")
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json")
+
+
+def examine(
+    files: FileSystem,
+    location: str,
+    scan: Scan,
+    documents: Iterable[Document],
+    tensor_files: Iterable[TensorFile],
+) -> Contents:
+    """Forms, leaks and telling keys of all files. Raises StorageError if the storage fails."""
+    held = tuple(tensor_files)
+    proven = {t.path.text for t in held if t.header is not None}
+    entries = [
+        e for e in scan.files
+        if e.size and e.path.text not in proven and not in_repository(e.path.text)
+    ]  # fmt: skip
+    examiner = _Examiner(files, location)
+    for entry in entries[:_MOST_FILES]:
+        examiner.file(entry)
+    if len(entries) > _MOST_FILES:
+        examiner.unexamined.append(
+            Unexamined("", f"has {len(entries)} files; the first {_MOST_FILES} were looked into")
+        )
+    for file in held:
+        examiner.metadata(file)
+    marks: list[Mark] = [m for d in documents for m in marks_in(d.path.text, d.value)]
+    return Contents(
+        examiner.forms,
+        tuple(examiner.leaks),
+        tuple(marks),
+        tuple(examiner.unexamined),
+        read_card(files, location, scan),
+    )
+
+
+def read_card(files: FileSystem, location: str, scan: Scan) -> bytes | None:
+    """The beginning of the model card, if there is one."""
+    entry = next((e for e in scan.files if e.path.text == CARD), None)
+    if entry is None:
+        return None
+    try:
+        return files.read(location, entry.path, 0, min(entry.size, _CARD_BYTES))
+    except (PathMissing, PathConflict):
+        return None
+
+
+@define
+class _Examiner:
+    files: FileSystem
+    location: str
+    forms: dict[str, Form] = field(factory=dict)
+    leaks: list[Leak] = field(factory=list)
+    unexamined: list[Unexamined] = field(factory=list)
+    _budget: int = _MOST_OF_ALL
+
+    def file(self, entry: FileEntry) -> None:
+        """Recognise one file, and look through it if it is no container."""
+        with self.files.open(self.location, entry.path) as reader:
+            first = _read(reader, 0, min(reader.size, _CHUNK if self._budget else EDGE))
+            tail = first[-EDGE:]
+            if reader.size > len(first):
+                tail = _read(reader, max(0, reader.size - EDGE), min(reader.size, EDGE))
+            form = recognise(first[:EDGE], tail)
+            if form is not None:
+                self.forms[entry.path.text] = form
+            if form is None or form.family in (Family.EXECUTABLE, Family.TENSORS):
+                self._look(entry, reader, first, form)
+
+    def _look(self, entry: FileEntry, reader: Reader, first: bytes, form: Form | None) -> None:
+        name = entry.path.name
+        people = _WRITTEN_BY_PEOPLE.fullmatch(name) and name not in _VOCABULARIES
+        closely = bool(people) and entry.size <= _CHUNK and not is_legal(name)
+        scanner = LeakScanner(entry.path.text, closely=closely)
+        container = form is not None and form.family is Family.TENSORS
+        most = _CHUNK if container else _MOST_OF_FILE
+        limit = min(reader.size, most, max(self._budget, 0))
+        utf16 = first[:2] in (b"\xff\xfe", b"\xfe\xff")
+        done = 0
+        while done < limit:
+            chunk = first if not done else _read(reader, done, min(_CHUNK, limit - done))
+            scanner.feed(chunk.replace(b"\0", b"") if utf16 else chunk)
+            done += len(chunk)
+        self._budget -= done
+        self.leaks += scanner.found
+        if done < reader.size:
+            reason = f"has {reader.size} bytes, of which the first {done} were looked through"
+            self.unexamined.append(Unexamined(entry.path.text, reason))
+
+    def metadata(self, file: TensorFile) -> None:
+        """What was written into the header beside the tensors."""
+        for key, value in ((file.header.metadata or {}) if file.header else {}).items():
+            scanner = LeakScanner(file.path.text, f"__metadata__ {key[:64]!r}", closely=True)
+            scanner.feed(f"{key}={value}".encode()[:_CHUNK])
+            self.leaks += scanner.found
+
+
+def _read(reader: Reader, offset: int, length: int) -> bytes:
+    buffer = bytearray(length)
+    reader.read_into(memoryview(buffer), offset)
+    return bytes(buffer)

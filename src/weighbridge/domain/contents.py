@@ -1,0 +1,120 @@
+"""What the files of an artifact hold beside the model: their forms, what they leak, telling keys.
+
+Decides which JSON keys are telling and which files belong to version control. Reads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+from attrs import frozen
+
+
+class Family(Enum):
+    """What a file is by its content, as far as it matters."""
+
+    PICKLE = "pickle"
+    PYTHON = "Python"
+    EXECUTABLE = "executable"
+    ARCHIVE = "archive"
+    FOREIGN = "foreign model format"
+    TENSORS = "tensors"
+
+
+@frozen
+class Form:
+    """A family and the form's own name."""
+
+    family: Family
+    what: str
+
+
+@frozen
+class Leak:
+    """Something private in a file; ``code`` is the rule's, and the thing itself is not kept."""
+
+    code: str
+    path: str
+    place: str
+    what: str
+    masked: str
+
+
+@frozen
+class Mark:
+    """A telling key of a JSON file; ``pointer`` says where, as ``a.b[0]``."""
+
+    path: str
+    pointer: str
+    key: str
+    value: Any
+
+
+@frozen
+class Unexamined:
+    """A file, or with '' the directory, that was not looked through, and why."""
+
+    path: str
+    reason: str
+
+
+@frozen
+class Contents:
+    """What a look into the files gave. ``card`` is the beginning of the model card."""
+
+    forms: Mapping[str, Form]
+    leaks: tuple[Leak, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    unexamined: tuple[Unexamined, ...] = ()
+    card: bytes | None = None
+
+
+#: By these an artifact decides which code or file is loaded.
+TELLING_KEYS = frozenset(
+    {
+        "auto_map",
+        "model_file",
+        "trust_remote_code",
+        "attn_implementation",
+        "_attn_implementation",
+        "_attn_implementation_internal",
+        "_experts_implementation",
+        "_experts_implementation_internal",
+    }
+)
+
+
+def marks_in(path: str, value: Any) -> Iterator[Mark]:
+    """Every telling key of a parsed JSON value, at any depth."""
+    pending: list[tuple[str, Any]] = [("", value)]
+    while pending:
+        pointer, node = pending.pop()
+        if isinstance(node, dict):
+            for key, below in node.items():
+                if key in TELLING_KEYS:
+                    yield Mark(path, f"{pointer}.{key}".lstrip("."), key, below)
+                if isinstance(below, dict | list):
+                    pending.append((f"{pointer}.{key}", below))
+        else:
+            lists = enumerate(node) if isinstance(node, list) else ()
+            pending += [(f"{pointer}[{i}]", v) for i, v in lists if isinstance(v, dict | list)]
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Every string in a parsed JSON value."""
+    pending = [value]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, str):
+            yield node
+        elif isinstance(node, dict):
+            pending += node.values()
+        elif isinstance(node, list):
+            pending += node
+
+
+def in_repository(path: str) -> bool:
+    """True for the files of a git repository's own book-keeping."""
+    return ".git" in path.split("/")

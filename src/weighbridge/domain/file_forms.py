@@ -1,0 +1,92 @@
+"""What a file is, by its first and last bytes; names decide nothing here.
+
+Pickles are recognised and refused, never analysed: every scanner of them has been got round.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import re
+
+from weighbridge.domain.contents import Family, Form
+
+#: So many bytes of either end are enough.
+EDGE = 4096
+
+_OPCODES = frozenset(op.code.encode("latin-1") for op in pickletools.opcodes)
+# Without a protocol byte: the marks that pickle writes first, or a global by name.
+_OLD_PICKLE = re.compile(
+    rb"[\]})(]q\x00|\((lp|dp|l|d|t)\d*\n|\(?i?c?[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n"
+    rb"(p\d+\n|[()q\]}.0R]|[SVIFL]['\"\d-])"
+)
+_SHEBANG = re.compile(rb"#! ?/")
+#: (offset, bytes, family, what)
+_MAGIC: tuple[tuple[int, bytes, Family, str], ...] = (
+    (0, b"\x7fELF", Family.EXECUTABLE, "an ELF executable"),
+    (0, b"\xfe\xed\xfa\xce", Family.EXECUTABLE, "a Mach-O executable"),
+    (0, b"\xfe\xed\xfa\xcf", Family.EXECUTABLE, "a Mach-O executable"),
+    (0, b"\xce\xfa\xed\xfe", Family.EXECUTABLE, "a Mach-O executable"),
+    (0, b"\xcf\xfa\xed\xfe", Family.EXECUTABLE, "a Mach-O executable"),
+    (0, b"\xca\xfe\xba\xbe", Family.EXECUTABLE, "a Mach-O or Java executable"),
+    (0, b"\x00asm", Family.EXECUTABLE, "a WebAssembly module"),
+    (0, b"PK\x03\x04", Family.ARCHIVE, "a zip archive"),
+    (0, b"PK\x05\x06", Family.ARCHIVE, "a zip archive"),
+    (0, b"PK\x07\x08", Family.ARCHIVE, "a zip archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", Family.ARCHIVE, "a 7z archive"),
+    (0, b"Rar!\x1a\x07", Family.ARCHIVE, "a rar archive"),
+    (0, b"\x1f\x8b", Family.ARCHIVE, "gzip data"),
+    (0, b"\xfd7zXZ\x00", Family.ARCHIVE, "xz data"),
+    (0, b"\x28\xb5\x2f\xfd", Family.ARCHIVE, "zstandard data"),
+    (0, b"\x04\x22\x4d\x18", Family.ARCHIVE, "lz4 data"),
+    (0, b"MSCF\x00\x00", Family.ARCHIVE, "a cabinet archive"),
+    (257, b"ustar", Family.ARCHIVE, "a tar archive"),
+    (0, b"GGUF", Family.FOREIGN, "a GGUF model"),
+    (0, b"lmgg", Family.FOREIGN, "a GGML model"),
+    (0, b"tjgg", Family.FOREIGN, "a GGML model"),
+    (0, b"\x89HDF\r\n\x1a\n", Family.FOREIGN, "an HDF5 file, as Keras writes"),
+    (4, b"TFL3", Family.FOREIGN, "a TensorFlow Lite model"),
+)
+
+
+def recognise(head: bytes, tail: bytes) -> Form | None:
+    """The form of a file that begins and ends so, ``EDGE`` bytes each; None if it is no matter."""
+    pickle = _pickle(head, tail)
+    if pickle is not None:
+        return Form(Family.PICKLE, pickle)
+    if head[8:9] == b"{" and head[5:8] == b"\0\0\0":
+        return Form(Family.TENSORS, "safetensors")
+    for offset, magic, family, what in _MAGIC:
+        if head.startswith(magic, offset):
+            return Form(family, what)
+    return _less_plain(head, tail)
+
+
+def _less_plain(head: bytes, tail: bytes) -> Form | None:
+    if _SHEBANG.match(head):
+        if b"python" in head.partition(b"\n")[0]:
+            return Form(Family.PYTHON, "a Python script")
+        return Form(Family.EXECUTABLE, "a script")
+    if head.startswith(b"MZ") and b"\0" in head[:256]:
+        return Form(Family.EXECUTABLE, "a Windows executable")
+    if re.match(rb"BZh[1-9]1AY&SY", head):
+        return Form(Family.ARCHIVE, "bzip2 data")
+    if re.match(rb"[^\n]\r\r\n[\0-\3]\0\0\0", head) or re.match(rb"..\r\n[\0-\3]\0\0\0", head):
+        return Form(Family.PYTHON, "compiled Python")
+    # A zip archive is found from its end, whatever comes before.
+    if b"PK\x05\x06" in tail:
+        return Form(Family.ARCHIVE, "a zip archive behind other data")
+    return None
+
+
+def _pickle(head: bytes, tail: bytes) -> str | None:
+    if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
+        # The length of a safetensors header can look like that; the third byte of it is 0.
+        return f"a pickle of protocol {head[1]}" if head[2:3] in _OPCODES else None
+    if head.startswith(b"\x93NUMPY") and re.search(rb"'descr':[^}]*\|?O'", head[:1024]):
+        return "a numpy array of pickled objects"
+    zipped = head.startswith(b"PK") or b"PK\x05\x06" in tail
+    if zipped and (b"data.pkl" in head or b"data.pkl" in tail):
+        return "a zip archive with a pickle, as torch.save writes"
+    if _OLD_PICKLE.match(head) and tail.rstrip(b"\n").endswith(b"."):
+        return "a pickle of an old protocol"
+    return None
