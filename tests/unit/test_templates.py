@@ -49,6 +49,11 @@ def codes(text: str) -> set[str]:
         "{% macro m() %}{{ x.mro }}{% endmacro %}",
         "{% if x.__class__ %}{% endif %}",
         "{% set y = '__import__' %}",
+        "{% set a = '_' %}{{ x[a ~ a ~ 'class' ~ a ~ a] }}",
+        "{{ x[parts | join] }}",
+        "{{ x['%c%cclass' % (95, 95)] }}",
+        "{{ x['{}'.format(y)] }}",
+        "{% set y = ['__', 'class', '__'] | join %}{{ x[y] }}",
     ],
 )
 def test_ways_out_are_seen(text: str) -> None:
@@ -67,7 +72,7 @@ def test_ways_out_are_seen(text: str) -> None:
         "{% macro render(config) %}{{ config.name }}{% endmacro %}{{ render(tool) }}",
         "{% generation %}{{ m.content }}{% endgeneration %}{{ '%02d' % n }}{{ '-' * 80 }}",
         "{% for i in range(messages | length - 1, -1, -1) %}{{ i }}{% endfor %}",
-        "{{ 'a__b' }}{{ '____' }}",
+        "{{ 'a__b' }}{{ '____' }}{{ names[i + 1] }}{{ counts[n % 2] }}",
     ],
 )
 def test_ways_of_chats_are_not(text: str) -> None:

@@ -58,7 +58,11 @@ def _of(node: nodes.Node, bound: set[str]) -> Iterator[Hazard]:
             yield from _by_name(node)
         case nodes.Const(value=str(text)) | nodes.TemplateData(data=text):
             yield from _text(text, node)
-        case nodes.Concat() | nodes.Add() if (made := text_of(node)) and _DUNDER.search(made):
+        case nodes.Getitem(arg=arg) if _put_together(arg):
+            yield _reaches("an item whose name is put together", node)
+        case nodes.Concat() | nodes.Add() | nodes.Filter() if (
+            made := text_of(node)
+        ) and _DUNDER.search(made):
             yield _reaches(f"a name put together, {made[:60]!r}", node)
     if isinstance(node, _OUTSIDE):
         yield _reaches(f"another file ({type(node).__name__.lower()})", node)
@@ -77,6 +81,23 @@ def _text(text: str, node: nodes.Node) -> Iterator[Hazard]:
         yield _reaches(f"the name {text[:60]!r}", node)
     for found in _URL.finditer(text):
         yield Hazard("CT006", f"holds the address {found.group()}")
+
+
+def _put_together(arg: nodes.Node) -> bool:
+    """True for a key made of parts that are not known: chats have names or counts for keys."""
+    match arg:
+        case nodes.Concat() | nodes.Filter(name="join" | "replace" | "reverse" | "format" | "attr"):
+            return True
+        case (
+            nodes.Add(left=left, right=right)
+            | nodes.Mod(left=left, right=right)
+            | nodes.Mul(left=left, right=right)
+        ):
+            sides = (left, right)
+            return any(isinstance(s, nodes.Const) and isinstance(s.value, str) for s in sides)
+        case nodes.Call(node=nodes.Getattr(attr="join" | "replace" | "format" | "lower" | "strip")):
+            return True
+    return False
 
 
 def _internal(name: str) -> bool:
