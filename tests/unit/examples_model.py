@@ -20,7 +20,7 @@ from tests.fakes.memory_files import MemoryFiles
 from tests.unit.subjects import Build, of
 from weighbridge.adapters.numpy_survey import NumpySurveyor
 from weighbridge.application.duplicates import find_duplicates
-from weighbridge.application.load import read_artifact
+from weighbridge.application.load import Extent, read_artifact
 from weighbridge.domain.findings import Subject
 from weighbridge.domain.survey import TensorStats, WeightSurvey
 from weighbridge.domain.tensors import Header, TensorSlot, TensorSpec, encode_header
@@ -50,7 +50,7 @@ def sharded(weight_map: dict[str, str], **metadata: Any) -> Build:
 def without_config() -> Subject:
     memory = MemoryFiles()
     memory.seed("run", {"model.safetensors": tensors(FUSED_SPECS)}, ())
-    return Subject(read_artifact(memory, "run", everything=True))
+    return Subject(read_artifact(memory, "run", extent=Extent.EVERYTHING))
 
 
 def with_tensors(count: int) -> Build:

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from tests.builders import LORA_SPECS, fused_files, lora_files, tensors
 from tests.fakes.memory_files import MemoryFiles
-from weighbridge.application.load import classify, read_artifact
+from weighbridge.application.load import Extent, classify, read_artifact
 from weighbridge.domain.artifact import ArtifactPath, FileEntry, IrregularEntry, Oddity
 from weighbridge.domain.contents import Unexamined
 from weighbridge.domain.detection import parse_model
@@ -38,7 +38,7 @@ def tree(files: Mapping[str, bytes], *odd: IrregularEntry, **more: Any) -> Build
     def build() -> Subject:
         memory = MemoryFiles()
         memory.seed("run", files, odd)
-        artifact = read_artifact(memory, "run", everything=True)
+        artifact = read_artifact(memory, "run", extent=Extent.EVERYTHING)
         detected = classify(artifact)
         model = parse_model(artifact, detected)
         return Subject(artifact, kind=detected.kind, model=model, **more)

@@ -7,7 +7,7 @@ from attrs import evolve
 from tests.builders import LORA_SPECS, lora_files, peft_files, tensors
 from tests.fakes.memory_files import MemoryFiles
 from tests.unit.subjects import Build, of
-from weighbridge.application.load import read_artifact
+from weighbridge.application.load import Extent, read_artifact
 from weighbridge.domain.findings import Subject
 
 GOOD_LORA, GOOD_PEFT = of(lora_files()), of(peft_files())
@@ -22,7 +22,7 @@ def half(missing: str) -> Build:
     def build() -> Subject:
         memory = MemoryFiles()
         memory.seed("run", {k: v for k, v in lora_files().items() if k != missing}, ())
-        return Subject(read_artifact(memory, "run", everything=True))
+        return Subject(read_artifact(memory, "run", extent=Extent.EVERYTHING))
 
     return build
 

@@ -8,7 +8,7 @@ from typing import Any
 from tests.fakes.memory_files import MemoryFiles
 from tests.unit.examples_of_contents import CARD
 from weighbridge.adapters.jinja_templates import JinjaTemplateReader
-from weighbridge.application.load import classify, read_artifact
+from weighbridge.application.load import Extent, classify, read_artifact
 from weighbridge.application.templates import read_templates
 from weighbridge.domain.artifact import IrregularEntry
 from weighbridge.domain.detection import parse_model
@@ -24,7 +24,7 @@ def of(files: Mapping[str, bytes], *odd: IrregularEntry, **more: Any) -> Build:
     def build() -> Subject:
         memory = MemoryFiles()
         memory.seed("run", CARD | dict(files), odd)
-        artifact = read_artifact(memory, "run", everything=True)
+        artifact = read_artifact(memory, "run", extent=Extent.EVERYTHING)
         detected = classify(artifact)
         model = parse_model(artifact, detected)
         return Subject(

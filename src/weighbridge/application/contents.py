@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _MOST_FILES = 10_000
-_MOST_OF_FILE = 64 << 20
+#: Larger files are looked into so far, and are not in a report's manifest.
+MOST_OF_FILE = 64 << 20
 _MOST_OF_ALL = 256 << 20
 _CARD_BYTES = 256 << 10
 _WRITTEN_BY_PEOPLE = re.compile(r".*\.(md|json|ya?ml|toml|cfg|ini|env.*|jinja)|[^.]+|\.[^.]+")
@@ -45,13 +46,18 @@ def examine(
     scan: Scan,
     documents: Iterable[Document],
     tensor_files: Iterable[TensorFile],
+    most: int | None = None,
 ) -> Contents:
-    """Forms, leaks and telling keys of all files. Raises StorageError if the storage fails."""
+    """Forms, leaks and telling keys of all files, or of those of at most ``most`` bytes.
+
+    Raises StorageError if the storage fails.
+    """
     held = tuple(tensor_files)
     proven = {t.path.text for t in held if t.header is not None}
     entries = [
         e for e in scan.files
         if e.size and e.path.text not in proven and not in_repository(e.path.text)
+        and (most is None or e.size <= most)
     ]  # fmt: skip
     examiner = _Examiner(files, location)
     for entry in entries[:_MOST_FILES]:
@@ -111,7 +117,7 @@ class _Examiner:
         closely = bool(people) and entry.size <= _CHUNK and not is_legal(name)
         scanner = LeakScanner(entry.path.text, closely=closely)
         container = form is not None and form.family is Family.TENSORS
-        most = _CHUNK if container else _MOST_OF_FILE
+        most = _CHUNK if container else MOST_OF_FILE
         limit = min(reader.size, most, max(self._budget, 0))
         utf16 = first[:2] in (b"\xff\xfe", b"\xfe\xff")
         done = 0

@@ -6,6 +6,7 @@ Reads no weights.
 from __future__ import annotations
 
 import re
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
@@ -22,6 +23,7 @@ from weighbridge.domain.artifact import (
 )
 from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.contents import in_repository
+from weighbridge.domain.coverage import SMALL_BYTES
 from weighbridge.domain.detection import (
     ADAPTER_CONFIG,
     CONFIG,
@@ -128,12 +130,22 @@ def read_npz(files: FileSystem, location: str, entry: FileEntry) -> TensorFile:
         return TensorFile(entry.path, entry.size, None, error.defects)
 
 
+class Extent(Enum):
+    """How much of an artifact is read: what its kind is decided by; beyond that, all that is small
+    and has something to say; or every file, with bounds."""
+
+    KIND = "kind"
+    SMALL = "small"
+    EVERYTHING = "everything"
+
+
 def read_artifact(
-    files: FileSystem, location: str, *, scan: Scan | None = None, everything: bool = False
+    files: FileSystem, location: str, *, scan: Scan | None = None, extent: Extent = Extent.KIND
 ) -> ModelArtifact:
-    """Headers and documents; with ``everything`` all JSON files and short texts, not only those
-    that the kind is decided by."""
+    """Headers and documents; beyond those that the kind is decided by as ``extent`` says."""
     scan = scan or scan_model(files, location)
+    everything = extent is not Extent.KIND
+    most = SMALL_BYTES if extent is Extent.SMALL else None
     documents, tensor_files, texts = [], [], []
     for entry in scan.files:
         name = entry.path.name
@@ -143,14 +155,17 @@ def read_artifact(
             tensor_files.append(read_header(files, location, entry))
         elif name == NPZ_WEIGHTS and entry.path.text.count("/") <= 1:
             tensor_files.append(read_npz(files, location, entry))
-        elif name.endswith(".json") and (everything or name in _MODEL_DOCUMENTS):
+        elif name in _MODEL_DOCUMENTS or (
+            everything and name.endswith(".json") and (most is None or entry.size <= most)
+        ):
             documents.append(read_document(files, location, entry))
         if everything and 0 < entry.size <= _SMALL_TEXT and name.endswith(_TEXT_SUFFIXES):
             texts.append((entry.path, files.read(location, entry.path)))
     found = ModelArtifact(location, scan, tuple(documents), tuple(tensor_files), tuple(texts))
     if not everything:
         return found
-    return evolve(found, contents=examine(files, location, scan, documents, tensor_files))
+    contents = examine(files, location, scan, documents, tensor_files, most)
+    return evolve(found, contents=contents)
 
 
 def classify(artifact: ModelArtifact, wanted: Choice | Kind | None = None) -> Detected:

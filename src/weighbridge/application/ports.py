@@ -165,8 +165,13 @@ class Surveyor(Protocol):
         header: Header,
         *,
         advance: Callable[[int], None],
+        sink: Callable[[memoryview], object] | None = None,
     ) -> Mapping[str, TensorStats]:
-        """Statistics of every tensor, by name. ``advance`` is told of bytes read."""
+        """Statistics of every tensor, by name. ``advance`` is told of bytes read.
+
+        ``sink`` is handed every byte of the file, in order: what it makes a digest of is what the
+        statistics are of. What it is handed is valid until it returns.
+        """
 
 
 class TemplateReader(Protocol):

@@ -107,8 +107,9 @@ class Publish:
             if isinstance(loaded.model, LoraModel):
                 # An exception is for a file of the source; what is made of it is other bytes.
                 made_policy = evolve(policy, exceptions=())
-                self._judge(request, stage.root, Choice(Kind.PEFT), made_policy, progress)
-            blobs = self._blobs(request, loaded, stage, made, progress)
+                again = self._judge(request, stage.root, Choice(Kind.PEFT), made_policy, progress)
+                _require_same(made, again.manifest)
+            blobs = self._blobs(request, loaded, stage, made, report.manifest, progress)
             return self._send(request, registry, blobs, report, proof, progress)
 
     def _registry(self, destination: Destination) -> Registry:
@@ -184,6 +185,7 @@ class Publish:
         loaded: Loaded,
         stage: Stage,
         made: tuple[ManifestEntry, ...],
+        judged: Manifest,
         progress: Progress,
     ) -> dict[ArtifactPath, Blob]:
         blobs = {e.path: self._blob(stage.root, e.path, e) for e in made}
@@ -194,7 +196,9 @@ class Publish:
         total, done = sum(e.size for e in ships), 0
         for entry in ships:
             target = ArtifactPath(entry.path.name)
-            digest = self._hash(request.location, entry.path)
+            # Of what was judged, so that the registry refuses what was changed since.
+            known = judged.find(entry.path)
+            digest = (known and known.digest("sha256")) or self._hash(request.location, entry.path)
             blobs[target] = self._blob(
                 request.location, entry.path, ManifestEntry(target, entry.size, (digest,))
             )
@@ -238,6 +242,15 @@ class Publish:
         if differences:
             raise ReadBackMismatch(destination=str(request.destination), differences=differences)
         return PublishOutcome(report, plan, receipt, proof)
+
+
+def _require_same(made: tuple[ManifestEntry, ...], judged: Manifest) -> None:
+    """Raises ArtifactChanged if what was judged is not what was made."""
+    for entry in made:
+        found = judged.find(entry.path)
+        if found is not None and not found.same_content(entry):
+            expected, actual = (f"{e.size} bytes {e.digests[0]}" for e in (entry, found))
+            raise ArtifactChanged(path=entry.path.text, expected=expected, actual=actual)
 
 
 def _comparable(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeAlias
 
 from attrs import evolve, field, frozen
 
+from weighbridge.application.contents import MOST_OF_FILE
 from weighbridge.application.duplicates import find_duplicates
 from weighbridge.application.load import (
+    Extent,
     classify,
     read_artifact,
     read_base_config,
@@ -25,8 +28,17 @@ from weighbridge.application.ports import (
     no_progress,
 )
 from weighbridge.application.templates import read_templates
-from weighbridge.domain.artifact import ArtifactPath, ModelArtifact, Scan, TensorFile
+from weighbridge.domain.artifact import (
+    ArtifactPath,
+    Digest,
+    Manifest,
+    ManifestEntry,
+    ModelArtifact,
+    Scan,
+    TensorFile,
+)
 from weighbridge.domain.card import licence_of
+from weighbridge.domain.contents import in_repository
 from weighbridge.domain.coverage import unexamined
 from weighbridge.domain.detection import Choice, parse_model
 from weighbridge.domain.errors import (
@@ -58,7 +70,8 @@ def no_clock() -> str:
 @frozen
 class ValidateRequest:
     """``base`` is a directory with the base's config.json; ``base_model`` its name, if said;
-    ``scale`` is what MLX multiplied by, if said."""
+    ``scale`` is what MLX multiplied by, if said. Without ``weights``, only headers and small files
+    are read."""
 
     location: str
     choice: Choice = field(factory=Choice)
@@ -92,30 +105,46 @@ class Validate:
             judged,
             crashed=(*self.unavailable, *judged.crashed),
             unexamined=unexamined(subject, weights=request.weights),
+            manifest=self._manifest(subject) if request.weights else Manifest(()),
             ignored=tuple(rule.code for rule in self.rules if rule.code not in on),
         )
         digests = self._digests(request.location, wanted_digests(policy, judged))
         return apply(policy, judged, today=self.clock(), digests=digests)
 
+    def _manifest(self, subject: Subject) -> Manifest:
+        """The files that were judged whole, with the digests of their bytes."""
+        artifact = subject.artifact
+        known = dict(subject.survey.digests) if subject.survey else {}
+        for entry in artifact.scan.files:
+            path = entry.path.text
+            if path not in known and entry.size <= MOST_OF_FILE and not in_repository(path):
+                known[path] = Digest("sha256", self._sha256(artifact.location, entry.path))
+        return Manifest(
+            ManifestEntry(entry.path, entry.size, (known[entry.path.text],))
+            for entry in artifact.scan.files if entry.path.text in known
+        )  # fmt: skip
+
     def _digests(self, location: str, paths: tuple[str, ...]) -> dict[str, str]:
         """The sha256 of those files; none of one that cannot be read."""
         found = {}
         for path in paths:
-            try:
-                with self.files.open_stream(location, ArtifactPath(path)) as stream:
-                    hasher = hashlib.sha256()
-                    while chunk := stream.read(_CHUNK):
-                        hasher.update(chunk)
-                    found[path] = hasher.hexdigest()
-            except StorageError:
-                continue
+            with suppress(StorageError):
+                found[path] = self._sha256(location, ArtifactPath(path))
         return found
+
+    def _sha256(self, location: str, path: ArtifactPath) -> str:
+        hasher = hashlib.sha256()
+        with self.files.open_stream(location, path) as stream:
+            while chunk := stream.read(_CHUNK):
+                hasher.update(chunk)
+        return hasher.hexdigest()
 
     def _subject(self, request: ValidateRequest, progress: Progress) -> Subject:
         base_config = read_base_config(self.files, request.base)
         base_card = read_optional(self.files, request.base, CARD) if request.base else None
         try:
-            artifact = read_artifact(self.files, request.location, everything=True)
+            extent = Extent.EVERYTHING if request.weights else Extent.SMALL
+            artifact = read_artifact(self.files, request.location, extent=extent)
         except InvalidModelStructure as error:
             empty = ModelArtifact(request.location, Scan(()))
             return Subject(empty, structure_error=error)
@@ -174,12 +203,17 @@ class Validate:
             done += count
             progress("scanning weights", done, total)
 
-        def one(file: TensorFile) -> tuple[str, Mapping[str, TensorStats]]:
+        def one(file: TensorFile) -> tuple[Mapping[str, TensorStats], Digest]:
             assert file.header is not None
+            hasher = hashlib.sha256()
             with self.files.open(artifact.location, file.path) as reader:
-                stats = self.surveyor.survey(reader, file.header, advance=advance)
-            return file.path.text, stats
+                stats = self.surveyor.survey(
+                    reader, file.header, advance=advance, sink=hasher.update
+                )
+            return stats, Digest("sha256", hasher.hexdigest())
 
         with ThreadPoolExecutor(max_workers=min(4, max(1, len(found)))) as pool:
-            stats = dict(pool.map(one, found))
-        return WeightSurvey(stats, find_duplicates(self.files, artifact, stats))
+            made = dict(zip((t.path.text for t in found), pool.map(one, found), strict=True))
+        stats = {path: stats for path, (stats, _) in made.items()}
+        digests = {path: digest for path, (_, digest) in made.items()}
+        return WeightSurvey(stats, find_duplicates(self.files, artifact, stats), digests)

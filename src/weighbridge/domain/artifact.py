@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import total_ordering
+from hashlib import sha256
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -161,6 +162,18 @@ class Manifest:
     def total_bytes(self) -> int:
         """Sum of all sizes."""
         return sum(e.size for e in self.entries)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What stands for all files: the sha256 of a line for each, as sha256sum prints them; None
+        if there is none, or one whose sha256 is not known."""
+        lines = []
+        for entry in self.entries:
+            known = entry.digest("sha256")
+            if known is None:
+                return None
+            lines.append(f"{known.value}  {entry.path.text}\n")
+        return sha256("".join(lines).encode()).hexdigest() if lines else None
 
     def with_digests(self, more: Mapping[ArtifactPath, Digest]) -> Manifest:
         """The same files, knowing one more digest of some."""

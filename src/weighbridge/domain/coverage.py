@@ -6,10 +6,14 @@ from collections.abc import Iterator
 
 from weighbridge.domain.findings import Subject, Unexamined
 
+#: Files up to this are read even when little is to be read, as of a repository on the Hub.
+SMALL_BYTES = 1 << 20
+
 
 def unexamined(subject: Subject, *, weights: bool = True) -> tuple[Unexamined, ...]:
     """The parts that were left out; ``weights`` says if their statistics were wanted."""
-    return (*_weights(subject, weights), *_deep_files(subject))
+    large = () if weights else _large_files(subject)
+    return (*_weights(subject, weights), *_deep_files(subject), *large)
 
 
 def _weights(subject: Subject, wanted: bool) -> Iterator[Unexamined]:
@@ -19,6 +23,14 @@ def _weights(subject: Subject, wanted: bool) -> Iterator[Unexamined]:
         yield Unexamined("values of the weights", "only their headers were asked for", chosen=True)
     elif subject.model is None:
         yield Unexamined("values of the weights", "the model cannot be read")
+
+
+def _large_files(subject: Subject) -> Iterator[Unexamined]:
+    """What is passed over when only headers and small files are read."""
+    read = {file.path.text for file in subject.artifact.tensor_files}
+    for entry in subject.artifact.scan.files:
+        if entry.size > SMALL_BYTES and entry.path.text not in read:
+            yield Unexamined(entry.path.text, "only small files were asked for", chosen=True)
 
 
 def _deep_files(subject: Subject) -> Iterator[Unexamined]:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
-from weighbridge.domain.artifact import ModelArtifact
+from weighbridge.domain.artifact import Manifest, ModelArtifact
 from weighbridge.domain.errors import StructureError
 from weighbridge.domain.models import FusedModel, Kind, Model
 from weighbridge.domain.survey import WeightSurvey
@@ -223,6 +223,7 @@ class ValidationReport:
     """The judgement of one directory. Findings are sorted: the worst first, then by place.
 
     ``ran`` are the codes of the rules that were run, ``ignored`` of those that the policy left out.
+    ``manifest`` has the files that were judged whole, with the digests of the bytes that were.
     """
 
     location: str
@@ -236,6 +237,7 @@ class ValidationReport:
     ran: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     fail_on: FailOn = FailOn.ERROR
+    manifest: Manifest = field(factory=lambda: Manifest(()))
 
     @property
     def blocking(self) -> tuple[Finding, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from weighbridge.domain.artifact import Digest
+
 
 @frozen
 class TensorStats:
@@ -27,10 +29,11 @@ class TensorStats:
 @frozen
 class WeightSurvey:
     """Statistics by file path and tensor name; ``duplicates`` are groups of (path, tensor) whose
-    bytes are the same."""
+    bytes are the same. ``digests`` are those of the files, of the very bytes that were counted."""
 
     files: Mapping[str, Mapping[str, TensorStats]]
     duplicates: tuple[tuple[tuple[str, str], ...], ...] = ()
+    digests: Mapping[str, Digest] = field(factory=dict)
 
     def stats(self, path: str, tensor: str) -> TensorStats | None:
         """Statistics of one tensor, if it was examined."""

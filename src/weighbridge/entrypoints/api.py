@@ -100,6 +100,7 @@ def validate(
     base: PathLike | None = None,
     base_model: str | None = None,
     scale: float | None = None,
+    weights: bool | None = None,
     policy: Policy | None = None,
     settings: Settings | None = None,
     progress: Progress = no_progress,
@@ -107,7 +108,9 @@ def validate(
     """Every finding of the directory that counts; never raises for a bad one.
 
     ``base`` is a directory with the base model's config.json, ``base_model`` its Hub id, ``scale``
-    what MLX multiplied by, if the config does not tell it. ``policy`` is the catalogue's own, or
+    what MLX multiplied by, if the config does not tell it. ``path`` may be ``hf://org/name``.
+    Without ``weights``, which is so there if nothing is said, only headers and small files are
+    read, and the report says what was passed over. ``policy`` is the catalogue's own, or
     comes from ``load_policy``.
     """
     from weighbridge.application.validate import ValidateRequest
@@ -116,8 +119,15 @@ def validate(
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(path, base, base_model, kind, settings)
     choice = _choice(kind, checkpoint, bare=scale is not None)
+    location = os.fspath(path)
     request = ValidateRequest(
-        os.fspath(path), choice, at_hand, base_model, scale=scale, policy=policy or Policy()
+        location,
+        choice,
+        at_hand,
+        base_model,
+        weights=not location.startswith("hf://") if weights is None else weights,
+        scale=scale,
+        policy=policy or Policy(),
     )
     return _container(settings).validate()(request, progress)
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 @base_option
 @base_model_option
 @scale_option
+@click.option("--weights/--no-weights", default=None,
+              help="Read the weights' values, too; the default but for hf://.")  # fmt: skip
 @policy_options
 @click.option("--write-baseline", type=click.Path(), metavar="FILE",
               help="Make all that is found now known, for --baseline.")  # fmt: skip
@@ -43,6 +45,7 @@ def command(
     base: str | None,
     base_model: str | None,
     scale: float | None,
+    weights: bool | None,
     write_baseline: str | None,
     statistics: bool,
     output_file: str | None,
@@ -64,6 +67,7 @@ def command(
         base=base,
         base_model=base_model,
         scale=scale,
+        weights=weights,
         policy=chosen_policy(run, **policy),
         progress=progress(),
     )

@@ -99,6 +99,8 @@ def _report(judged: ValidationReport) -> dict[str, Any]:
             for part in judged.unexamined
         ],
         "ignored": list(judged.ignored),
+        "files": [_entry(entry) for entry in judged.manifest.entries],
+        "fingerprint": judged.manifest.fingerprint,
     }
 
 
