@@ -15,6 +15,7 @@ from weighbridge.adapters.hub import HubFiles
 from weighbridge.application.load import read_base
 from weighbridge.domain.artifact import ArtifactPath
 from weighbridge.domain.errors import NotConvertible, PathConflict, PathMissing, StorageError
+from weighbridge.domain.models import Kind
 from weighbridge.domain.tensors import TensorSpec
 from weighbridge.entrypoints.settings import Settings
 
@@ -112,3 +113,15 @@ def test_a_conversion_is_checked_against_a_base_on_the_hub(hub: HubServer, tmp_p
     (other / "adapters.safetensors").write_bytes(builders.tensors(specs))
     with pytest.raises(NotConvertible, match="maps 8 -> 8, but the base's"):
         weighbridge.convert(other, tmp_path / "no", base=ROOT, settings=settings)
+
+
+def test_a_repository_is_judged_by_headers_and_small_files(hub: HubServer) -> None:
+    settings = Settings(endpoint=hub.url, token=hub.token)
+    before = hub.bytes_sent
+    report = weighbridge.validate(ROOT, settings=settings)
+    assert hub.bytes_sent - before < 200_000
+    assert report.kind is Kind.FUSED and "TK001" in {f.code for f in report.findings}
+    assert [part.what for part in report.unexamined] == ["values of the weights"]
+    assert report.complete and report.manifest.fingerprint is None
+    whole = weighbridge.validate(ROOT, weights=True, settings=settings)
+    assert whole.unexamined == () and whole.manifest.fingerprint is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import product
 from threading import Event, current_thread, main_thread
 from typing import Any
@@ -20,6 +20,7 @@ from weighbridge.domain.npz import parse_npz
 from weighbridge.domain.survey import TensorStats
 from weighbridge.domain.tensors import (
     DTYPE_BITS,
+    Header,
     TensorSpec,
     encode_header,
     header_length,
@@ -44,6 +45,17 @@ class MemoryReader:
         buffer[:] = self.content[offset : offset + len(buffer)]
 
 
+def _passes_on(
+    surveyor: NumpySurveyor, reader: MemoryReader, header: Header, found: Mapping[str, TensorStats]
+) -> None:
+    """With a sink: the same statistics, and every byte in order."""
+    told: list[int] = []
+    passed_on = bytearray()
+    again = surveyor.survey(reader, header, advance=told.append, sink=passed_on.extend)
+    assert bytes(passed_on) == reader.content and sum(told) == header.data_bytes
+    assert repr(again) == repr(found)  # NaN is not equal to itself
+
+
 def survey(
     tensors: dict[str, tuple[str, tuple[int, ...], bytes]],
     buffer_bytes: int = 512 << 10,
@@ -58,6 +70,7 @@ def survey(
     surveyor = NumpySurveyor(buffer_bytes=buffer_bytes, segment_bytes=segment_bytes)
     found = surveyor.survey(reader, header, advance=told.append)
     assert sum(told) == header.data_bytes
+    _passes_on(surveyor, MemoryReader(reader.content), header, found)
     assert list(found) == [slot.spec.name for slot in header.slots]
     return dict(found), reader
 
