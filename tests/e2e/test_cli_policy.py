@@ -13,13 +13,14 @@ import pytest
 
 import weighbridge
 from tests.builders import lora_files, peft_files, tensors, write
+from tests.unit.examples_of_contents import CARD
 from weighbridge.domain.errors import PublicationBlocked, UsageError
 from weighbridge.domain.tensors import TensorSpec
 from weighbridge.entrypoints.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
 #: FS009, an error; FS008, a warning.
-ODD = lora_files() | {"README.md": b"# TODO\n", ".DS_Store": b"x"}
+ODD = lora_files() | CARD | {"NOTICE.txt": b"# TODO\n", ".DS_Store": b"x"}
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "v1"
 BASELINE = json.loads((SCHEMAS / "baseline.schema.json").read_text())
 DEEP = "a/b/model.safetensors"
@@ -29,7 +30,7 @@ DEEP = "a/b/model.safetensors"
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a run that has findings, and the current directory."""
     write(tmp_path / "runs" / "odd", ODD)
-    write(tmp_path / "runs" / "good", lora_files())
+    write(tmp_path / "runs" / "good", lora_files() | CARD)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -119,7 +120,7 @@ def test_a_configuration_above_the_artifact_counts_from_inside_it_too(
     ("text", "said"),
     [
         ('selct = ["ST"]', "did you mean select?"),
-        ('ignore = ["FS09"]', "did you mean FS009?"),
+        ('ignore = ["FS09"]', "did you mean FS0"),
         ("[exceptions]", "exceptions must be a list"),
         ("x = ", "is no TOML"),
     ],
@@ -164,9 +165,9 @@ def test_a_baseline_lets_only_new_findings_block(project: Path, run: Run) -> Non
     jsonschema.validate(json.loads((project / "known.json").read_text()), BASELINE)
     code, out, _ = run(*validate, "--baseline", "known.json")
     assert code == 0 and [w["by"] for w in json.loads(out)["waived"]] == ["baseline"] * 2
-    (project / "runs" / "odd" / "NOTES.md").write_text("# TODO\n")
+    (project / "runs" / "odd" / "USE_POLICY.md").write_text("# TODO\n")
     code, out, _ = run(*validate, "--baseline", "known.json")
-    assert code == 1 and [f["path"] for f in json.loads(out)["findings"]] == ["NOTES.md"]
+    assert code == 1 and [f["path"] for f in json.loads(out)["findings"]] == ["USE_POLICY.md"]
     (project / "weighbridge.toml").write_text('baseline = "known.json"\n')
     assert codes(run(*validate)[1]) == ["FS009"]
     (project / "known.json").write_text("{}")
@@ -174,8 +175,8 @@ def test_a_baseline_lets_only_new_findings_block(project: Path, run: Run) -> Non
 
 
 def exception(project: Path, **changed: str) -> None:
-    digest = hashlib.sha256(ODD["README.md"]).hexdigest()
-    said = {"code": "FS009", "path": "README.md", "sha256": digest, "reason": "a draft",
+    digest = hashlib.sha256(ODD["NOTICE.txt"]).hexdigest()
+    said = {"code": "FS009", "path": "NOTICE.txt", "sha256": digest, "reason": "a draft",
             "expires": "2999-12-31"} | changed  # fmt: skip
     lines = (f"{k} = {json.dumps(v)}" for k, v in said.items())
     (project / "weighbridge.toml").write_text("[[exceptions]]\n" + "\n".join(lines) + "\n")
@@ -184,8 +185,8 @@ def exception(project: Path, **changed: str) -> None:
 def test_an_exception_holds_for_a_file_s_bytes(project: Path, run: Run) -> None:
     exception(project)
     code, out, _ = run("validate", "runs/odd")
-    assert code == 0 and "excepted FS009, README.md: a draft (until 2999-12-31)" in out
-    (project / "runs" / "odd" / "README.md").write_text("TODO: another")
+    assert code == 0 and "excepted FS009, NOTICE.txt: a draft (until 2999-12-31)" in out
+    (project / "runs" / "odd" / "NOTICE.txt").write_text("TODO: another")
     code, out, _ = run("validate", "runs/odd", "--format", "json")
     assert code == 1 and codes(out) == ["FS009", "FS008", "PO003"]
     exception(project, expires="2001-01-01")
@@ -201,7 +202,7 @@ def test_the_same_policy_decides_what_is_published(project: Path, run: Run) -> N
     assert run(*publish, "--select", "ST", "--fail-on", "info", "--dry-run")[0] == 0
     exception(project)
     assert run(*publish, "--fail-on", "warning")[0] == 1
-    code, out, _ = run(*publish, "--ignore", "FS008", "--fail-on", "warning")
+    code, out, _ = run(*publish, "--ignore", "FS008,WT004", "--fail-on", "warning")
     assert code == 0 and "excepted FS009" in out and "published" in out
 
 
@@ -262,15 +263,17 @@ def test_reports_name_files_below_the_current_directory(project: Path, run: Run)
     for location in ("runs/odd", str(project / "runs" / "odd")):
         document = json.loads(run("validate", location, "--format", "sarif")[1])
         place = document["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
-        assert place["artifactLocation"]["uri"] == "runs/odd/README.md"
-        assert "::error file=runs/odd/README.md," in run("validate", location, "--format=github")[1]
+        assert place["artifactLocation"]["uri"] == "runs/odd/NOTICE.txt"
+        assert (
+            "::error file=runs/odd/NOTICE.txt," in run("validate", location, "--format=github")[1]
+        )
     root = ElementTree.fromstring(run("validate", "runs/odd", "--format", "junit")[1])
     assert root[0].attrib["failures"] == "1"
-    assert "`README.md`" in run("validate", "runs/odd", "--format", "markdown")[1]
+    assert "`NOTICE.txt`" in run("validate", "runs/odd", "--format", "markdown")[1]
 
 
 def test_statistics(project: Path, run: Run) -> None:
-    (project / "runs" / "odd" / "NOTES.md").write_text("# TODO\n")
+    (project / "runs" / "odd" / "USE_POLICY.md").write_text("# TODO\n")
     lines = run("validate", "runs/odd", "--statistics")[1].splitlines()
     assert lines[:2] == ["2  error    FS009  placeholder-file", "1  warning  FS008  junk-file"]
 

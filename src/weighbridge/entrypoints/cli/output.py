@@ -81,18 +81,20 @@ def wants_json() -> bool:
 
 
 def emit(text: Callable[[], str], document: Callable[[], dict[str, Any]]) -> None:
-    """Print a result on stdout in the format that was asked for.
-
-    A reader that went away, as ``head`` does, changes nothing of the verdict.
-    """
+    """Print a result on stdout in the format that was asked for."""
     clear()
-    try:
-        if wants_json():
-            from weighbridge.entrypoints.render.json import dumps
+    if wants_json():
+        from weighbridge.entrypoints.render.json import dumps
 
-            click.echo(dumps(document()))
-        elif not setting("quiet"):
-            click.echo(text(), color=False if os.environ.get("NO_COLOR") else None)
+        show(dumps(document()))
+    elif not setting("quiet"):
+        show(text())
+
+
+def show(text: str) -> None:
+    """Print on stdout. A reader that went away, as ``head`` does, changes no verdict."""
+    try:
+        click.echo(text, color=False if os.environ.get("NO_COLOR") else None)
     except BrokenPipeError:
         reader_left()
 

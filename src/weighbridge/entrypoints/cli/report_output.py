@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from weighbridge.entrypoints.cli.output import clear, hint, setting
+from weighbridge.entrypoints.cli.output import clear, hint, setting, show
 
 if TYPE_CHECKING:
     from weighbridge.domain.findings import ValidationReport
@@ -24,7 +24,7 @@ def emit_report(judged: ValidationReport, output: str | None, *, statistics: boo
         write_text(output, click.unstyle(shown) + "\n", judged.location)
         hint(f"{judged.verdict.value}: the report is in {output}")
     elif form != "text" or not setting("quiet"):
-        click.echo(shown, color=False if os.environ.get("NO_COLOR") else None)
+        show(shown)
 
 
 def _rendered(judged: ValidationReport, form: str, statistics: bool) -> str:
