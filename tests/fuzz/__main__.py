@@ -6,8 +6,10 @@ Ends with 0 if nothing was found. What takes longer or more memory than the boun
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
 import random
+import re
 import signal
 import sys
 import time
@@ -18,7 +20,8 @@ from tempfile import TemporaryDirectory
 _MOST_SECONDS = 10
 _MOST_BYTES = 4096
 _MOST_MEMORY = 1 << 30
-_NAMES = ("header", "header-text", "json", "npz", "npy", "index", "config", "card", "template",
+#: Of the targets, which are imported only when they can be watched.
+NAMES = ("header", "header-text", "json", "npz", "npy", "index", "config", "card", "template",
           "secrets")  # fmt: skip
 
 
@@ -32,15 +35,38 @@ def bound_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (now + _MOST_MEMORY,) * 2)
 
 
+def words(target: Path) -> None:
+    """Writes libFuzzer's dictionary: every short text that the domain's code names.
+
+    Keys are looked up by their hash, which no comparison shows to the fuzzer.
+    """
+    source = Path(__file__).parents[2] / "src" / "weighbridge" / "domain"
+    found = {
+        node.value
+        for path in source.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    usable = sorted(w for w in found if 1 < len(w) < 32 and re.fullmatch(r"[\w./-]+", w, re.ASCII))
+    target.write_text("".join(f'"{word}"\n' for word in usable))
+
+
 def guided(target: str, stop: list[str], keep: Path) -> None:
     """atheris from the kept corpus; new inputs and findings are left in ``keep``. Never returns."""
     import atheris
 
-    with atheris.instrument_imports(include=["weighbridge"]):
+    with atheris.instrument_imports(include=["weighbridge", "jinja2", "yaml"]):
+        # These two are imported at need otherwise, which is too late to be watched.
+        import yaml  # noqa: F401
+
+        import weighbridge.adapters.jinja_templates.parsing  # noqa: F401
+
         from tests.fuzz.targets import CORPUS, TARGETS
     bound_memory()
     options = [f"-timeout={_MOST_SECONDS}", f"-max_len={_MOST_BYTES}", "-rss_limit_mb=2048"]
-    options += [f"-artifact_prefix={keep}/found-", "-seed=1", "-print_final_stats=1"]
+    options += [f"-artifact_prefix={keep}/found-{target}-", "-seed=1", "-print_final_stats=1"]
+    words(keep / "words")
+    options.append(f"-dict={keep}/words")
     grown = keep / target
     grown.mkdir(parents=True, exist_ok=True)
     atheris.Setup([sys.argv[0], *options, *stop, str(grown), str(CORPUS / target)], TARGETS[target])
@@ -81,7 +107,7 @@ def unguided(target: str, seconds: float, runs: int) -> None:
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("target", choices=_NAMES)
+    parser.add_argument("target", choices=NAMES)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--runs", type=int, help="so many inputs, however long they take")
     parser.add_argument("--keep", type=Path, help="where new inputs and findings are left")
