@@ -60,7 +60,6 @@ def guided(target: str, stop: list[str], keep: Path) -> None:
         import yaml  # noqa: F401
 
         import weighbridge.adapters.jinja_templates.parsing  # noqa: F401
-
         from tests.fuzz.targets import CORPUS, TARGETS
     bound_memory()
     options = [f"-timeout={_MOST_SECONDS}", f"-max_len={_MOST_BYTES}", "-rss_limit_mb=2048"]
@@ -79,7 +78,9 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     for _ in range(chance.randint(1, 4)):
         at, many = chance.randint(0, len(made)), chance.choice((0, 1, 2, 4, 16))
         piece = bytes(made[at : at + many])
-        put = chance.choice((b"", piece * 2, chance.randbytes(many), b"\0", b'"', b"{", b"9" * many))
+        put = chance.choice(
+            (b"", piece * 2, chance.randbytes(many), b"\0", b'"', b"{", b"9" * many)
+        )
         made[at : at + many] = put
     return bytes(made[:_MOST_BYTES])
 

@@ -1,4 +1,4 @@
-"""Header, JSON and npz: read by ours and by a reader of others. Ours may be stricter, never laxer."""
+"""Header, JSON and npz, read by ours and by others' readers: ours may be stricter, never laxer."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ def document(data: bytes) -> None:
     """A JSON document."""
     try:
         found = parse_strictly(data)
-    except StrictJsonError as error:
-        assert error.code.startswith("JS") and error.detail
+    except StrictJsonError:
         return
     assert json.loads(data) == found
     json.dumps(found, allow_nan=False).encode()

@@ -56,7 +56,11 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
         yield "header-text", name, bytes([len(whole) - 8 - len(text) & 255]) + text
     empty = b'{"a":{"dtype":"F4","shape":[2,0,3],"data_offsets":[0,0]},"__metadata__":null}'
     yield "header-text", "null-metadata", b"\0" + empty
-    yield "json", "numbers", b'{"a":[1,-2.5e-3,1E9,true,false,null],"b":{"c":"\\u00e9\\ud83d\\ude00"}}'
+    yield (
+        "json",
+        "numbers",
+        b'{"a":[1,-2.5e-3,1E9,true,false,null],"b":{"c":"\\u00e9\\ud83d\\ude00"}}',
+    )
     yield "json", "config", fused_files()["config.json"]
     archive = npz(LORA_SPECS[:2])
     yield "npz", "numpy", archive
