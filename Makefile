@@ -7,7 +7,7 @@ READY = $(VENV)/.ready
 # The test workers run real models; two of them fit into a laptop's memory.
 JOBS ?= 2
 # What is fuzzed, and for how long each.
-TARGETS ?= header header-text json npz npy index config card template secrets
+TARGETS ?= header header-text json npz npy index config card file template secrets
 SECONDS ?= 360
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1

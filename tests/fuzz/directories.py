@@ -61,6 +61,11 @@ def card(data: bytes) -> None:
     validated(lora_files() | {"README.md": data})
 
 
+def file(data: bytes) -> None:
+    """Any file beside a model."""
+    validated(lora_files() | {"notes.txt": data})
+
+
 def template(data: bytes) -> None:
     """A chat template, in a file of its own."""
     for hazard in JinjaTemplateReader().hazards(data.decode("utf-8", "replace")):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import zipfile
 from collections.abc import Iterator
 
@@ -73,6 +74,9 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
     yield "card", "whole", CARD["README.md"]
     yield "card", "lists", (b"---\nlicense: [mit, apache-2.0]\nbase_model:\n- a/b\ntags: {a: 1}\n"
                             b"datasets: a/b\nlanguage: !!str no\n---\n# A\n")  # fmt: skip
+    for protocol in (0, 2, 4):
+        yield "file", f"pickle-{protocol}", pickle.dumps({"a": [1.5, len]}, protocol)
+    yield "file", "zip", archive
     for name, text in _TEMPLATES.items():
         yield "template", name, text.encode()
     for name, raw in _SECRETS.items():

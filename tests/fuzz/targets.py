@@ -17,6 +17,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "index": directories.index,
     "config": directories.config,
     "card": directories.card,
+    "file": directories.file,
     "template": directories.template,
     "secrets": directories.secrets,
 }

@@ -166,3 +166,29 @@ def test_a_packed_pickle_is_refused() -> None:
     assert "EX001" in _codes(lora_files() | {"a.dat": zipped.getvalue()}, "a.dat")
     for packed in (gzip.compress(raw), bz2.compress(raw), lzma.compress(raw)):
         assert "EX008" in _codes(lora_files() | {"a.dat": packed}, "a.dat")
+
+
+#: Programs for the unpickler that pickle itself would not write; each calls ``len``.
+_BY_HAND = {
+    "something before": b"N0cbuiltins\nlen\n(S'a'\ntR.",
+    "protocol 1": b"\x80\x01cbuiltins\nlen\n(S'a'\ntR.",
+    "protocol 0, again and again": b"\x80\0\x80\1\x80\2cbuiltins\nlen\n(S'a'\ntR.",
+    "a comment that is a string": b"Vread me first\n0cbuiltins\nlen\n(S'a'\ntR.",
+    "the mark first": b"((S'a'\nibuiltins\nlen\n.",
+    "by names on the stack": b"(N0\x8c\x08builtins\x8c\x03len\x93(S'a'\ntR.",
+}
+
+
+@pytest.mark.parametrize("what", _BY_HAND)
+@pytest.mark.parametrize("after", [b"", b"\n", b"anything else" * 1000])
+def test_a_pickle_made_by_hand_is_refused(what: str, after: bytes) -> None:
+    assert pickle.loads(_BY_HAND[what]) == 1
+    assert "EX001" in _codes(lora_files() | {"notes.txt": _BY_HAND[what] + after}, "notes.txt")
+
+
+@pytest.mark.parametrize("text", [
+    "Note\n", "could\nshould\nmust.\n", "Version 1\ncap\nin.\n", "(see below)\nRR.\n",
+    "import os\nos.system('true')\n",
+])  # fmt: skip
+def test_a_text_is_no_pickle(text: str) -> None:
+    assert "EX001" not in _codes(lora_files() | {"notes.txt": text.encode()}, "notes.txt")
