@@ -21,8 +21,8 @@ _MOST_SECONDS = 10
 _MOST_BYTES = 4096
 _MOST_MEMORY = 1 << 30
 #: Of the targets, which are imported only when they can be watched.
-NAMES = ("header", "header-text", "json", "npz", "npy", "index", "config", "card", "file", "template",
-          "secrets")  # fmt: skip
+NAMES = ("header", "header-text", "json", "npz", "npy", "index", "config", "card", "file",
+         "template", "secrets")  # fmt: skip
 
 
 def bound_memory() -> None:

@@ -23,6 +23,7 @@ _OLD_PICKLE = re.compile(
 #: What calls or fills an object, and what names the one to call.
 _CALLS = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 _NAMES = frozenset({"GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
+_GLOBAL = re.compile(r"[\w.]+ [\w.]+")
 _SHEBANG = re.compile(rb"#! ?/")
 #: (offset, bytes, family, what)
 _MAGIC: tuple[tuple[int, bytes, Family, str], ...] = (
@@ -103,7 +104,9 @@ def _is_program(head: bytes) -> bool:
     """
     seen = set()
     try:
-        for opcode, _, _ in pickletools.genops(head):
+        for opcode, argument, _ in pickletools.genops(head):
+            if opcode.name in ("GLOBAL", "INST") and not _GLOBAL.fullmatch(str(argument)):
+                return False  # two lines of a text
             seen.add(opcode.name)
     except (ValueError, ArithmeticError, struct.error):
         return False

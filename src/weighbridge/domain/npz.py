@@ -138,7 +138,7 @@ def _slot(member: _Member, read: Read, file_size: int) -> TensorSlot:
 
 def _array(name: str, raw: bytes) -> tuple[TensorSpec, int]:
     """The spec that an npy header states, and the header's length."""
-    if raw[:6] != b"\x93NUMPY":
+    if raw[:6] != b"\x93NUMPY" or len(raw) < 10:
         raise _invalid("is no npy array", name)
     wide = raw[6] >= 2
     length = struct.unpack_from("<L" if wide else "<H", raw, 8)[0]
