@@ -14,7 +14,7 @@ from tests.fuzz.targets import CORPUS, TARGETS, kept
 
 _ROOT = Path(__file__).parents[2]
 #: About three seconds of each.
-_RUNS = {"config": 500, "index": 500, "card": 400, "secrets": 800, "template": 2000}
+_RUNS = {"config": 500, "index": 500, "card": 400, "file": 500, "secrets": 800, "template": 2000}
 _PLANTED = """
 import sys
 from tests.fuzz import __main__ as fuzz, targets
