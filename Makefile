@@ -6,11 +6,14 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 # The test workers run real models; two of them fit into a laptop's memory.
 JOBS ?= 2
+# What is fuzzed, and for how long each.
+TARGETS ?= header header-text json npz npy index config card file template secrets
+SECONDS ?= 360
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast demo bench matrix docs picture clean
+.PHONY: help setup lint test test-fast demo bench fuzz matrix docs picture clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +51,12 @@ demo: $(READY)  ## train a small LoRA, judge it, publish it, load it by name
 
 bench: $(READY)  ## the measurements in benchmarks/
 	$(BIN)/python -m benchmarks
+
+fuzz: $(READY)  ## fuzz every parser; SECONDS=360 for each, TARGETS="header json"
+	mkdir -p .build/fuzz
+	for target in $(TARGETS); do \
+	  nice $(BIN)/python -m tests.fuzz $$target --seconds $(SECONDS) --keep .build/fuzz || exit 1; \
+	done
 
 matrix: $(READY)  ## every architecture in both stacks, and docs/matrix.md
 	$(BIN)/python -m tests.matrix

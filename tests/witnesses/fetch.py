@@ -105,6 +105,14 @@ WITNESSES = {
         re.compile(r".*(jinja|template).*|LICENSE"),
         source=True,
     ),
+    "hostile files": Witness(
+        "modelaudit==0.2.54",
+        None,
+        _SOURCE,
+        re.compile(r"tests/assets/.+|LICENSE"),
+        source=True,
+        part="-assets",
+    ),
     "llama.cpp": Witness(
         "xllamacpp==2026.10.11549",
         None,

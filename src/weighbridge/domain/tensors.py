@@ -136,7 +136,8 @@ def parse_header(raw: bytes, file_size: int) -> Header:
 def _parse_table(raw: bytes) -> dict[str, Any]:
     if raw[:1] != b"{":
         raise HeaderInvalid([HeaderDefect("ST010", "does not begin with '{'")])
-    if raw[raw.rfind(b"}") + 1 :].strip(b" "):
+    end = raw.rfind(b"}") + 1
+    if end and raw[end:].strip(b" "):
         raise HeaderInvalid([HeaderDefect("ST012", "is padded with other bytes than spaces")])
     try:
         table = parse_object(raw)
