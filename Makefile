@@ -10,7 +10,7 @@ JOBS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast demo bench matrix docs picture clean
+.PHONY: help setup lint test test-fast demo bench matrix defects docs picture clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench: $(READY)  ## the measurements in benchmarks/
 
 matrix: $(READY)  ## every architecture in both stacks, and docs/matrix.md
 	$(BIN)/python -m tests.matrix
+
+defects: $(READY)  ## broken directories before every checker, and docs/defects.md
+	$(BIN)/python -m tests.defects
 
 docs: $(READY)  ## write the generated pages of docs/ again
 	$(BIN)/python scripts/generate_docs.py

@@ -157,13 +157,9 @@ def fused_rope_scaling(d: Path) -> None:
 
 @defect(Twin.FUSED, "CF035")
 def fused_tie_unsaid(d: Path) -> None:
-    """A model without a head that does not say it is tied, which the two stacks take differently."""
+    """A model without a head that does not say it is tied: the two stacks differ."""
     _set(d, tie_word_embeddings=None)
-    edit_tensor(d / FUSED, "lm_head.weight", lambda tensor: None)
-    index = read_json(d / "model.safetensors.index.json")
-    del index["weight_map"]["lm_head.weight"]
-    index["metadata"].pop("total_size", None)
-    write_json(d / "model.safetensors.index.json", index)
+    _without(d, "lm_head.weight")
 
 
 @defect(Twin.FUSED, "EX003")
@@ -241,7 +237,18 @@ def quantised_seven_bits(d: Path) -> None:
 @defect(Twin.QUANTISED, "QT003")
 def quantised_scales_missing(d: Path) -> None:
     """A packed matrix without its scales."""
-    name = next(t.name for t in read_tensors(d / FUSED) if t.name.endswith(".scales"))
+    _without(d, ".scales")
+
+
+@defect(Twin.QUANTISED, "QT003")
+def quantised_biases_missing(d: Path) -> None:
+    """A packed matrix without its biases."""
+    _without(d, ".biases")
+
+
+def _without(d: Path, ending: str) -> None:
+    """Take away the first tensor of that ending, from the index too."""
+    name = next(t.name for t in read_tensors(d / FUSED) if t.name.endswith(ending))
     edit_tensor(d / FUSED, name, lambda tensor: None)
     index = read_json(d / "model.safetensors.index.json")
     del index["weight_map"][name]
@@ -257,6 +264,7 @@ def fused_norm_shape(d: Path) -> None:
         "model.norm.weight",
         lambda t: evolve(t, shape=(t.shape[0] // 2,), data=t.data[: len(t.data) // 2]),
     )
+    map_too(d)
 
 
 @defect(Twin.FUSED, "CF011")

@@ -95,7 +95,7 @@ def fused_placeholder(d: Path) -> None:
     (d / FUSED).write_text("mock model weights, to be replaced\n")
 
 
-@defect(Twin.FUSED, "ST004")
+@defect(Twin.FUSED, "EX001")
 def fused_pickle_as_safetensors(d: Path) -> None:
     """A pickle under the name of the weights."""
     (d / FUSED).write_bytes(pickle.dumps({"weights": [0.1] * 64}, protocol=2))
@@ -116,7 +116,7 @@ def fused_header_space(d: Path) -> None:
 @defect(Twin.FUSED, "ST011")
 def fused_header_json(d: Path) -> None:
     """A header that is no JSON."""
-    _reheader(d / FUSED, lambda text: text.rstrip()[:-1] + b",")
+    _reheader(d / FUSED, lambda text: text.replace(b":", b"=", 1))
 
 
 @defect(Twin.FUSED, "ST012")
@@ -201,9 +201,7 @@ def lora_overlap(d: Path) -> None:
 def fused_hole(d: Path) -> None:
     """Bytes between two tensors that belong to none."""
     header, data = parts(d / FUSED)
-    last = max(
-        (n for n in header if n != "__metadata__"), key=lambda n: header[n]["data_offsets"]
-    )
+    last = max((n for n in header if n != "__metadata__"), key=lambda n: header[n]["data_offsets"])
     begin, end = header[last]["data_offsets"]
     header[last]["data_offsets"] = [begin + 64, end + 64]
     write_parts(d / FUSED, header, data[:begin] + b"\x7f" * 64 + data[begin:])

@@ -115,11 +115,11 @@ def sharded_count(d: Path) -> None:
 @defect(Twin.SHARDED, "IX011")
 def sharded_name_collision(d: Path) -> None:
     """Two shards whose names differ by case only."""
-    last = _shards(d)[-1]
-    twin = last.name.replace("model", "MODEL")
-    tensors = read_tensors(last)
+    shard = next(one for one in _shards(d) if len(read_tensors(one)) > 1)
+    twin = shard.name.replace("model", "MODEL")
+    tensors = read_tensors(shard)
     write_tensors(d / twin, tensors[:1])
-    write_tensors(last, tensors[1:])
+    write_tensors(shard, tensors[1:])
     _map(d, **{tensors[0].name: twin})
 
 

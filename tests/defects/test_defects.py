@@ -6,24 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from weighbridge.application.validate import ValidateRequest
-from weighbridge.entrypoints.container import build
-
 from . import DEFECTS, Twin, good_twin, spoiled
-
-
-def _codes(directory: Path) -> set[str]:
-    report = build().validate()(ValidateRequest(str(directory)))
-    assert report.crashed == ()
-    return {finding.code for finding in report.findings}
+from .seen import codes
 
 
 @pytest.mark.parametrize("twin", Twin, ids=lambda twin: twin.value)
 def test_the_good_twin_is_good(twin: Twin) -> None:
-    assert _codes(good_twin(twin)) == set()
+    assert codes(good_twin(twin)) == set()
 
 
 @pytest.mark.parametrize("name", DEFECTS)
 def test_the_defect_is_seen(name: str, tmp_path: Path) -> None:
     defect = DEFECTS[name]
-    assert set(defect.codes) <= _codes(spoiled(defect, tmp_path))
+    assert set(defect.codes) <= codes(spoiled(defect, tmp_path))

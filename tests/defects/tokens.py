@@ -5,12 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .kit import CONFIG, SETTINGS, TEMPLATE, TOKENIZER, Twin, defect, read_json, set_keys, write_json
+from .kit import (
+    CONFIG,
+    SETTINGS,
+    TEMPLATE,
+    TOKENIZER,
+    Twin,
+    defect,
+    read_json,
+    set_keys,
+    write_json,
+)
 
 _INTROSPECTION = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
 _CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
-    "{% endfor %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
 )
 
 
