@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from typing import Any
 from . import DEFECTS, Twin, good_twin, spoiled
 from .loaders import LOADERS
 from .page import PAGE, Column, page
-from .peers import BUILD, PEERS, QUIET, Peer, install, reactions
+from .peers import BUILD, PEERS, QUIET, Peer, install, reactions, run
 from .seen import codes
 
 _SAID = BUILD / "defects.json"
@@ -31,7 +32,11 @@ Places = dict[str, Path]
 
 def _places(scratch: Path) -> Places:
     made = {name: _spoiled(name, scratch) for name in DEFECTS}
-    return made | {twin.value: good_twin(twin) for twin in Twin}
+    return made | {twin.value: _copied(twin, scratch) for twin in Twin}
+
+
+def _copied(twin: Twin, scratch: Path) -> Path:
+    return Path(shutil.copytree(good_twin(twin), scratch / twin.value / "model"))
 
 
 def _spoiled(name: str, scratch: Path) -> Path:
@@ -39,13 +44,12 @@ def _spoiled(name: str, scratch: Path) -> Path:
     return spoiled(DEFECTS[name], scratch / name)
 
 
-def _of_peer(peer: Peer, places: Places) -> dict[str, list[str]]:
+def _of_peer(peer: Peer, places: Places, listed: Path) -> dict[str, list[str]]:
+    run(peer, listed)
     return {name: sorted(reactions(peer, place)) for name, place in places.items()}
 
 
-def _of_loader(loader: str, places: Places, scratch: Path) -> dict[str, list[str]]:
-    listed = scratch / f"{loader}.txt"
-    listed.write_text("".join(f"{place}\n" for place in places.values()))
+def _of_loader(loader: str, places: Places, listed: Path) -> dict[str, list[str]]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.defects.loaders", loader, str(listed)],
         env=os.environ | QUIET,
@@ -63,16 +67,18 @@ def _said() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as held, ThreadPoolExecutor(2) as pool:
         scratch = Path(held)
         places = _places(scratch)
+        listed = scratch / "directories.txt"
+        listed.write_text("".join(f"{place}\n" for place in places.values()))
         versions = {peer.package: install(peer) for peer in PEERS}
         runs = {
-            peer.package: pool.submit(_of_peer, peer, places)
+            peer.package: pool.submit(_of_peer, peer, places, listed)
             for peer in PEERS
             if versions[peer.package]
         }
-        runs |= {one: pool.submit(_of_loader, one, places, scratch) for one in LOADERS}
-        for name, run in runs.items():
+        runs |= {one: pool.submit(_of_loader, one, places, listed) for one in LOADERS}
+        for name, running in runs.items():
             installed = versions.get(name) or version(name)
-            said["columns"][name] = {"version": installed, "said": run.result()}
+            said["columns"][name] = {"version": installed, "said": running.result()}
     return said
 
 

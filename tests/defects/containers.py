@@ -193,7 +193,7 @@ def fused_overlap(d: Path) -> None:
 
 @defect(Twin.LORA, "ST021")
 def lora_overlap(d: Path) -> None:
-    """The same in a LoRA."""
+    """Two tensors of a LoRA of the same bytes."""
     _overlap(d / LORA)
 
 
@@ -215,7 +215,7 @@ def fused_truncated(d: Path) -> None:
 
 @defect(Twin.LORA, "ST023")
 def lora_truncated(d: Path) -> None:
-    """The same in a LoRA."""
+    """A LoRA whose last 64 bytes are missing."""
     _cut(d / LORA)
 
 

@@ -107,7 +107,7 @@ def fused_torchzip_evil(d: Path) -> None:
 
 @defect(Twin.LORA, "EX001")
 def lora_pickle_evil(d: Path) -> None:
-    """The same beside a LoRA, as adapter_model.bin."""
+    """A pickle that runs a command, as adapter_model.bin beside a LoRA."""
     (d / "adapter_model.bin").write_bytes(_EVIL)
 
 

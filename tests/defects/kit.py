@@ -113,9 +113,14 @@ def read_tensors(path: Path) -> list[Tensor]:
     ]
 
 
+def _metadata(path: Path) -> Any:
+    return parts(path)[0].get("__metadata__") if path.is_file() else None
+
+
 def write_tensors(path: Path, tensors: Iterable[Tensor], metadata: Any = None) -> None:
+    """With the metadata that the file had, if not given: some checkers stumble over MLX's null."""
     listed = list(tensors)
-    header: dict[str, Any] = {"__metadata__": metadata or {"format": "mlx"}}
+    header: dict[str, Any] = {"__metadata__": metadata or _metadata(path)}
     start = 0
     for tensor in listed:
         end = start + len(tensor.data)

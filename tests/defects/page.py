@@ -24,9 +24,11 @@ transformers wrote, and what every checker says of it. `make defects` builds all
 
 ● is a finding or an exit code that the good twin does not get. A checker that takes more than
 {seconds} seconds is stopped: *hang*. Under weighbridge are the [rules](rules.md) that fire;
-on the good twins none does. The loader of safetensors reads every file of that ending. That of transformers
-reads tokenizer and model, and ● is an error, or weights that it reports missing, unexpected or
-of another shape; it cannot load a LoRA without its base (n/a)."""
+on the good twins none does.
+
+The loader of safetensors reads every file of that ending. That of transformers reads tokenizer
+and model, and ● is an error, or weights that it reports missing, unexpected or of another shape;
+it cannot load a LoRA without its base (n/a)."""
 
 _OUT_OF_SCOPE = """\
 ## Out of scope
@@ -96,7 +98,7 @@ def _table(ours: Mapping[str, set[str]], columns: Sequence[Column]) -> str:
 def _lines(ours: Mapping[str, set[str]], columns: Sequence[Column]) -> Iterator[str]:
     yield _line(["defect", "what is wrong", "weighbridge", *map(_title, columns)])
     yield "|---" * (3 + len(columns)) + "|"
-    for defect in sorted(DEFECTS.values(), key=lambda d: (list(Twin).index(d.twin), d.name)):
+    for defect in sorted(DEFECTS.values(), key=lambda d: list(Twin).index(d.twin)):
         cells = [f"`{defect.name}`", defect.what, " ".join(sorted(ours[defect.name]))]
         yield _line([*cells, *(column.cell(defect) for column in columns)])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -63,25 +64,21 @@ def install(peer: Peer) -> str | None:
         return None
 
 
+def run(peer: Peer, listed: Path) -> None:
+    """Run it on each directory of the list; ``reactions`` reads what it said."""
+    command = [str(peer.home / "bin" / "python"), str(Path(__file__).with_name("forked.py"))]
+    command += [peer.package, str(SECONDS), str(listed), *peer.arguments]
+    subprocess.run(command, env=os.environ | QUIET, stdin=subprocess.DEVNULL, check=True)
+
+
 def reactions(peer: Peer, directory: Path) -> set[str]:
-    """All that the peer says of the directory, in a form that can be compared with a twin's."""
-    command = [str(peer.home / "bin" / peer.package), *peer.arguments, str(directory)]
-    try:
-        done = subprocess.run(
-            ["nice", *command],
-            env=os.environ | QUIET,
-            cwd=directory.parent,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            timeout=SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+    """All that it said of the directory, in a form that can be compared with a twin's."""
+    code = int(directory.with_name(f"{peer.package}.code").read_text())
+    if code == -signal.SIGALRM:
         return {HANG}
-    ran = Ran(done.returncode, done.stdout.decode("utf-8", "replace"), directory)
-    found = {_plain(finding, directory) for finding in peer.findings(ran)}
-    return found | {f"exit code {ran.code}"}
+    out = directory.with_name(f"{peer.package}.out").read_text("utf-8", "replace")
+    found = {_plain(finding, directory) for finding in peer.findings(Ran(code, out, directory))}
+    return found | {f"exit code {code}"}
 
 
 def _plain(text: str, directory: Path) -> str:
@@ -126,8 +123,8 @@ def _picklescan(ran: Ran) -> Iterator[str]:
 
 
 PEERS = (
+    Peer("modelaudit", ("scan", "--no-cache", "--format", "json"), _modelaudit),
     Peer("mlx-model-doctor", ("check", "local", "--format", "json"), _doctor),
     Peer("modelscan", ("scan", "-r", "json", "-p"), _modelscan),
-    Peer("modelaudit", ("scan", "--no-cache", "--format", "json"), _modelaudit),
     Peer("picklescan", ("-p",), _picklescan),
 )
