@@ -59,7 +59,9 @@ class Column:
             return "n/a"
         if HANG in self.said[defect.name]:
             return HANG
-        new = set(self.said[defect.name]) - set(self.said[defect.twin.value])
+        # Nothing to say where the good twin makes it stumble is no finding.
+        known = {*self.said[defect.twin.value], "exit code 0"}
+        new = set(self.said[defect.name]) - known
         return "●" if new else ""
 
 
