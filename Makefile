@@ -13,7 +13,7 @@ SECONDS ?= 360
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast demo bench fuzz matrix docs picture clean
+.PHONY: help setup lint test test-fast demo bench fuzz matrix docs picture clean defects
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ fuzz: $(READY)  ## fuzz every parser; SECONDS=360 for each, TARGETS="header json
 
 matrix: $(READY)  ## every architecture in both stacks, and docs/matrix.md
 	$(BIN)/python -m tests.matrix
+
+defects: $(READY)  ## broken directories before every checker, and docs/defects.md
+	$(BIN)/python -m tests.defects
 
 docs: $(READY)  ## write the generated pages of docs/ again
 	$(BIN)/python scripts/generate_docs.py

@@ -46,7 +46,7 @@ PEFT_SPECS = (
 )
 FUSED_SPECS = (
     TensorSpec("model.embed_tokens.weight", "F32", (8, 16)),
-    TensorSpec("model.norm.weight", "F32", (64,)),
+    TensorSpec("model.norm.weight", "F32", (16,)),
 )
 
 

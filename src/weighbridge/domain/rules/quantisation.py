@@ -23,15 +23,27 @@ def _packed_shape(subject: Subject) -> Iterator[Observation]:
     """Bits and group size tell how to unpack the words; with others every weight is another number,
     or the loader fails."""
     model = _fused(subject)
-    said = quantisation_of(model.config)
+    said, paths = quantisation_of(model.config), places(subject)
+    for name in _without_scales(model):
+        yield Observation(
+            Location(paths.get(name, ""), name), {"problem": "is packed, but has no scales"}
+        )
     if said is None:
         return  # QT002 speaks of it
-    paths = places(subject)
     for packed in packed_modules(model):
         found = packing_of(packed, said)
         if isinstance(found, str):
             place = Location(paths.get(packed.weight.name, ""), packed.module)
             yield Observation(place, {"problem": found})
+
+
+def _without_scales(model: FusedModel) -> Iterator[str]:
+    """Weights of 32-bit words, as MLX packs them and nothing else is stored."""
+    names = {spec.name for spec in model.tensors}
+    for spec in model.tensors:
+        module = spec.name.removesuffix(".weight")
+        if spec.dtype == "U32" and module != spec.name and f"{module}.scales" not in names:
+            yield spec.name
 
 
 def _two_blocks(subject: Subject) -> Iterator[Observation]:

@@ -27,13 +27,16 @@ _LAYER = re.compile(r"(?:(?:language_model\.model|model\.language_model|model|tr
                     r"|gpt_neox)\.)?(?:layers|h|blocks)\.(?:layers\.)?(\d+)\.")  # fmt: skip
 _LINEAR = re.compile(r"(?:language_model\.model|model\.language_model|model)\.layers\.\d+\."
                      r"(?:self_attn|mlp)\.([a-z]+_proj)\.weight")  # fmt: skip
+_NORM = re.compile(r"(?:language_model\.model|model\.language_model|model)\.(?:layers\.\d+\.)?"
+                   r"(norm|input_layernorm|post_attention_layernorm)\.weight")  # fmt: skip
+_NORMS = ("norm", "input_layernorm", "post_attention_layernorm")
 _LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 #: Types in which a head's size is not hidden_size / heads if config.json leaves it out.
 _OWN_HEAD_SIZE = re.compile(r"(gemma|qwen3|mistral|ministral|glm|exaone|hunyuan|seed_oss|helium"
                             r"|ernie|smollm3|apertus)")  # fmt: skip
 
 
-_Shape: TypeAlias = tuple[int | None, int | None]
+_Shape: TypeAlias = tuple[int | None, ...]
 
 
 def _fused(subject: Subject) -> FusedModel:
@@ -184,7 +187,8 @@ def _shapes(subject: Subject) -> Iterator[Observation]:
 
 
 def _fits(actual: tuple[int, ...], wanted: _Shape) -> bool:
-    return len(actual) == 2 and all(w in (None, a) for w, a in zip(wanted, actual, strict=True))
+    pairs = zip(wanted, actual, strict=False)
+    return len(actual) == len(wanted) and all(w in (None, a) for w, a in pairs)
 
 
 def _checked_leaf(name: str, *, uniform: bool) -> str | None:
@@ -192,13 +196,16 @@ def _checked_leaf(name: str, *, uniform: bool) -> str | None:
     leaf = name.removesuffix(".weight").rpartition(".")[2]
     if leaf in ("embed_tokens", "lm_head"):
         return leaf
-    return leaf if uniform and _LINEAR.fullmatch(name) else None
+    known = _LINEAR.fullmatch(name) or _NORM.fullmatch(name)
+    return leaf if uniform and known else None
 
 
 def _expected(model: FusedModel, fields: Mapping[str, Any], leaf: str) -> _Shape | None:
-    """(out, in) as config.json has it; None if it does not say."""
+    """(out, in) as config.json has it, or a norm's size; None if it does not say."""
     if leaf in ("embed_tokens", "lm_head"):
         return positive(fields, "vocab_size"), positive(fields, "hidden_size")
+    if leaf in _NORMS:
+        return (positive(fields, "hidden_size"),)
     if leaf in ("q_proj", "k_proj", "v_proj", "o_proj"):
         own = _OWN_HEAD_SIZE.match(str(fields.get("model_type") or model.config.get("model_type")))
         if own and positive(fields, "head_dim") is None:

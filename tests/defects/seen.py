@@ -1,0 +1,15 @@
+"""What Weighbridge itself says of a directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from weighbridge.application.validate import ValidateRequest
+from weighbridge.entrypoints.container import build
+
+
+def codes(directory: Path) -> set[str]:
+    """The rules that found something; raises AssertionError if one crashed."""
+    report = build().validate()(ValidateRequest(str(directory)))
+    assert report.crashed == ()
+    return {finding.code for finding in report.findings}

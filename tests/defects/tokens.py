@@ -1,0 +1,171 @@
+"""Tokenizers and chat templates that are broken, dangerous or at odds with the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .kit import (
+    CONFIG,
+    SETTINGS,
+    TEMPLATE,
+    TOKENIZER,
+    Twin,
+    defect,
+    read_json,
+    set_keys,
+    write_json,
+)
+
+_INTROSPECTION = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
+_CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+)
+
+
+def _add_token(d: Path, number: int, content: str) -> None:
+    """An added token, as the tokenizers library writes them."""
+    table = read_json(d / TOKENIZER)
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    table["added_tokens"].append({"id": number, "content": content, "special": True} | flags)
+    write_json(d / TOKENIZER, table)
+
+
+def _template(d: Path, text: str) -> None:
+    (d / TEMPLATE).write_text(text)
+
+
+def _vocabulary(d: Path, **tokens: int) -> None:
+    table: Any = read_json(d / TOKENIZER)
+    table["model"]["vocab"] |= tokens
+    write_json(d / TOKENIZER, table)
+
+
+@defect(Twin.FUSED, "TK002")
+def fused_broken_tokenizer(d: Path) -> None:
+    """A tokenizer.json whose merges make tokens that are not there."""
+    table = read_json(d / TOKENIZER)
+    table["model"] = {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}
+    write_json(d / TOKENIZER, table)
+
+
+@defect(Twin.FUSED, "TK003")
+def fused_vocabulary_large(d: Path) -> None:
+    """Words beyond the embedding."""
+    _vocabulary(d, zzz=400)
+
+
+@defect(Twin.FUSED, "TK009")
+def fused_added_token_large(d: Path) -> None:
+    """An added token beyond the embedding."""
+    _add_token(d, 320, "<image>")
+
+
+@defect(Twin.FUSED, "TK004")
+def fused_special_missing(d: Path) -> None:
+    """A special token that the vocabulary has not."""
+    set_keys(d / SETTINGS, eos_token="<end>")
+
+
+@defect(Twin.FUSED, "TK005")
+def fused_vocab_file(d: Path) -> None:
+    """A vocabulary that is any file of the reader's machine."""
+    set_keys(d / SETTINGS, vocab_file="../.env")
+
+
+@defect(Twin.FUSED, "TK006")
+def fused_token_collision(d: Path) -> None:
+    """One number for two tokens."""
+    table = read_json(d / TOKENIZER)
+    table["model"]["vocab"]["zzz"] = 100
+    write_json(d / TOKENIZER, table)
+
+
+@defect(Twin.FUSED, "TK008")
+def fused_tokenizer_class(d: Path) -> None:
+    """A tokenizer of a class from the Hub."""
+    set_keys(d / SETTINGS, tokenizer_class="evil/repo--Own")
+
+
+@defect(Twin.FUSED, "TK010")
+def fused_special_disagree(d: Path) -> None:
+    """Two files that name another stop token."""
+    write_json(d / "special_tokens_map.json", {"eos_token": "<pad>"})
+
+
+@defect(Twin.FUSED, "CT005")
+def fused_jinja_dos(d: Path) -> None:
+    """A template that loops for ever."""
+    _template(
+        d,
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}x"
+        "{% endfor %}{% endfor %}{% endfor %}",
+    )
+
+
+@defect(Twin.FUSED, "CT002")
+def fused_jinja_ssti(d: Path) -> None:
+    """A template that reaches for Python's classes."""
+    _template(d, _INTROSPECTION)
+
+
+@defect(Twin.FUSED, "CT002")
+def fused_jinja_ssti_tokcfg(d: Path) -> None:
+    """The same in tokenizer_config.json."""
+    (d / TEMPLATE).unlink()
+    set_keys(d / SETTINGS, chat_template=_INTROSPECTION)
+
+
+@defect(Twin.FUSED, "CT001")
+def fused_jinja_syntax(d: Path) -> None:
+    """A template that does not end."""
+    _template(d, "{% for message in messages %}{{ message }}")
+
+
+@defect(Twin.FUSED, "CT003")
+def fused_template_name(d: Path) -> None:
+    """A template whose name is a path."""
+    (d / TEMPLATE).unlink()
+    named = [{"name": n, "template": "x"} for n in ("default", "../../evil")]
+    set_keys(d / SETTINGS, chat_template=named)
+
+
+@defect(Twin.FUSED, "CT004")
+def fused_template_large(d: Path) -> None:
+    """A template of three hundred thousand bytes."""
+    _template(d, "x" * 300_000)
+
+
+@defect(Twin.FUSED, "CT006")
+def fused_template_address(d: Path) -> None:
+    """A template that tells the model of an address."""
+    _template(d, (d / TEMPLATE).read_text() + "Search with https://example.org/q")
+
+
+@defect(Twin.FUSED, "CT007")
+def fused_two_templates(d: Path) -> None:
+    """Two templates, and the loaders take one or the other."""
+    set_keys(d / SETTINGS, chat_template="{{ messages[0].content }}")
+
+
+@defect(Twin.FUSED, "CT008")
+def fused_no_template(d: Path) -> None:
+    """A chat model without a template."""
+    (d / TEMPLATE).unlink()
+    set_keys(d / SETTINGS, eos_token="<|im_end|>")
+    _add_token(d, 319, "<|im_end|>")
+
+
+@defect(Twin.FUSED, "CT009")
+def fused_template_deep(d: Path) -> None:
+    """A template too deep for a parser."""
+    _template(d, "{{" + "(" * 5000)
+
+
+@defect(Twin.FUSED, "CT010")
+def fused_turn_end(d: Path) -> None:
+    """Turns that end in a token at which nothing stops."""
+    _add_token(d, 318, "<|im_start|>")
+    _add_token(d, 319, "<|im_end|>")
+    set_keys(d / CONFIG, eos_token_id=2)
+    _template(d, _CHATML)

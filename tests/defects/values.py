@@ -1,0 +1,100 @@
+"""Weights that no training leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import evolve
+
+from .kit import FUSED, LORA, Tensor, Twin, defect, edit_tensor, map_tensors, read_tensors
+
+_NAN, _INF = b"\xc0\x7f", b"\x80\x7f"  # BF16
+
+
+def _up(d: Path, first: bytes) -> None:
+    edit_tensor(d / FUSED, "up_proj", lambda tensor: tensor.first(first))
+
+
+@defect(Twin.FUSED, "WT001")
+def fused_nan(d: Path) -> None:
+    """One weight that is NaN."""
+    _up(d, _NAN)
+
+
+@defect(Twin.FUSED, "WT001")
+def fused_inf(d: Path) -> None:
+    """One weight that is infinite."""
+    _up(d, _INF)
+
+
+@defect(Twin.LORA, "WT001")
+def lora_nan(d: Path) -> None:
+    """One weight of a LoRA that is NaN."""
+    edit_tensor(d / LORA, "lora_a", lambda tensor: tensor.first(b"\0\0\xc0\x7f"))
+
+
+@defect(Twin.QUANTISED, "WT001")
+def quantised_nan_scale(d: Path) -> None:
+    """One scale of a quantised matrix that is NaN."""
+    edit_tensor(d / FUSED, "up_proj.scales", lambda tensor: tensor.first(_NAN))
+
+
+@defect(Twin.LORA, "WT002")
+def lora_zero_b(d: Path) -> None:
+    """Every lora_b zero: nothing was trained."""
+    map_tensors(d / LORA, lambda t: t.filled(b"\0") if t.name.endswith("lora_b") else t)
+
+
+@defect(Twin.LORA, "WT008")
+def lora_zero_b_once(d: Path) -> None:
+    """One lora_b zero."""
+    edit_tensor(d / LORA, "lora_b", lambda tensor: tensor.filled(b"\0"))
+
+
+@defect(Twin.FUSED, "WT003")
+def fused_zero_matrix(d: Path) -> None:
+    """A matrix of zeros."""
+    edit_tensor(d / FUSED, "up_proj", lambda tensor: tensor.filled(b"\0"))
+
+
+@defect(Twin.FUSED, "WT004")
+def fused_constant_matrix(d: Path) -> None:
+    """A matrix of one number."""
+    edit_tensor(d / FUSED, "up_proj", lambda tensor: tensor.filled(b"\x80\x3c"))
+
+
+@defect(Twin.FUSED, "WT005")
+def fused_huge_weight(d: Path) -> None:
+    """One weight of a million."""
+    _up(d, b"\x74\x49")
+
+
+@defect(Twin.FUSED, "WT006")
+def fused_denormal_matrix(d: Path) -> None:
+    """A matrix of numbers below the smallest normal one."""
+
+    def flooded(tensor: Tensor) -> Tensor:
+        return evolve(tensor, data=bytes(n % 7 + 1 if n % 2 == 0 else 0
+                                         for n in range(len(tensor.data))))  # fmt: skip
+
+    edit_tensor(d / FUSED, "up_proj", flooded)
+
+
+@defect(Twin.FUSED, "WT007")
+def fused_same_matrix(d: Path) -> None:
+    """The same bytes for two matrices."""
+    first = next(t for t in read_tensors(d / FUSED) if "layers.0.mlp.up_proj" in t.name)
+    edit_tensor(d / FUSED, "layers.1.mlp.up_proj", lambda t: evolve(t, data=first.data))
+
+
+@defect(Twin.FUSED, "WT009")
+def fused_dead_layer(d: Path) -> None:
+    """A layer that writes nothing back."""
+    back = ("layers.0.self_attn.o_proj", "layers.0.mlp.down_proj")
+    map_tensors(d / FUSED, lambda t: t.filled(b"\0") if any(b in t.name for b in back) else t)
+
+
+@defect(Twin.FUSED, "WT010")
+def fused_norms_shifted(d: Path) -> None:
+    """Norms from which one was taken off, as Gemma's checkpoints have them."""
+    map_tensors(d / FUSED, lambda t: t.filled(b"\x83\x3a") if len(t.shape) == 1 else t)
