@@ -254,3 +254,12 @@ def test_a_published_directory_of_another_kind_has_no_errors(tmp_path: Path) -> 
     write(tmp_path, fused_files() | CARD | files)
     # The weights of this tree are all one number.
     assert {f.code for f in weighbridge.validate(tmp_path).findings} == {"WT004"}
+
+
+def test_scripts_and_data_beside_adapters_are_no_matter_of_the_release(tmp_path: Path) -> None:
+    beside = {"train.py": b"print()\n", "run.sh": b"#!/bin/sh\n", "data/train.jsonl": b"{}\n"}
+    run = write(tmp_path / "run", lora_files("adapters") | CARD | beside)
+    assert weighbridge.validate(run).findings == ()
+    own = write(tmp_path / "own", lora_files() | CARD | beside)
+    found = {f.code: f.severity.blocks for f in weighbridge.validate(own).findings}
+    assert found == {"EX002": True, "EX007": True, "FS012": False}

@@ -107,6 +107,12 @@ class Subject:
     base_tokenizer: TokenizerView | None = None
     base_licence: str | None = None
 
+    def beside_model(self, path: str) -> bool:
+        """True for a file in the model's own directory. What else lies in a run is not published:
+        people keep their data and scripts there, beside adapters/."""
+        directory = self.model.directory if self.model else ""
+        return not directory or path.startswith(f"{directory}/")
+
     def has(self, need: Need) -> bool:
         """True if ``need`` is met."""
         match need:

@@ -45,11 +45,7 @@ def _files(subject: Subject) -> Iterator[FileEntry]:
 
 
 def _beside_model(subject: Subject) -> Iterator[FileEntry]:
-    """Files in the model's own directory. What else lies in a run's directory is not published:
-    mlx-lm's runs have their data there, beside adapters/."""
-    directory = subject.model.directory if subject.model else ""
-    prefix = f"{directory}/" if directory else ""
-    return (e for e in _files(subject) if e.path.text.startswith(prefix))
+    return (e for e in _files(subject) if subject.beside_model(e.path.text))
 
 
 def _plain(entry: IrregularEntry) -> str:
@@ -205,11 +201,11 @@ RULES = (
          "move it out of the directory", _unexpected, Need.MODEL),
     Rule("FS011", "optimizer-state", _W, "is state of training and will not be shipped",
          "keep it out of the release directory", _optimizer),
-    Rule("FS012", "training-data", _E, "is in a form or folder of training data",
+    Rule("FS012", "training-data", _W, "is in a form or folder of training data; is not shipped",
          "keep data out of the release directory; publish a data set as one", _data),
     Rule("FS014", "size-over-limit", _E, "has {what}; the Hub takes {most} at most",
          "save the model in fewer files, or in smaller shards", _over_limits),
-    Rule("FS015", "nested-repository", _E, "is a git repository's own directory",
+    Rule("FS015", "nested-repository", _W, "is a git repository's own directory; is not shipped",
          "give a copy without it, such as git archive or hf download makes", _repository),
     Rule("FS016", "hard-link", _I, "is one of {count} names of the same file",
          "copy the file", _hard_link),

@@ -56,7 +56,7 @@ def _found(subject: Subject) -> Iterator[tuple[str, Family, str]]:
 def _files_of(family: Family, why: str) -> Callable[[Subject], Iterator[Observation]]:
     def check(subject: Subject) -> Iterator[Observation]:
         for path, found, what in _found(subject):
-            if found is family:
+            if found is family and (family is Family.PICKLE or subject.beside_model(path)):
                 yield Observation(Location(path), {"what": what})
 
     check.__doc__ = why

@@ -193,7 +193,7 @@ _FUSED = frozenset({Kind.FUSED})
 _COPY = "copy the tokenizer's files from the base model"
 _AGREE = "write the same tokens in config.json, generation_config.json and tokenizer_config.json"
 RULES = (
-    Rule("TK001", "tokenizer-missing", _E, "holds no tokenizer", _COPY, _missing, Need.MODEL,
+    Rule("TK001", "tokenizer-missing", _W, "holds no tokenizer", _COPY, _missing, Need.MODEL,
          _FUSED),
     Rule("TK002", "tokenizer-json-broken", _E, "{problem}", _COPY, _broken),
     Rule("TK003", "vocab-larger-than-embedding", _E, "has {token!r} as {number}, and {count} "
