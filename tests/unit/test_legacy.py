@@ -213,3 +213,16 @@ def test_convert_of_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert convert_mlx_to_peft("bot") == Path("bot_peft_converted")
     monkeypatch.chdir(tmp_path / "bot")
     assert convert_mlx_to_peft(".").resolve() == tmp_path / "bot_peft_converted"
+
+
+@pytest.mark.parametrize("config", [{"model_type": "llama"},
+                                    {"model_type": "llama", "hidden_size": 64}])  # fmt: skip
+def test_what_the_old_checks_did_not_look_at_is_a_warning(
+    config: dict[str, object], tmp_path: Path
+) -> None:
+    spec = TensorSpec("model.embed_tokens.weight", "F32", (32, 16))
+    save_file({spec.name: random_values(spec)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    report = validate_model_artifacts(tmp_path)
+    assert report["overall_valid"] and report["errors"] == [] and report["checks"]["config_valid"]
+    assert any(text.startswith("CF035") for text in report["warnings"])
