@@ -264,7 +264,7 @@ def test_markdown_is_cut_before_a_summary_is_full() -> None:
     [
         ("runs/a", "runs/a"),
         ("./runs//a/", "runs/a"),
-        ("/work/here/runs/a", "runs/a"),
+        ("/srv/here/runs/a", "runs/a"),
         (".", ""),
         ("..", ""),
         ("../a", ""),
@@ -275,4 +275,4 @@ def test_markdown_is_cut_before_a_summary_is_full() -> None:
 def test_paths_are_told_from_where_one_stands_and_never_of_a_machine(
     location: str, root: str
 ) -> None:
-    assert report_root(location, "/work/here") == root
+    assert report_root(location, "/srv/here") == root
