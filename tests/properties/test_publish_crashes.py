@@ -18,6 +18,7 @@ from weighbridge.adapters.numpy_survey import NumpySurveyor
 from weighbridge.application.convert import Wanted
 from weighbridge.application.ports import Blob, Progress, ProofRequest, no_progress
 from weighbridge.application.publish import Publish, PublishOutcome, PublishRequest
+from weighbridge.application.validate import Validate
 from weighbridge.domain.artifact import ArtifactPath
 from weighbridge.domain.errors import StorageError
 from weighbridge.domain.proof import ProofLevel, ProofStep
@@ -93,8 +94,7 @@ def publish(
     service = Publish(
         files,
         NumpyConverter(),
-        NumpySurveyor(),
-        JinjaTemplateReader(),
+        Validate(files, NumpySurveyor(), JinjaTemplateReader()),
         (Believer(),),
         {LocalRegistry: CrashingRegistry(registry, files, after)},
     )

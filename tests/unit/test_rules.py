@@ -34,7 +34,8 @@ from weighbridge.domain.artifact import (
 )
 from weighbridge.domain.errors import InvalidModelStructure
 from weighbridge.domain.findings import Finding, Need, Severity, Subject, judge
-from weighbridge.domain.rules import CATALOGUE, find_rule
+from weighbridge.domain.rulebook import rulebook
+from weighbridge.domain.rules import CATALOGUE
 from weighbridge.domain.survey import TensorStats, WeightSurvey
 from weighbridge.domain.tensors import HeaderDefect, TensorSpec
 
@@ -562,9 +563,10 @@ def test_findings_are_sorted_worst_first() -> None:
 
 
 def test_find_rule_by_code_and_name() -> None:
+    find = rulebook().find
     for rule in CATALOGUE:
-        assert find_rule(rule.code.lower()) is rule and find_rule(rule.name) is rule
-    assert find_rule("nothing") is None
+        assert find(rule.code.lower()) is rule and find(rule.name) is rule
+    assert find("nothing") is None
 
 
 def test_a_pair_of_zeros_is_no_module_that_learnt_nothing() -> None:

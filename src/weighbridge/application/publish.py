@@ -12,6 +12,7 @@ from typing import BinaryIO
 from attrs import evolve, field, frozen
 
 from weighbridge.application.convert import StageConversion, Wanted, plan_conversion, proof_request
+from weighbridge.application.digests import feed, sha256_of
 from weighbridge.application.load import Loaded, directory_of, load, read_optional
 from weighbridge.application.loadable_base import LoadableBase
 from weighbridge.application.ports import (
@@ -22,8 +23,6 @@ from weighbridge.application.ports import (
     Prover,
     Registry,
     Stage,
-    Surveyor,
-    TemplateReader,
     no_progress,
 )
 from weighbridge.application.validate import Validate, ValidateRequest
@@ -50,8 +49,6 @@ from weighbridge.domain.publication import (
 )
 from weighbridge.domain.shipping import CARD, shipped
 from weighbridge.domain.tensor_plan import ConversionPlan
-
-_CHUNK = 4 << 20
 
 
 @frozen
@@ -84,17 +81,15 @@ class PublishOutcome:
 
 @frozen
 class Publish:
-    """The use case, over its ports. ``registries`` are chosen by the destination's type;
-    ``validate`` is the judge, by default with the catalogue alone."""
+    """The use case, over its ports, and the judge. ``registries`` are chosen by the destination's
+    type."""
 
     files: FileSystem
     converter: Converter
-    surveyor: Surveyor
-    templates: TemplateReader
+    validate: Validate
     provers: tuple[Prover, ...]
     registries: Mapping[type, Registry]
     loadable: LoadableBase | None = None
-    validate: Validate | None = None
 
     def __call__(self, request: PublishRequest, progress: Progress = no_progress) -> PublishOutcome:
         """Raises PublicationBlocked, NotConvertible, ProofFailed, or the RegistryError family."""
@@ -128,8 +123,7 @@ class Publish:
         policy: Policy,
         progress: Progress,
     ) -> ValidationReport:
-        judge = self.validate or Validate(self.files, self.surveyor, self.templates)
-        report = judge(
+        report = self.validate(
             ValidateRequest(
                 location,
                 choice,
@@ -200,7 +194,9 @@ class Publish:
             target = ArtifactPath(entry.path.name)
             # Of what was judged, so that the registry refuses what was changed since.
             known = judged.find(entry.path)
-            digest = (known and known.digest("sha256")) or self._hash(request.location, entry.path)
+            digest = (known and known.digest("sha256")) or sha256_of(
+                self.files, request.location, entry.path
+            )
             blobs[target] = self._blob(
                 request.location, entry.path, ManifestEntry(target, entry.size, (digest,))
             )
@@ -213,12 +209,6 @@ class Publish:
             return self.files.open_stream(root, path)
 
         return Blob(entry, opened)
-
-    def _hash(self, root: str, path: ArtifactPath) -> Digest:
-        hasher = hashlib.sha256()
-        with self.files.open_stream(root, path) as stream:
-            _feed(hasher, stream)
-        return Digest("sha256", hasher.hexdigest())
 
     def _send(
         self,
@@ -268,19 +258,11 @@ def _comparable(
     return manifest.with_digests(more)
 
 
-def _feed(hasher: hashlib._Hash, stream: BinaryIO) -> int:
-    seen = 0
-    while chunk := stream.read(_CHUNK):
-        hasher.update(chunk)
-        seen += len(chunk)
-    return seen
-
-
 def git_blob_id(blob: Blob) -> Digest:
     """The id that git gives to this content. Raises ArtifactChanged if the size is another now."""
     hasher = hashlib.sha1(f"blob {blob.entry.size}\0".encode(), usedforsecurity=False)
     with blob.open() as stream:
-        seen = _feed(hasher, stream)
+        seen = feed(hasher, stream)
     if seen != blob.entry.size:
         raise ArtifactChanged(
             path=str(blob.entry.path), expected=f"{blob.entry.size} bytes", actual=f"{seen} bytes"

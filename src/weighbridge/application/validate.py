@@ -11,6 +11,7 @@ from typing import TypeAlias
 from attrs import evolve, field, frozen
 
 from weighbridge.application.contents import MOST_OF_FILE
+from weighbridge.application.digests import sha256_of
 from weighbridge.application.duplicates import find_duplicates
 from weighbridge.application.load import (
     Extent,
@@ -57,7 +58,6 @@ from weighbridge.domain.shipping import CARD
 from weighbridge.domain.survey import TensorStats, WeightSurvey
 from weighbridge.domain.tokenizer import tokenizer_view
 
-_CHUNK = 4 << 20
 #: Today as YYYY-MM-DD, in UTC.
 Clock: TypeAlias = Callable[[], str]
 
@@ -118,7 +118,7 @@ class Validate:
         for entry in artifact.scan.files:
             path = entry.path.text
             if path not in known and entry.size <= MOST_OF_FILE and not in_repository(path):
-                known[path] = Digest("sha256", self._sha256(artifact.location, entry.path))
+                known[path] = sha256_of(self.files, artifact.location, entry.path)
         return Manifest(
             ManifestEntry(entry.path, entry.size, (known[entry.path.text],))
             for entry in artifact.scan.files if entry.path.text in known
@@ -129,15 +129,8 @@ class Validate:
         found = {}
         for path in paths:
             with suppress(StorageError):
-                found[path] = self._sha256(location, ArtifactPath(path))
+                found[path] = sha256_of(self.files, location, ArtifactPath(path)).value
         return found
-
-    def _sha256(self, location: str, path: ArtifactPath) -> str:
-        hasher = hashlib.sha256()
-        with self.files.open_stream(location, path) as stream:
-            while chunk := stream.read(_CHUNK):
-                hasher.update(chunk)
-        return hasher.hexdigest()
 
     def _subject(self, request: ValidateRequest, progress: Progress) -> Subject:
         base_config = read_base_config(self.files, request.base)

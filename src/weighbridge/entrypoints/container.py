@@ -169,12 +169,10 @@ class Container(containers.DeclarativeContainer):
         _later("application.publish.Publish"),
         files=files,
         converter=converter,
-        surveyor=surveyor,
-        templates=templates,
+        validate=validate,
         provers=provers,
         registries=registries,
         loadable=loadable,
-        validate=validate,
     )
 
 

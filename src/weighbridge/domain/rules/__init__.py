@@ -54,9 +54,3 @@ CATALOGUE: tuple[Rule, ...] = (
     *tokenizer.RULES,
     *templates.RULES,
 )
-
-
-def find_rule(key: str) -> Rule | None:
-    """The rule of that code or name."""
-    wanted = key.strip()
-    return next((r for r in CATALOGUE if wanted.upper() == r.code or wanted == r.name), None)
