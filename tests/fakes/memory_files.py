@@ -210,7 +210,12 @@ class _MemoryStage:
         return self.target if self.committed and self.target else self.room
 
     def write(
-        self, path: ArtifactPath, chunks: Iterable[Buffer], *, digest: bool = False
+        self,
+        path: ArtifactPath,
+        chunks: Iterable[Buffer],
+        *,
+        digest: bool = False,
+        expected: int = 0,
     ) -> ManifestEntry:
         self._require_open("write", path.text)
         location = posixpath.join(self.room, path.text)

@@ -105,7 +105,8 @@ class WriteCheckpoint:
         entries.append(stage.write(CONFIG, [config]))
         location = origin.artifact.location
         for entry in documents(origin.artifact.scan):
-            entries.append(stage.write(entry.path, self._copied(location, entry)))
+            copied = self._copied(location, entry)
+            entries.append(stage.write(entry.path, copied, expected=entry.size))
         progress("proving", 0, 1)
         proof = Proof((self._prove(plan, sources, stage, entries),))
         progress("proving", 1, 1)
@@ -118,7 +119,8 @@ class WriteCheckpoint:
     ) -> ManifestEntry:
         with self.maker.run(shard.weights, sources) as tensors:
             chunks = self._chunks(shard, tensors, advance)
-            return stage.write(ArtifactPath(shard.path), chunks)
+            size = sum(spec.nbytes for spec in shard.specs)
+            return stage.write(ArtifactPath(shard.path), chunks, expected=size)
 
     def _chunks(
         self,

@@ -176,7 +176,8 @@ class StageConversion:
         with self.files.open(location, found.path) as reader:
             source = SafetensorsSource.of(reader, found.header)
             chunks = self._chunks(plan, source, to.metadata, progress)
-            weights = stage.write(to.weights, chunks, digest=digest)
+            size = sum(spec.nbytes for spec in plan.specs)
+            weights = stage.write(to.weights, chunks, digest=digest, expected=size)
         return weights, stage.write(CONFIG, [plan.config_bytes], digest=digest)
 
     def _chunks(

@@ -53,11 +53,17 @@ class Stage(Protocol):
         """Where the staged files can be scanned and read, as any other directory."""
 
     def write(
-        self, path: ArtifactPath, chunks: Iterable[Buffer], *, digest: bool = False
+        self,
+        path: ArtifactPath,
+        chunks: Iterable[Buffer],
+        *,
+        digest: bool = False,
+        expected: int = 0,
     ) -> ManifestEntry:
         """Write one file, consuming ``chunks`` once and keeping none of them.
 
-        Returns path and size of what was written, and its sha256 if ``digest``. If ``chunks``
+        Returns path and size of what was written, and its sha256 if ``digest``. ``expected`` bytes,
+        if so many are known to come, may be set aside before the first is asked for. If ``chunks``
         raises, the error passes through and the file is not part of the stage. Raises PathConflict
         if the path, or a prefix of it, is already a file there; StorageFull, StorageDenied.
         """

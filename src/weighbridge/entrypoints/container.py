@@ -76,12 +76,8 @@ def _today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-def _provers() -> tuple[Prover, ...]:
-    from weighbridge.adapters.algebra_prover import AlgebraProver
-    from weighbridge.adapters.binding_prover import BindingProver
-    from weighbridge.adapters.logits_prover import LogitsProver
-
-    return AlgebraProver(), BindingProver(), LogitsProver()
+def _provers(*provers: Prover) -> tuple[Prover, ...]:
+    return provers
 
 
 class Container(containers.DeclarativeContainer):
@@ -100,7 +96,10 @@ class Container(containers.DeclarativeContainer):
     surveyor = providers.Singleton(_later("adapters.numpy_survey.NumpySurveyor"))
     templates = providers.Singleton(_later("adapters.jinja_templates.JinjaTemplateReader"))
     gguf = providers.Singleton(_later("adapters.gguf_writer.GgufPackageWriter"), files=files)
-    provers = providers.Singleton(_provers)
+    algebra = providers.Singleton(_later("adapters.algebra_prover.AlgebraProver"))
+    binding = providers.Singleton(_later("adapters.binding_prover.BindingProver"))
+    logits = providers.Singleton(_later("adapters.logits_prover.LogitsProver"))
+    provers = providers.Singleton(_provers, algebra, binding, logits)
     weight_maker = providers.Singleton(_later("adapters.numpy_weights.NumpyWeightMaker"))
     weight_prover = providers.Singleton(_later("adapters.weight_prover.SamplingProver"))
     directory_registry = providers.Singleton(
@@ -127,13 +126,13 @@ class Container(containers.DeclarativeContainer):
         _later("application.convert.Convert"),
         files=files,
         converter=converter,
-        algebra=provers.provided[0],
+        algebra=algebra,
     )
     convert_gguf: providers.Factory[ConvertGguf] = providers.Factory(
         _later("application.convert_gguf.ConvertGguf"),
         files=files,
         converter=converter,
-        algebra=provers.provided[0],
+        algebra=algebra,
         gguf=gguf,
     )
     repair: providers.Factory[Repair] = providers.Factory(

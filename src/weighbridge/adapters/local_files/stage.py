@@ -115,7 +115,12 @@ class LocalStage:
         return self._names.target if self.committed and self._names else self._room.path
 
     def write(
-        self, path: ArtifactPath, chunks: Iterable[Buffer], *, digest: bool = False
+        self,
+        path: ArtifactPath,
+        chunks: Iterable[Buffer],
+        *,
+        digest: bool = False,
+        expected: int = 0,
     ) -> ManifestEntry:
         """Write one new file; if that fails nothing of it is left."""
         self._require_open("write", path.text)
@@ -127,7 +132,10 @@ class LocalStage:
                 descriptor = os.open(location, _NEW_FILE, 0o666)
             try:
                 durable = self._names is not None
-                size, digests = fill(descriptor, path.text, chunks, digest=digest, durable=durable)
+                size, digests = fill(
+                    descriptor, path.text, chunks,
+                    digest=digest, durable=durable, expected=expected,
+                )  # fmt: skip
             except BaseException:
                 rooms.remove(location)
                 raise

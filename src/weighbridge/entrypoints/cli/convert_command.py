@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from weighbridge.entrypoints.cli.arguments import (
@@ -15,6 +17,9 @@ from weighbridge.entrypoints.cli.arguments import (
     scale_option,
 )
 from weighbridge.entrypoints.cli.output import common_options, emit, hint, progress, setting
+
+if TYPE_CHECKING:
+    from weighbridge.application.convert import Converted
 
 
 @click.command("convert")
@@ -54,14 +59,23 @@ def command(
     algebra proved before it appears at the output.
     """
     from weighbridge.entrypoints import api
-    from weighbridge.entrypoints.render import json, text
 
     done = api.convert(
         run, output, base_model=base_model, base=base, scale=scale, profile=profile, to=to,
         outtype=outtype, kind=kind, checkpoint=checkpoint, force=force, progress=progress(),
     )  # fmt: skip
-    emit(
-        lambda: text.converted(done, figures=bool(setting("verbose"))), lambda: json.converted(done)
-    )
+    emit(lambda: _text(done), lambda: _document(done))
     if to == "peft":
         hint(f"next: weighbridge verify {run} {output} --base DIR")
+
+
+def _text(done: Converted) -> str:
+    from weighbridge.entrypoints.render import text
+
+    return text.converted(done, figures=bool(setting("verbose")))
+
+
+def _document(done: Converted) -> dict[str, Any]:
+    from weighbridge.entrypoints.render import json
+
+    return json.converted(done)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import fields
 
-from weighbridge.application.inspect import Inspection
 from weighbridge.domain.errors import WeighbridgeError
 from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
 from weighbridge.domain.fingerprints import fingerprints
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from weighbridge.application.convert import Converted
     from weighbridge.application.dequantise import Dequantised
     from weighbridge.application.fuse import Fused
+    from weighbridge.application.inspect import Inspection
     from weighbridge.application.publish import PublishOutcome
     from weighbridge.application.repair import Repaired
     from weighbridge.domain.artifact import ManifestEntry
@@ -37,7 +37,7 @@ def _document(name: str, body: dict[str, Any]) -> dict[str, Any]:
 
 def inspection(found: Inspection) -> dict[str, Any]:
     """The answer of ``inspect``."""
-    body = {f.name: getattr(found, f.name) for f in fields(Inspection)}
+    body = {f.name: getattr(found, f.name) for f in fields(type(found))}
     body |= {
         "kind": found.kind.value,
         "rank": list(found.rank),
