@@ -18,6 +18,7 @@ from weighbridge.domain.artifact import ArtifactPath
 from weighbridge.domain.errors import (
     PathConflict,
     StorageError,
+    StorageFull,
 )
 
 FILES = LocalFiles()
@@ -238,3 +239,23 @@ class TestWithoutFlaggedRenames:
         with FILES.stage(str(tmp_path / "out")):
             assert (tmp_path / "out/f").read_bytes() == b"the only copy"
         assert names(tmp_path) == ["out"]
+
+
+class TestExpectedSize:
+    @pytest.mark.skipif(sys.platform != "linux", reason="no fallocate")
+    def test_a_disk_too_small_is_told_before_anything_is_made(self, tmp_path: Path) -> None:
+        asked = []
+        chunks = (asked.append(n) or b"x" for n in range(3))
+        with FILES.stage(str(tmp_path / "out")) as stage:
+            before = len(os.listdir("/proc/self/fd"))
+            with pytest.raises(StorageFull):
+                stage.write(F, chunks, expected=1 << 62)
+            assert not asked and len(os.listdir("/proc/self/fd")) == before
+            assert os.listdir(stage.root) == []
+        assert names(tmp_path) == []
+
+    def test_the_file_is_what_was_written(self, tmp_path: Path) -> None:
+        with FILES.stage(str(tmp_path / "out")) as stage:
+            entry = stage.write(F, [b"abc"], expected=64 << 20)
+            stage.commit()
+        assert entry.size == 3 and (tmp_path / "out/f").read_bytes() == b"abc"
