@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from weighbridge.domain.checkpoints.checkpoint import PlannedWeight
     from weighbridge.domain.proof import ProofLevel, ProofStep
     from weighbridge.domain.publication import Destination, PublicationPlan, Receipt, RemoteHead
+    from weighbridge.domain.signature import Signed
     from weighbridge.domain.survey import TensorStats
     from weighbridge.domain.templates import Hazard
     from weighbridge.domain.tensor_plan import ConversionPlan
@@ -259,6 +260,19 @@ class GgufWriter(Protocol):
         missing. The chunks raise StorageError, and NotConvertible for a value that float16 cannot
         hold. A chunk is valid until the next one is asked for; memory is one tensor of the output.
         """
+
+
+class Signatures(Protocol):
+    """Signs with a private key and verifies with a public one; each is named by a PEM file."""
+
+    def sign(self, payload: bytes, key: str) -> Signed:
+        """The same for the same payload and key, if the library can.
+
+        Raises MissingExtra; UsageError for what is no such key; StorageError if it is unreadable.
+        """
+
+    def problem(self, signed: Signed, key: str) -> str | None:
+        """Why this is no signature by that key; None if it is. Raises as ``sign``."""
 
 
 @frozen

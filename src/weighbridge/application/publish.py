@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from attrs import evolve, field, frozen
 
+from weighbridge.application.attest import Attest, Made
 from weighbridge.application.convert import StageConversion, Wanted, plan_conversion, proof_request
 from weighbridge.application.digests import feed, sha256_of
 from weighbridge.application.load import Loaded, directory_of, load, read_optional
@@ -53,7 +54,8 @@ from weighbridge.domain.tensor_plan import ConversionPlan
 
 @frozen
 class PublishRequest:
-    """What to publish, to where, and how; ``require`` is a level that the proof must reach."""
+    """What to publish, to where, and how; ``require`` is a level that the proof must reach,
+    ``sign_key`` a PEM file with the private key to sign with."""
 
     location: str
     destination: Destination
@@ -66,6 +68,7 @@ class PublishRequest:
     licence: str | None = None
     message: str = "Publish with Weighbridge"
     policy: Policy = field(factory=Policy)
+    sign_key: str | None = None
 
 
 @frozen
@@ -90,6 +93,7 @@ class Publish:
     provers: tuple[Prover, ...]
     registries: Mapping[type, Registry]
     loadable: LoadableBase | None = None
+    attest: Attest = Attest("unknown")
 
     def __call__(self, request: PublishRequest, progress: Progress = no_progress) -> PublishOutcome:
         """Raises PublicationBlocked, NotConvertible, ProofFailed, or the RegistryError family."""
@@ -100,13 +104,21 @@ class Publish:
         report = self._judge(request, request.location, choice, policy, progress)
         loaded = load(self.files, request.location, request.choice)
         with self.files.stage(None) as stage:
-            proof, made = self._convert(request, loaded, stage, progress)
+            plan, proof, made = self._convert(request, loaded, stage, progress)
             if isinstance(loaded.model, LoraModel):
                 # An exception is for a file of the source; what is made of it is other bytes.
                 made_policy = evolve(policy, exceptions=())
                 again = self._judge(request, stage.root, Choice(Kind.PEFT), made_policy, progress)
                 _require_same(made, again.manifest)
             blobs = self._blobs(request, loaded, stage, made, report.manifest, progress)
+            attested = self.attest(
+                [blob.entry for blob in blobs.values()],
+                Made(loaded, request.wanted, report, plan, proof),
+                stage,
+                name=request.destination.name,
+                key=request.sign_key,
+            )
+            blobs |= {e.path: self._blob(stage.root, e.path, e) for e in attested}
             return self._send(request, registry, blobs, report, proof, progress)
 
     def _registry(self, destination: Destination) -> Registry:
@@ -142,9 +154,9 @@ class Publish:
 
     def _convert(
         self, request: PublishRequest, loaded: Loaded, stage: Stage, progress: Progress
-    ) -> tuple[Proof | None, tuple[ManifestEntry, ...]]:
+    ) -> tuple[ConversionPlan | None, Proof | None, tuple[ManifestEntry, ...]]:
         if not isinstance(loaded.model, LoraModel):
-            return None, ()
+            return None, None, ()
         plan = plan_conversion(self.files, loaded, request.wanted)
         write = StageConversion(self.files, self.converter)
         entries = write(loaded, plan, stage, digest=True, progress=progress)
@@ -155,7 +167,7 @@ class Publish:
         proof = Prove(self.provers, self.loadable)(asked, limit=request.limit, progress=progress)
         demand(proof, request.require)
         card = self._card(request, loaded, plan)
-        return proof, (*entries, *self._written_card(loaded, stage, card))
+        return plan, proof, (*entries, *self._written_card(loaded, stage, card))
 
     def _written_card(self, loaded: Loaded, stage: Stage, card: bytes) -> tuple[ManifestEntry, ...]:
         names = {e.path.name for e in shipped(loaded.model, loaded.artifact.scan)}

@@ -70,6 +70,12 @@ def _registries(directory: Registry, hub: Registry) -> Mapping[type, Registry]:
     return {LocalRegistry: directory, HubRepo: hub}
 
 
+def _version() -> str:
+    import weighbridge
+
+    return weighbridge.__version__
+
+
 def _today() -> str:
     from datetime import UTC, datetime
 
@@ -164,6 +170,12 @@ class Container(containers.DeclarativeContainer):
         provers=provers,
         loadable=loadable,
     )
+    signatures = providers.Singleton(_later("adapters.key_signatures.KeySignatures"))
+    attest = providers.Factory(
+        _later("application.attest.Attest"),
+        tool=providers.Callable(_version),
+        signatures=signatures,
+    )
     publish: providers.Factory[Publish] = providers.Factory(
         _later("application.publish.Publish"),
         files=files,
@@ -171,6 +183,7 @@ class Container(containers.DeclarativeContainer):
         validate=validate,
         provers=provers,
         registries=registries,
+        attest=attest,
         loadable=loadable,
     )
 

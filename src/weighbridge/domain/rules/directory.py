@@ -15,6 +15,7 @@ from weighbridge.domain.artifact import FileEntry, IrregularEntry, Oddity
 from weighbridge.domain.contents import in_repository
 from weighbridge.domain.detection import ADAPTER_CONFIG, NPZ_WEIGHTS, SHARD
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.provenance import SIGNATURE, STATEMENT
 from weighbridge.domain.rules.executable import is_named_as_code
 from weighbridge.domain.rules.layout import is_checkpoint, is_junk
 from weighbridge.domain.rules.secrets import is_secret_file
@@ -89,7 +90,7 @@ def _has_place(subject: Subject, path: str) -> bool:
     name = path.rpartition("/")[2]
     judged = (is_junk, is_checkpoint, is_secret_file, is_named_as_code, is_data, is_optimizer)
     return (
-        name in (CARD, ADAPTER_CONFIG, NPZ_WEIGHTS)
+        name in (CARD, ADAPTER_CONFIG, NPZ_WEIGHTS, STATEMENT.text, SIGNATURE.text)
         or is_legal(name)
         or is_document(name)
         or name.endswith(".safetensors")

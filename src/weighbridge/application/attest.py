@@ -1,0 +1,131 @@
+"""The statement of a release, and its signature: both are files of the release itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from weighbridge.domain.artifact import ArtifactPath, Manifest
+from weighbridge.domain.models import FusedModel
+from weighbridge.domain.provenance import (
+    SIGNATURE,
+    STATEMENT,
+    Facts,
+    render_statement,
+    training_of,
+)
+from weighbridge.domain.signature import render_bundle, render_payload
+
+if TYPE_CHECKING:
+    from weighbridge.application.convert import Wanted
+    from weighbridge.application.load import Loaded
+    from weighbridge.application.ports import Signatures, Stage
+    from weighbridge.domain.artifact import ManifestEntry
+    from weighbridge.domain.findings import ValidationReport
+    from weighbridge.domain.models import Model
+    from weighbridge.domain.proof import Proof
+    from weighbridge.domain.tensor_plan import ConversionPlan
+
+# A snapshot of the Hugging Face cache, or a Hub location at a commit.
+_AT_COMMIT = re.compile(r"(?:/snapshots/|^hf://[^@]*@)([0-9a-f]{40})/?$")
+
+_ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+@frozen
+class Made:
+    """How a release came to be: its source, what was converted, and what was found and proved."""
+
+    loaded: Loaded
+    wanted: Wanted
+    report: ValidationReport
+    plan: ConversionPlan | None
+    proof: Proof | None
+
+
+@frozen
+class Attest:
+    """Writes statement and signature. ``tool`` is Weighbridge's version."""
+
+    tool: str
+    signatures: Signatures | None = None
+
+    def __call__(
+        self,
+        files: Iterable[ManifestEntry],
+        made: Made,
+        stage: Stage,
+        *,
+        name: str,
+        key: str | None,
+    ) -> tuple[ManifestEntry, ...]:
+        """The entries written into ``stage``, for a release of ``files`` called ``name``.
+
+        ``key`` is the PEM file of the private key to sign with; None: unsigned. Raises MissingExtra,
+        and UsageError for a key that is none.
+        """
+        listed = tuple(files)
+        statement = render_statement(listed, facts_of(made, self.tool))
+        entry = stage.write(STATEMENT, [statement], digest=True)
+        if key is None:
+            return (entry,)
+        assert self.signatures is not None
+        payload = render_payload(name, (*listed, entry))
+        bundle = render_bundle(self.signatures.sign(payload, key))
+        return entry, stage.write(SIGNATURE, [bundle], digest=True)
+
+
+def facts_of(made: Made, tool: str) -> Facts:
+    """What the statement says."""
+    model = made.loaded.model
+    base = made.wanted.base_model or model.base_model
+    if made.plan is not None:
+        base = str(made.plan.config["base_model_name_or_path"])
+    if base is not None and not _ON_THE_HUB.fullmatch(base):
+        base = None  # a path says nothing to others, and something about its owner
+    found = _AT_COMMIT.search(made.wanted.base or "")
+    return Facts(
+        kind=made.loaded.detected.kind.value,
+        sources=_sources(model, made.report.manifest),
+        tool=tool,
+        base_model=base,
+        base_revision=found.group(1) if found else None,
+        training={} if isinstance(model, FusedModel) else training_of(model.config),
+        conversion=_conversion(made),
+        proof=made.proof,
+        report=_summary(made.report),
+    )
+
+
+def _sources(model: Model, judged: Manifest) -> tuple[ManifestEntry, ...]:
+    """The model's own files, as they were judged."""
+    weights = model.weights_paths if isinstance(model, FusedModel) else (model.weights_path,)
+    paths = (*weights, model.config_path)
+    found = (judged.find(ArtifactPath(path)) for path in paths)
+    return tuple(e for e in found if e is not None and e.digest("sha256") is not None)
+
+
+def _conversion(made: Made) -> dict[str, Any]:
+    if made.plan is None:
+        return {}
+    return {
+        "to": "peft",
+        "profile": made.wanted.profile.value,
+        "scale": made.plan.scale,
+        "rank": made.plan.config["r"],
+        "lora_alpha": made.plan.config["lora_alpha"],
+    }
+
+
+def _summary(report: ValidationReport) -> dict[str, Any]:
+    """Counts, and the codes that people chose not to hear of; no place, and no text of a file."""
+    return {
+        "rules": report.rules_run,
+        "findings": {s.value: count for s, count in report.counts.items()},
+        "codes": sorted({f.code for f in report.findings}),
+        "waived": sorted({w.finding.code for w in report.waived}),
+        "ignored": sorted(report.ignored),
+    }
