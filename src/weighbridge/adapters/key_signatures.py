@@ -24,7 +24,7 @@ class KeySignatures:
     """See the port ``Signatures``."""
 
     def sign(self, payload: bytes, key: str) -> Signed:
-        """Sign with the private key in the PEM file ``key``; the same bytes for the same payload."""
+        """Sign with the private key in the PEM file ``key``; the same bytes for the same text."""
         private: Any = _loaded(key, private=True)
         signature = private.sign(signed_message(payload), _algorithm(private, deterministic=True))
         return Signed(payload, signature, _fingerprint(private.public_key()))

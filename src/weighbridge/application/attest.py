@@ -64,8 +64,8 @@ class Attest:
     ) -> tuple[ManifestEntry, ...]:
         """The entries written into ``stage``, for a release of ``files`` called ``name``.
 
-        ``key`` is the PEM file of the private key to sign with; None: unsigned. Raises MissingExtra,
-        and UsageError for a key that is none.
+        ``key`` is the PEM file of the private key to sign with; None: unsigned. Raises
+        MissingExtra, and UsageError for a key that is none.
         """
         listed = tuple(files)
         statement = render_statement(listed, facts_of(made, self.tool))

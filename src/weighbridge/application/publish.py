@@ -93,7 +93,7 @@ class Publish:
     provers: tuple[Prover, ...]
     registries: Mapping[type, Registry]
     loadable: LoadableBase | None = None
-    attest: Attest = Attest("unknown")
+    attest: Attest = field(factory=lambda: Attest("unknown"))
 
     def __call__(self, request: PublishRequest, progress: Progress = no_progress) -> PublishOutcome:
         """Raises PublicationBlocked, NotConvertible, ProofFailed, or the RegistryError family."""
