@@ -161,6 +161,24 @@ class RegistryContract:
         assert head.revision == receipt.revision
         assert subject.holds(FIRST)
 
+    @pytest.mark.parametrize("name", FIRST)
+    def test_a_published_file_is_streamed(self, subject: Subject, name: str) -> None:
+        old = subject.publish(FIRST)
+        subject.publish(SECOND)
+        path = ArtifactPath(name)
+        with subject.registry.open(subject.destination, old.revision, path) as stream:
+            assert stream.read(3) == FIRST[name][:3]
+            assert b"".join(iter(lambda: stream.read(70_001), b"")) == FIRST[name][3:]
+            assert stream.read() == b""
+        with subject.registry.open(subject.destination, old.revision, path) as again:
+            assert again.read(5) == FIRST[name][:5]  # and left before its end
+
+    def test_opening_what_is_not_there(self, subject: Subject) -> None:
+        now = subject.publish(FIRST).revision
+        for revision, path in ((now, "none.json"), (now, "weights"), ("0" * 40, "config.json")):
+            with pytest.raises(DestinationMissing):
+                subject.registry.open(subject.destination, revision, ArtifactPath(path))
+
     def test_changes_removals_and_kept_files(self, subject: Subject) -> None:
         first = subject.publish(FIRST)
         plan = subject.plan(SECOND)

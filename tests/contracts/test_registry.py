@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
 
 import pytest
+from attrs import evolve, field, frozen
 
 from tests.contracts.registry import RegistryContract, Subject
 from tests.fakes.memory_registry import MemoryRegistry
 from tests.hub_server import HubServer
 from weighbridge.adapters.directory_registry import DirectoryRegistry
 from weighbridge.adapters.hub import HubRegistry
-from weighbridge.domain.publication import HubRepo, LocalRegistry
+from weighbridge.application.ports import Blob
+from weighbridge.domain.artifact import ArtifactPath
+from weighbridge.domain.publication import HubRepo, LocalRegistry, PublicationPlan, Receipt
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +54,39 @@ class TestHubRegistry(RegistryContract):
     def subject(self, server: HubServer, request: pytest.FixtureRequest) -> Subject:
         name = f"acme/m{abs(hash(request.node.name))}"
         return Subject(HubRegistry(server.url, server.token), HubRepo(name), server.token)
+
+
+@frozen
+class OfFiles(Subject):
+    """Whose blobs are files where they can be: Xet sends no others."""
+
+    folder: Path = field(kw_only=True)
+
+    def push(self, plan: PublicationPlan, blobs: Mapping[ArtifactPath, Blob]) -> Receipt:
+        """Carry out the plan with the contents in files."""
+        return super().push(plan, {path: self._filed(blob) for path, blob in blobs.items()})
+
+    def _filed(self, blob: Blob) -> Blob:
+        def opened() -> BinaryIO:
+            stream = blob.open()
+            if type(stream) is not io.BytesIO:
+                return stream
+            file = self.folder / uuid4().hex
+            file.write_bytes(stream.getvalue())
+            return file.open("rb")
+
+        return evolve(blob, open=opened)
+
+
+class TestHubRegistryByXet(RegistryContract):
+    @pytest.fixture
+    def subject(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        for name in ("HF_HOME", "HF_XET_CACHE"):
+            monkeypatch.setenv(name, str(tmp_path / "home"))
+        with HubServer() as hub:
+            registry = HubRegistry(hub.url, hub.token, "xet")
+            yield OfFiles(registry, HubRepo("acme/x"), hub.token, folder=tmp_path)
 
 
 class TestHubRegistryOnABranch(RegistryContract):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections.abc import Mapping
+from typing import BinaryIO
 
 from weighbridge.application.ports import Blob, Progress
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
@@ -44,6 +46,13 @@ class MemoryRegistry:
             raise DestinationMissing(destination=str(destination), reason=f"no {revision}")
         entries = [entry_of(path, content) for path, content in files.items()]
         return RemoteHead(revision, Manifest(entries), self._private.get(destination))
+
+    def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
+        """The bytes that are kept."""
+        content = self._revisions.get((destination, revision), {}).get(path)
+        if content is None:
+            raise DestinationMissing(destination=str(destination), reason=f"no {path}")
+        return io.BytesIO(content)
 
     def push(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -74,6 +74,9 @@ class CrashingRegistry:
 
     def manifest(self, destination: Destination, revision: str) -> RemoteHead:
         return self._call("manifest", lambda: self.inner.manifest(destination, revision))
+
+    def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
+        return self.inner.open(destination, revision, path)
 
     def push(
         self,

@@ -306,3 +306,12 @@ class Registry(Protocol):
 
     def manifest(self, destination: Destination, revision: str) -> RemoteHead:
         """What that revision holds, read anew from the registry, for the read-back."""
+
+    def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
+        """One published file as a new stream from its first byte, which the caller closes.
+
+        Raises DestinationMissing if there is no such revision or no such file in it, here and not
+        with the first read. A read raises the RegistryError family; bytes that are missing at the
+        end are an error, never a short file. Memory is bounded, whatever the size. What comes is
+        not compared with any digest: that is the caller's to do.
+        """

@@ -67,6 +67,15 @@ class ModelDirectory:
         file = self.snapshot(revision) / path.text
         return digest_of_name(os.path.basename(os.readlink(file))) if file.is_symlink() else None
 
+    def file(self, revision: str, path: ArtifactPath) -> Path:
+        """Where the bytes of a file are. Raises RegistryRejected if a link leads to others' files:
+        what is opened here is sent to other places."""
+        found = (self.snapshot(revision) / path.text).resolve()
+        if not found.is_relative_to(self.path.resolve()):
+            reason = f"{path} is a link that leads out of the registry"
+            raise RegistryRejected(destination=str(self._destination), reason=reason)
+        return found
+
     def _digests(self, file: Path, size: int, rehash: bool) -> tuple[Digest, ...]:
         if not rehash and file.is_symlink():
             name = digest_of_name(os.path.basename(os.readlink(file)))

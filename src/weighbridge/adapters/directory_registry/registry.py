@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from attrs import define, field
 
@@ -56,6 +56,16 @@ class DirectoryRegistry:
                 reason = f"no revision {revision}"
                 raise DestinationMissing(destination=str(destination), reason=reason)
             return RemoteHead(revision, model.manifest(revision, rehash=True))
+
+    def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
+        """The file itself: it has a path, and can be rewound."""
+        model = ModelDirectory(_local(destination))
+        with typed_errors(model.path, "reading the registry"):
+            try:
+                return model.file(revision, path).open("rb")
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+                reason = f"no {path} in revision {revision}"
+                raise DestinationMissing(destination=str(destination), reason=reason) from error
 
     def push(
         self,

@@ -11,7 +11,9 @@ import fcntl
 import hashlib
 import io
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
@@ -71,8 +73,19 @@ def _content(blob: Blob, streams: ExitStack) -> str | bytes | BinaryIO:
         path = _path_of(stream)
         if path is not None:
             return path
+        if not stream.seekable():
+            return _spooled(stream, streams)
         streams.push(opened.pop_all())
         return stream
+
+
+def _spooled(stream: BinaryIO, streams: ExitStack) -> str:
+    """A file with the content of a stream from another registry: the client reads content twice,
+    and Xet sends files only. Gone when ``streams`` is closed."""
+    spool = streams.enter_context(tempfile.NamedTemporaryFile(prefix="weighbridge-"))
+    shutil.copyfileobj(stream, spool, _CHUNK)
+    spool.flush()
+    return spool.name
 
 
 def with_git_digests(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from attrs import field, frozen
 
+from weighbridge.adapters.hub.download import opened
 from weighbridge.adapters.hub.errors import Translator
 from weighbridge.adapters.hub.push import Push
 from weighbridge.adapters.hub.remote import Remote
@@ -51,6 +52,10 @@ class HubRegistry:
     def manifest(self, destination: Destination, revision: str) -> RemoteHead:
         """That revision as the server lists it; small files have a git digest only."""
         return self._remote(destination).at(revision)
+
+    def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
+        """The file as the server sends it, by plain HTTP whatever way it was uploaded."""
+        return opened(self._remote(destination), revision, path)
 
     def push(
         self,

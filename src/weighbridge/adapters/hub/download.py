@@ -1,0 +1,96 @@
+"""Files of a revision as streams.
+
+Decides what to do when the connection breaks in the middle of a file of many gigabytes: ask for the
+rest, a few times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from attrs import define, field
+
+from weighbridge.adapters.hub.errors import is_transport
+from weighbridge.application.streams import stream_of
+from weighbridge.domain.errors import DestinationMissing, RegistryUnreachable
+
+if TYPE_CHECKING:
+    from weighbridge.adapters.hub.remote import Remote
+    from weighbridge.domain.artifact import ArtifactPath
+
+_ATTEMPTS = 5
+
+
+def opened(remote: Remote, revision: str, path: ArtifactPath) -> BinaryIO:
+    """The file as a stream. Raises the RegistryError family, DestinationMissing if it is not there."""
+    download = _Download(remote, revision, path.text)
+    return stream_of(download.chunks(download.request(0)))
+
+
+@define
+class _Download:
+    remote: Remote
+    revision: str
+    path: str
+    size: int | None = field(default=None, init=False)
+
+    def request(self, offset: int) -> tuple[ExitStack, Any]:
+        """An answer with the bytes from ``offset``, and what has to be closed after it."""
+        from huggingface_hub import get_session, hf_hub_url
+        from huggingface_hub.errors import EntryNotFoundError
+
+        # Public, but exported in a way that type checkers do not see.
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            hf_raise_for_status,
+        )
+
+        api, name = self.remote.api, self.remote.repo.name
+        url = hf_hub_url(name, self.path, revision=self.revision, endpoint=api.endpoint)
+        headers = build_hf_headers(token=api.token, library_name="weighbridge")
+        # Compressed, neither the length nor a range would be that of the file.
+        headers |= {"Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        session: Any = get_session()
+        with ExitStack() as stack, self.remote.errors.calls():
+            request = session.stream("GET", url, headers=headers, follow_redirects=True)
+            answer = stack.enter_context(request)
+            try:
+                hf_raise_for_status(answer)
+            except EntryNotFoundError as error:
+                reason = f"no {self.path} in revision {self.revision}"
+                raise DestinationMissing(
+                    destination=str(self.remote.repo), reason=reason
+                ) from error
+            return stack.pop_all(), answer
+
+    def chunks(self, first: tuple[ExitStack, Any]) -> Generator[bytes, None, None]:
+        """All bytes; asks for the rest where a connection broke."""
+        done, (stack, answer) = 0, first
+        self.size = _length(answer)
+        for attempt in range(1, _ATTEMPTS + 1):
+            with stack, self.remote.errors.calls():
+                try:
+                    for chunk in answer.iter_bytes():
+                        done += len(chunk)
+                        yield chunk
+                except Exception as error:
+                    if not is_transport(error) or attempt == _ATTEMPTS or self.size is None:
+                        raise
+            if self.size is None or done == self.size:
+                return
+            stack, answer = self.request(done)
+            if answer.status_code != 206:
+                stack.close()
+                break
+        reason = f"{self.path} ended after {done} of {self.size} bytes"
+        raise RegistryUnreachable(destination=str(self.remote.repo), reason=reason, applied=False)
+
+
+def _length(answer: Any) -> int | None:
+    """The size of the whole file, if the server says it and the bytes are not coded otherwise."""
+    said = answer.headers.get("content-length", "")
+    return int(said) if said.isdigit() and not answer.headers.get("content-encoding") else None
