@@ -37,6 +37,7 @@ __all__ = [
     "validate",
     "validate_model_artifacts",
     "verify",
+    "verify_release",
 ]
 
 

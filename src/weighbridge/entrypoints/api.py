@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from weighbridge.application.ports import GgufType
     from weighbridge.application.publish import PublishOutcome
     from weighbridge.application.repair import Repaired
+    from weighbridge.application.verify_release import ReleaseVerdict
     from weighbridge.domain.conversion import Profile
     from weighbridge.domain.detection import Choice
     from weighbridge.domain.findings import FailOn, ValidationReport
@@ -359,6 +360,7 @@ def publish(
     licence: str | None = None,
     message: str = "Publish with Weighbridge",
     policy: Policy | None = None,
+    sign_key: PathLike | None = None,
     settings: Settings | None = None,
     progress: Progress = no_progress,
 ) -> PublishOutcome:
@@ -366,7 +368,8 @@ def publish(
 
     ``to`` is ``hf://org/name[@revision]``, or a directory together with ``name``. The proof uses
     ``base``, else the base model's snapshot in the Hugging Face cache if it is there. ``policy`` is
-    the same as for ``validate``; without one every error blocks.
+    the same as for ``validate``; without one every error blocks. ``sign_key`` is a PEM file with an
+    elliptic curve's private key: the release is signed with it.
     """
     from weighbridge.application.convert import Wanted
     from weighbridge.application.publish import PublishRequest
@@ -393,8 +396,31 @@ def publish(
         licence=licence,
         message=message,
         policy=policy or Policy(),
+        sign_key=None if sign_key is None else _path(sign_key),
     )
     return _container(settings).publish()(request, progress)
+
+
+def verify_release(
+    source: str | os.PathLike[str] | Destination,
+    *,
+    name: str | None = None,
+    key: PathLike | None = None,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> ReleaseVerdict:
+    """Whether a release is what its statement, and with a public ``key`` its signature, say.
+
+    ``source`` is a destination as for :func:`publish`, or a directory that holds a release.
+    """
+    from weighbridge.domain.publication import parse_destination
+
+    where = os.fspath(source) if isinstance(source, os.PathLike) else source
+    if isinstance(where, str) and (name is not None or "://" in where):
+        where = parse_destination(where, name)
+    settings = settings or Settings.from_environment()
+    use = _container(settings).verify_release()
+    return use(where, key=None if key is None else _path(key), progress=progress)
 
 
 def _base_directory(

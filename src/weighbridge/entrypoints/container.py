@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from weighbridge.application.repair import Repair
     from weighbridge.application.validate import Validate
     from weighbridge.application.verify import Verify
+    from weighbridge.application.verify_release import VerifyRelease
 
 
 def _later(path: str) -> Callable[..., Any]:
@@ -185,6 +186,12 @@ class Container(containers.DeclarativeContainer):
         registries=registries,
         attest=attest,
         loadable=loadable,
+    )
+    verify_release: providers.Factory[VerifyRelease] = providers.Factory(
+        _later("application.verify_release.VerifyRelease"),
+        files=files,
+        registries=registries,
+        signatures=signatures,
     )
 
 

@@ -21,6 +21,7 @@ _COMMANDS = {
     "dequantize": "Make a checkpoint for transformers of a fused MLX model.",
     "verify": "Prove a conversion, at the strongest level possible.",
     "publish": "Validate, convert, prove, publish, read back.",
+    "verify-release": "Check a release against the statement that it carries.",
     "rules": "List all rules.",
     "explain": "Explain one rule.",
     "completion": "Print a shell's completion script.",

@@ -10,7 +10,7 @@ import click
 
 
 class LazyGroup(click.Group):
-    """Command ``x`` is the object ``command`` of module ``<package>.x_command``."""
+    """Command ``a-b`` is the object ``command`` of module ``<package>.a_b_command``."""
 
     def __init__(
         self, *args: Any, commands_help: Mapping[str, str], package: str, **kwargs: Any
@@ -27,7 +27,7 @@ class LazyGroup(click.Group):
         """The command, imported now."""
         if cmd_name not in self.help_of:
             return None
-        command = import_module(f"{self._package}.{cmd_name}_command").command
+        command = import_module(f"{self._package}.{cmd_name.replace('-', '_')}_command").command
         assert isinstance(command, click.Command)
         return command
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from weighbridge.entrypoints.cli.arguments import (
+    PATH,
     as_option,
     base_model_option,
     base_option,
@@ -34,6 +35,8 @@ from weighbridge.entrypoints.cli.policy_options import chosen_policy, policy_opt
 @as_option
 @checkpoint_option
 @click.option("--license", "licence", metavar="ID", help="Licence for a card written here.")
+@click.option("--sign-key", type=PATH,
+              help="Private key (PEM, elliptic curve) to sign the release with.")  # fmt: skip
 @click.option("-m", "--message", default="Publish with Weighbridge", help="Commit message.")
 @policy_options
 @common_options

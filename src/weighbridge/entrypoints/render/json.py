@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from weighbridge.application.inspect import Inspection
     from weighbridge.application.publish import PublishOutcome
     from weighbridge.application.repair import Repaired
+    from weighbridge.application.verify_release import ReleaseVerdict
     from weighbridge.domain.artifact import ManifestEntry
     from weighbridge.domain.publication import PublicationPlan
     from weighbridge.domain.repairing.defects import Defect
@@ -136,6 +137,12 @@ def _json_number(value: Any) -> Any:
 def proof(proved: Proof) -> dict[str, Any]:
     """The answer of ``verify``."""
     return _document("proof", _proof(proved))
+
+
+def release(found: ReleaseVerdict) -> dict[str, Any]:
+    """The answer of ``verify-release``."""
+    body = {f.name: getattr(found, f.name) for f in fields(type(found))}
+    return _document("release", {**body, "sound": found.sound, "problems": list(found.problems)})
 
 
 def _entry(entry: ManifestEntry) -> dict[str, Any]:

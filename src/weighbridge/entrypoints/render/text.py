@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from weighbridge.application.fuse import Fused
     from weighbridge.application.inspect import Inspection
     from weighbridge.application.publish import PublishOutcome
+    from weighbridge.application.verify_release import ReleaseVerdict
     from weighbridge.domain.artifact import ManifestEntry
     from weighbridge.domain.checkpoints.checkpoint import CheckpointPlan
     from weighbridge.domain.findings import Rule
@@ -31,6 +32,13 @@ _SIGNS = {
     "keep": (" ", None),
     "remove": ("-", "red"),
 }
+_SIGNED = {
+    "valid": "by this key",
+    "invalid": "INVALID",
+    "unverified": "there is one; verify it with --key",
+    "none": "none",
+}
+_STATED = (("base model", "baseModel"), ("made from", "kind"))
 #: What a proof that passed says in one line, out of its figures.
 _HEADLINES = {
     ProofLevel.ALGEBRA: "{modules} modules, "
@@ -121,6 +129,18 @@ def proof(proved: Proof, *, figures: bool = True) -> str:
     for missed in proved.unattempted:
         lines.append(dim(item(f"not attempted {missed.level.label}: {missed.reason}", "")))
     return "\n".join(lines)
+
+
+def release(found: ReleaseVerdict) -> str:
+    """The answer of ``verify-release``."""
+    word, colour = ("as published", "green") if found.sound else ("NOT AS PUBLISHED", "red")
+    at = f" at {found.revision}" if found.revision else ""
+    lines = [f"{click.style(word, fg=colour, bold=True)} {visible(found.location)}{at}"]
+    lines += [item(f"- {problem}", "    ") for problem in found.problems]
+    rows = [("files", str(found.files)), ("signature", _SIGNED[found.signature])]
+    facts = found.facts
+    rows += [(key, str(facts[name])) for key, name in _STATED if isinstance(facts.get(name), str)]
+    return "\n".join([*lines, *pairs(rows, "    ")])
 
 
 def converted(done: Converted, *, figures: bool = False) -> str:

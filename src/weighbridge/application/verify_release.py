@@ -1,0 +1,167 @@
+"""Is a release still what its statement and its signature say? Reads what was published."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from attrs import evolve, field, frozen
+
+from weighbridge.application.digests import feed
+from weighbridge.application.ports import no_progress
+from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
+from weighbridge.domain.errors import DestinationMissing, UsageError
+from weighbridge.domain.provenance import (
+    MOST_BYTES,
+    SIGNATURE,
+    STATEMENT,
+    NoStatement,
+    Statement,
+    parse_statement,
+    release_differences,
+)
+from weighbridge.domain.signature import (
+    MOST_BYTES as MOST_SIGNATURE_BYTES,
+    NoSignature,
+    parse_bundle,
+    signed_differences,
+)
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import FileSystem, Progress, Registry, Signatures
+    from weighbridge.domain.publication import Destination
+
+
+@frozen
+class ReleaseVerdict:
+    """What was found of one revision; ``facts`` are what the statement says of its making.
+
+    ``signature`` is "valid", "invalid", "unverified" if no key was given, or "none".
+    """
+
+    location: str
+    revision: str | None
+    files: int
+    facts: Mapping[str, Any]
+    signature: str
+    problems: tuple[str, ...]
+
+    @property
+    def sound(self) -> bool:
+        """True if every file is as stated, and as signed if a key was given."""
+        return not self.problems
+
+
+@frozen
+class _Release:
+    """One revision: its files, and how to read them."""
+
+    location: str
+    revision: str | None
+    manifest: Manifest
+    open: Callable[[ArtifactPath], BinaryIO] = field(repr=False)
+
+    def read(self, path: ArtifactPath, most: int) -> bytes | None:
+        """A small file, whole; None if it is not there or larger than ``most``."""
+        entry = self.manifest.find(path)
+        if entry is None or entry.size > most:
+            return None
+        with self.open(path) as stream:
+            return stream.read(most + 1)
+
+
+@frozen
+class VerifyRelease:
+    """The use case, over its ports."""
+
+    files: FileSystem
+    registries: Mapping[type, Registry]
+    signatures: Signatures
+
+    def __call__(
+        self,
+        source: Destination | str,
+        *,
+        key: str | None = None,
+        progress: Progress = no_progress,
+    ) -> ReleaseVerdict:
+        """Judge a published revision, or a directory that holds one.
+
+        ``key`` is the PEM file of a public key; with it a release without its signature is not
+        sound. A digest that the registry itself states is taken from there; every other file is
+        read. Raises DestinationMissing, PathMissing, MissingExtra, or the families of what is read.
+        """
+        found = self._directory(source) if isinstance(source, str) else self._published(source)
+        release = evolve(found, manifest=_hashed(found, progress))
+        statement, problems = _statement(release)
+        signature, more = self._signature(release, key)
+        return ReleaseVerdict(
+            release.location,
+            release.revision,
+            len(release.manifest.entries),
+            statement.facts() if statement else {},
+            signature,
+            (*problems, *more),
+        )
+
+    def _published(self, destination: Destination) -> _Release:
+        registry = self.registries.get(type(destination))
+        if registry is None:
+            raise UsageError(problem=f"no registry is configured for {destination}")
+        head = registry.head(destination)
+        if head is None:
+            raise DestinationMissing(destination=str(destination), reason="nothing is published")
+        stored = registry.manifest(destination, head.revision)
+        return _Release(
+            str(destination),
+            head.revision,
+            stored.manifest,
+            lambda path: registry.open(destination, head.revision, path),
+        )
+
+    def _directory(self, root: str) -> _Release:
+        scan = self.files.scan(root)
+        entries = (ManifestEntry(e.path, e.size, ()) for e in scan.files)
+        return _Release(
+            root, None, Manifest(entries), lambda path: self.files.open_stream(root, path)
+        )
+
+    def _signature(self, release: _Release, key: str | None) -> tuple[str, tuple[str, ...]]:
+        raw = release.read(SIGNATURE, MOST_SIGNATURE_BYTES)
+        if raw is None:
+            return "none", (f"{SIGNATURE}: there is no signature",) if key else ()
+        if key is None:
+            return "unverified", ()
+        try:
+            signed = parse_bundle(raw)
+            wrong = self.signatures.problem(signed, key)
+            found = (wrong,) if wrong else signed_differences(signed.payload, release.manifest)
+        except NoSignature as error:
+            found = (str(error),)
+        return "invalid" if found else "valid", tuple(f"{SIGNATURE}: {each}" for each in found)
+
+
+def _statement(release: _Release) -> tuple[Statement | None, tuple[str, ...]]:
+    raw = release.read(STATEMENT, MOST_BYTES)
+    if raw is None:
+        return None, (f"{STATEMENT}: there is no statement; this was not published by Weighbridge",)
+    try:
+        statement = parse_statement(raw)
+    except NoStatement as error:
+        return None, (f"{STATEMENT}: {error}",)
+    return statement, release_differences(statement, release.manifest)
+
+
+def _hashed(release: _Release, progress: Progress) -> Manifest:
+    """The manifest with the sha256 of every file."""
+    unknown = [e for e in release.manifest.entries if e.digest("sha256") is None]
+    total, done, more = sum(e.size for e in unknown), 0, {}
+    for entry in unknown:
+        hasher = hashlib.sha256()
+        with release.open(entry.path) as stream:
+            feed(hasher, stream)
+        more[entry.path] = Digest("sha256", hasher.hexdigest())
+        done += entry.size
+        progress("hashing", done, total)
+    return release.manifest.with_digests(more)

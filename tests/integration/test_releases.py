@@ -1,0 +1,190 @@
+"""Releases with statement and signature, judged by us and by the format's own verifier."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+import weighbridge
+from tests.builders import fused_files, lora_files, peft_files, write
+from weighbridge.adapters.key_signatures import KeySignatures
+from weighbridge.domain.errors import DestinationMissing, PathMissing, UsageError
+from weighbridge.domain.signature import NoSignature, parse_bundle, render_bundle
+
+KINDS = {
+    "lora": lora_files(data="/Users/ada/data", iters=7),
+    "peft": peft_files(),
+    "fused": fused_files(),
+}
+
+
+def keys(directory: Path, curve: ec.EllipticCurve | None = None) -> tuple[Path, Path]:
+    """PEM files of a new pair: private, public."""
+    pair = ec.generate_private_key(curve or ec.SECP256R1())
+    private, public = directory / "key.pem", directory / "pub.pem"
+    private.write_bytes(
+        pair.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    public.write_bytes(
+        pair.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    return private, public
+
+
+def released(room: Path, kind: str, key: Path | None = None) -> Path:
+    """A directory with what was published, as a download would have it."""
+    run = write(room / "run", KINDS[kind])
+    done = weighbridge.publish(
+        run, room / "registry", name="acme/bot", base_model="acme/base", sign_key=key
+    )
+    assert done.receipt is not None
+    shutil.copytree(done.receipt.url, room / "release")  # follows the links
+    return room / "release"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_carries_a_statement(tmp_path: Path, kind: str) -> None:
+    release = released(tmp_path, kind)
+    assert b"Users" not in (release / "weighbridge.json").read_bytes()
+    for verdict in (
+        weighbridge.verify_release(release),
+        weighbridge.verify_release(tmp_path / "registry", name="acme/bot"),
+    ):
+        assert verdict.sound and verdict.signature == "none"
+        assert verdict.facts["kind"] == kind and verdict.facts["baseModel"] == "acme/base"
+    assert weighbridge.validate(release).overall_valid
+
+
+def test_publishing_again_changes_nothing(tmp_path: Path) -> None:
+    private, _ = keys(tmp_path)
+    run = write(tmp_path / "run", KINDS["lora"])
+    first, second = (
+        weighbridge.publish(run, tmp_path / "registry", name="acme/bot", sign_key=private)
+        for _ in range(2)
+    )
+    assert first.receipt and second.receipt and not second.receipt.created
+    assert first.receipt.revision == second.receipt.revision
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()])
+def test_the_formats_own_verifier_accepts_it(tmp_path: Path, curve: ec.EllipticCurve) -> None:
+    private, public = keys(tmp_path, curve)
+    release = released(tmp_path, "lora", private)
+    assert weighbridge.verify_release(release, key=public).signature == "valid"
+
+    def verdict() -> int:
+        command = [sys.executable, "-m", "model_signing", "verify", "key", str(release)]
+        more = ["--signature", str(release / "model.sig"), "--public_key", str(public)]
+        done = subprocess.run([*command, *more], capture_output=True, text=True, check=False)
+        return done.returncode
+
+    assert verdict() == 0
+    with (release / "adapter_config.json").open("ab") as file:
+        file.write(b" ")
+    assert verdict() == 1
+    assert weighbridge.verify_release(release, key=public).signature == "invalid"
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "weighbridge.json", "model.sig"])
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_damage_is_seen(tmp_path: Path, name: str, damage: str) -> None:
+    private, public = keys(tmp_path)
+    release = released(tmp_path, "lora", private)
+    if damage == "gone":
+        (release / name).unlink()
+    else:
+        raw = bytearray((release / name).read_bytes())
+        raw[len(raw) // 2] ^= 1
+        (release / name).write_bytes(raw)
+    verdict = weighbridge.verify_release(release, key=public)
+    assert not verdict.sound and any(p.startswith(name) for p in verdict.problems)
+
+
+def test_what_was_added_is_seen(tmp_path: Path) -> None:
+    private, public = keys(tmp_path)
+    release = released(tmp_path, "lora", private)
+    (release / "evil.py").write_text("1")
+    verdict = weighbridge.verify_release(release, key=public)
+    assert verdict.problems == (
+        "evil.py: is not in the statement",
+        "model.sig: evil.py: was not signed",
+    )
+
+
+def test_another_key(tmp_path: Path) -> None:
+    private, _ = keys(tmp_path)
+    release = released(tmp_path, "lora", private)
+    (tmp_path / "other").mkdir()
+    _, other = keys(tmp_path / "other")
+    assert weighbridge.verify_release(release, key=other).problems == (
+        "model.sig: it was made with another key",
+    )
+    signed = parse_bundle((release / "model.sig").read_bytes())
+    assert KeySignatures().problem(type(signed)(signed.payload, signed.signature, ""), str(other))
+    assert parse_bundle(render_bundle(signed)) == signed
+
+
+def test_unsigned_where_a_key_was_given(tmp_path: Path) -> None:
+    _, public = keys(tmp_path)
+    release = released(tmp_path, "lora")
+    assert weighbridge.verify_release(release, key=public).problems == (
+        "model.sig: there is no signature",
+    )
+
+
+def test_what_was_not_published_by_us(tmp_path: Path) -> None:
+    verdict = weighbridge.verify_release(write(tmp_path / "x", peft_files()))
+    assert not verdict.sound and "no statement" in verdict.problems[0]
+    with pytest.raises(PathMissing):
+        weighbridge.verify_release(tmp_path / "nothing")
+    with pytest.raises(DestinationMissing):
+        weighbridge.verify_release(tmp_path / "registry", name="acme/bot")
+
+
+def test_keys_that_are_none(tmp_path: Path) -> None:
+    private, public = keys(tmp_path)
+    run = write(tmp_path / "run", KINDS["lora"])
+    (tmp_path / "text.pem").write_text("hello")
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(
+        ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"x"),
+        )
+    )
+    other = tmp_path / "rsa.pem"
+    other.write_bytes(
+        rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    for key in ("text.pem", "locked.pem", "rsa.pem", "pub.pem", "missing.pem"):
+        with pytest.raises((UsageError, PathMissing)) as caught:
+            weighbridge.publish(
+                run, tmp_path / "registry", name="acme/bot", sign_key=tmp_path / key
+            )
+        assert key in str(caught.value)
+        assert not (tmp_path / "registry" / "models--acme--bot" / "refs").exists()
+    with pytest.raises(UsageError, match="public key"):
+        weighbridge.verify_release(released(tmp_path / "again", "lora", private), key=private)
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b'{"dsseEnvelope": 1, "x": NaN}', b"\xff"])
+def test_bundles_that_are_none(raw: bytes) -> None:
+    with pytest.raises(NoSignature):
+        parse_bundle(raw)
