@@ -154,7 +154,7 @@ def test_what_was_not_published_by_us(tmp_path: Path) -> None:
 
 
 def test_keys_that_are_none(tmp_path: Path) -> None:
-    private, public = keys(tmp_path)
+    private, _ = keys(tmp_path)
     run = write(tmp_path / "run", KINDS["lora"])
     (tmp_path / "text.pem").write_text("hello")
     locked = tmp_path / "locked.pem"

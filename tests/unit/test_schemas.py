@@ -39,6 +39,7 @@ NAMES = [
     "inspection",
     "proof",
     "publication",
+    "release",
     "repair",
     "report",
     "rules",
