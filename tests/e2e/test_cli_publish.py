@@ -160,6 +160,18 @@ def test_a_registry_that_cannot_be_written(lora: Path, registry: Path) -> None:
     assert not list(registry.iterdir())
 
 
+@pytest.mark.parametrize("below", ["", "registry", "a/b"])
+def test_a_registry_in_the_run_itself_is_refused(lora: Path, tmp_path: Path, below: str) -> None:
+    """The next ``validate`` would take it for a part of the run."""
+    run_dir = shutil.copytree(lora, tmp_path / "run" / "adapters").parent
+    before = snapshot(run_dir)
+    done = run("publish", run_dir, run_dir / below, "--name", "acme/bot")
+    assert done.returncode == 2 and "lies in what is published" in done.stderr, told(done)
+    assert snapshot(run_dir) == before
+    beside = run("publish", run_dir, tmp_path, "--name", "acme/bot")
+    assert beside.returncode == 0, told(beside)
+
+
 def test_storage_that_takes_no_more(lora: Path, registry: Path) -> None:
     limited = f"ulimit -f 8; exec {WEIGHBRIDGE} publish {lora} {registry} --name acme/bot"
     done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)

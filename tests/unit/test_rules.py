@@ -453,6 +453,11 @@ def test_a_scale_that_makes_nothing_of_the_lora_blocks(scale: float) -> None:
     assert found.message == f"the scale is {scale:g}" and found.severity.blocks
 
 
+def test_a_full_fine_tune_has_no_scale_to_be_given() -> None:
+    full = lora_of(PLAIN_NORM, fine_tune_type="full", lora_parameters=None)
+    assert findings("AD026", full) and not findings("AD019", full)
+
+
 def test_what_a_lora_learnt_on_another_rope_blocks_and_names_the_line() -> None:
     base = LLAMA | {"rope_parameters": INSIDE, "tie_word_embeddings": False}
     report = judge(on_base(base)(), CATALOGUE)
