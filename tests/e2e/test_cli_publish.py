@@ -172,6 +172,21 @@ def test_a_registry_in_the_run_itself_is_refused(lora: Path, tmp_path: Path, bel
     assert beside.returncode == 0, told(beside)
 
 
+def test_a_file_that_was_damaged_in_the_registry_is_found_and_can_be_put_right(
+    lora: Path, registry: Path
+) -> None:
+    arguments = ("publish", lora, registry, "--name", "acme/bot")
+    assert run(*arguments).returncode == 0
+    (weights,) = registry.glob("models--*/snapshots/*/adapter_model.safetensors")
+    blob = weights.resolve()
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    found = run(*arguments)
+    assert found.returncode == 4 and "Delete there what differs" in found.stderr, told(found)
+    blob.unlink()
+    repaired = run(*arguments)
+    assert repaired.returncode == 0 and blob.exists(), told(repaired)
+
+
 def test_storage_that_takes_no_more(lora: Path, registry: Path) -> None:
     limited = f"ulimit -f 8; exec {WEIGHBRIDGE} publish {lora} {registry} --name acme/bot"
     done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
