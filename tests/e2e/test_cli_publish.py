@@ -217,3 +217,24 @@ def test_publishing_again_to_the_hub_makes_no_commit(lora: Path, tmp_path: Path)
         assert [r["created"] for r in receipts] == [True, False]
         assert receipts[0]["revision"] == receipts[1]["revision"]
         assert len(server.repo("acme/bot").commits()) == 2  # the Hub's own initial one, and ours
+
+
+def test_a_card_that_was_written_on_the_hub_is_kept(lora: Path, tmp_path: Path) -> None:
+    """And one that Weighbridge wrote and nobody edited follows what is published."""
+    with HubServer() as server:
+        env = {"HF_ENDPOINT": server.url, "HF_TOKEN": server.token, "HF_HOME": str(tmp_path)}
+
+        def published(*options: object) -> bytes:
+            done = run("publish", lora, "hf://acme/bot", *options, HF_HUB_DISABLE_XET="1", **env)
+            assert done.returncode == 0, told(done)
+            return server.repo("acme/bot").files()["README.md"]
+
+        card = published()
+        assert b"base_model: acme/tiny" in card
+        again = published("--base-model", "acme/other")
+        assert b"base_model: acme/other" in again
+        edited = again + b"\nMeant for the yard.\n"
+        server.repo("acme/bot").push({"README.md": edited})
+        assert published("--base-model", "acme/tiny") == edited
+        config = server.repo("acme/bot").files()["adapter_config.json"]
+        assert b"acme/tiny" in config  # all else was published
