@@ -42,6 +42,12 @@ def test_without_arguments_it_shows_its_help(capsys: pytest.CaptureFixture[str])
     assert code in (0, 2) and "Commands:" in shown.out + shown.err
 
 
+def test_the_module_is_the_command_too(run: Path) -> None:
+    command = [sys.executable, "-m", "weighbridge", "inspect", str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "lora" in done.stdout, done.stderr
+
+
 def test_the_last_format_counts_for_errors_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert ask("--format", "json", "inspect", "/nowhere", "--format=text") == 3
     assert capsys.readouterr().out == ""

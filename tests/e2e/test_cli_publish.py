@@ -160,6 +160,33 @@ def test_a_registry_that_cannot_be_written(lora: Path, registry: Path) -> None:
     assert not list(registry.iterdir())
 
 
+@pytest.mark.parametrize("below", ["", "registry", "a/b"])
+def test_a_registry_in_the_run_itself_is_refused(lora: Path, tmp_path: Path, below: str) -> None:
+    """The next ``validate`` would take it for a part of the run."""
+    run_dir = shutil.copytree(lora, tmp_path / "run" / "adapters").parent
+    before = snapshot(run_dir)
+    done = run("publish", run_dir, run_dir / below, "--name", "acme/bot")
+    assert done.returncode == 2 and "lies in what is published" in done.stderr, told(done)
+    assert snapshot(run_dir) == before
+    beside = run("publish", run_dir, tmp_path, "--name", "acme/bot")
+    assert beside.returncode == 0, told(beside)
+
+
+def test_a_file_that_was_damaged_in_the_registry_is_found_and_can_be_put_right(
+    lora: Path, registry: Path
+) -> None:
+    arguments = ("publish", lora, registry, "--name", "acme/bot")
+    assert run(*arguments).returncode == 0
+    (weights,) = registry.glob("models--*/snapshots/*/adapter_model.safetensors")
+    blob = weights.resolve()
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    found = run(*arguments)
+    assert found.returncode == 4 and "Delete there what differs" in found.stderr, told(found)
+    blob.unlink()
+    repaired = run(*arguments)
+    assert repaired.returncode == 0 and blob.exists(), told(repaired)
+
+
 def test_storage_that_takes_no_more(lora: Path, registry: Path) -> None:
     limited = f"ulimit -f 8; exec {WEIGHBRIDGE} publish {lora} {registry} --name acme/bot"
     done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
@@ -190,3 +217,24 @@ def test_publishing_again_to_the_hub_makes_no_commit(lora: Path, tmp_path: Path)
         assert [r["created"] for r in receipts] == [True, False]
         assert receipts[0]["revision"] == receipts[1]["revision"]
         assert len(server.repo("acme/bot").commits()) == 2  # the Hub's own initial one, and ours
+
+
+def test_a_card_that_was_written_on_the_hub_is_kept(lora: Path, tmp_path: Path) -> None:
+    """And one that Weighbridge wrote and nobody edited follows what is published."""
+    with HubServer() as server:
+        env = {"HF_ENDPOINT": server.url, "HF_TOKEN": server.token, "HF_HOME": str(tmp_path)}
+
+        def published(*options: object) -> bytes:
+            done = run("publish", lora, "hf://acme/bot", *options, HF_HUB_DISABLE_XET="1", **env)
+            assert done.returncode == 0, told(done)
+            return server.repo("acme/bot").files()["README.md"]
+
+        card = published()
+        assert b"base_model: acme/tiny" in card
+        again = published("--base-model", "acme/other")
+        assert b"base_model: acme/other" in again
+        edited = again + b"\nMeant for the yard.\n"
+        server.repo("acme/bot").push({"README.md": edited})
+        assert published("--base-model", "acme/tiny") == edited
+        config = server.repo("acme/bot").files()["adapter_config.json"]
+        assert b"acme/tiny" in config  # all else was published

@@ -69,3 +69,15 @@ def test_bytes_have_a_rate_and_a_new_stage_takes_the_line(
     shown.close()
     assert last_line(capsys.readouterr().err) == ""
     shown.close()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_first_rate_of_a_stage_counts_from_the_last_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Told only of what is done, a stage had a rate of hundreds of gigabytes a second."""
+    shown = Bar()
+    shown._told -= 200
+    shown("converting", 8 << 20, 1 << 30)
+    assert ", 41." in last_line(capsys.readouterr().err)
+    shown.close()

@@ -51,7 +51,9 @@ def test_a_dora_is_told_by_its_tensors_and_its_magnitudes_are_counted() -> None:
 
 def test_whole_weights_are_a_full_fine_tune() -> None:
     norm = TensorSpec("model.norm.weight", "F32", (16,))
-    assert lora(norm, fine_tune_type="full").training == "full"
+    found = lora(norm, fine_tune_type="full")
+    assert (found.training, found.scale) == ("full", None)
+    assert found.scale_reason == "there are no LoRA tensors"  # so no --scale would help
 
 
 def test_experts_and_embeddings_are_told() -> None:

@@ -119,10 +119,11 @@ HALVES = [
      "adapter_model.safetensors without adapter_config.json"),
     (without(lora_files(), "adapters.safetensors") | {"0000100_adapters.safetensors": b"x"},
      "only checkpoints (0000100_adapters.safetensors) and no adapters.safetensors; say"),
-    (without(sharded_files(), SHARDS[1]), f"names {SHARDS[1]}, missing here"),
+    (without(sharded_files(), SHARDS[1]), f"names {SHARDS[1]}, missing here; copy"),
     (without(sharded_files(), "model.safetensors.index.json"), "2 shard(s) without"),
     (without(fused_files(), "config.json"), "weights without config.json; copy"),
-    (sharded_files() | {"model.safetensors.index.json": b"{"}, "cannot be read as an index"),
+    (without(fused_files(), "model.safetensors"), "config.json without model.safetensors; copy"),
+    (sharded_files() | {"model.safetensors.index.json": b"{"}, "cannot be read as an index; fuse"),
     (sharded_files() | {"model.safetensors.index.json": encode({"weight_map": []})},
      "cannot be read as an index"),
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,22 @@ def test_convert_of_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert convert_mlx_to_peft("bot") == Path("bot_peft_converted")
     monkeypatch.chdir(tmp_path / "bot")
     assert convert_mlx_to_peft(".").resolve() == tmp_path / "bot_peft_converted"
+
+
+def test_convert_of_a_link_writes_beside_the_link(tmp_path: Path) -> None:
+    """A run is often given as ``latest``, a link into another directory."""
+    saved(tmp_path / "runs" / "bot", "lora")
+    (tmp_path / "latest").symlink_to(tmp_path / "runs" / "bot")
+    output = convert_mlx_to_peft(tmp_path / "latest")
+    assert output == tmp_path / "latest_peft_converted" and judged(output)["overall_valid"]
+    assert os.listdir(tmp_path / "runs") == ["bot"]
+
+
+def test_convert_of_a_path_that_ends_in_dots(tmp_path: Path) -> None:
+    source = saved(tmp_path / "bot", "lora")
+    (source / "sub").mkdir()
+    output = convert_mlx_to_peft(source / "sub" / "..")
+    assert output == tmp_path / "bot_peft_converted" and judged(output)["overall_valid"]
 
 
 @pytest.mark.parametrize("config", [{"model_type": "llama"},

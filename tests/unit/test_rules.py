@@ -453,6 +453,11 @@ def test_a_scale_that_makes_nothing_of_the_lora_blocks(scale: float) -> None:
     assert found.message == f"the scale is {scale:g}" and found.severity.blocks
 
 
+def test_a_full_fine_tune_has_no_scale_to_be_given() -> None:
+    full = lora_of(PLAIN_NORM, fine_tune_type="full", lora_parameters=None)
+    assert findings("AD026", full) and not findings("AD019", full)
+
+
 def test_what_a_lora_learnt_on_another_rope_blocks_and_names_the_line() -> None:
     base = LLAMA | {"rope_parameters": INSIDE, "tie_word_embeddings": False}
     report = judge(on_base(base)(), CATALOGUE)
@@ -584,3 +589,23 @@ def test_a_pair_of_zeros_is_no_module_that_learnt_nothing() -> None:
 
     assert fired(added | trained) == []
     assert fired(added | trained | untrained) == [stem.format(2, "B")]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [(SOUND, ZERO, "lora_b is zero in all 2"), (ZERO, SOUND, "lora_a or lora_b is zero"),
+     (ZERO, ZERO, "lora_b is zero in all 2")],
+)  # fmt: skip
+def test_a_lora_does_nothing_whichever_factor_is_zero(
+    first: TensorStats, second: TensorStats, words: str
+) -> None:
+    held = {f"m{i}.lora_a": first for i in range(2)} | {f"m{i}.lora_b": second for i in range(2)}
+    survey = WeightSurvey({"adapters.safetensors": held})
+    report = judge(evolve(GOOD_LORA(), survey=survey), CATALOGUE)
+    (found,) = (f for f in report.findings if f.code in ("WT002", "WT008"))
+    assert found.code == "WT002" and words in found.message
+    one = survey.files["adapters.safetensors"] | {"m1.lora_a": SOUND, "m1.lora_b": SOUND}
+    again = evolve(GOOD_LORA(), survey=WeightSurvey({"adapters.safetensors": one}))
+    places = [f.location.inside for f in judge(again, CATALOGUE).findings if f.code == "WT008"]
+    assert places == [n for n, s in (("m0.lora_b", second), ("m0.lora_a", first))
+                      if s.zero and first is not second]  # fmt: skip

@@ -29,7 +29,7 @@ from weighbridge.application.ports import (
 from weighbridge.application.validate import Validate, ValidateRequest
 from weighbridge.application.verify import Prove, demand
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
-from weighbridge.domain.card import CardFacts, licence_of, render_card
+from weighbridge.domain.card import CardFacts, is_rendered, licence_of, render_card
 from weighbridge.domain.detection import Choice
 from weighbridge.domain.errors import (
     ArtifactChanged,
@@ -43,8 +43,10 @@ from weighbridge.domain.policy.policy import Policy
 from weighbridge.domain.proof import Proof, ProofLevel
 from weighbridge.domain.publication import (
     Destination,
+    HubRepo,
     PublicationPlan,
     Receipt,
+    RemoteHead,
     plan_publication,
     read_back_differences,
 )
@@ -232,7 +234,9 @@ class Publish:
         progress: Progress,
     ) -> PublishOutcome:
         head = registry.head(request.destination)
-        manifest = Manifest(b.entry for b in blobs.values())
+        kept = self._card_kept(request.destination, head, blobs)
+        entries = {path: blob.entry for path, blob in blobs.items()} | {e.path: e for e in kept}
+        manifest = Manifest(entries.values())
         if head is not None:
             manifest = _comparable(manifest, head.manifest, blobs)
         plan = plan_publication(request.destination, manifest, head, private=not request.public)
@@ -246,6 +250,28 @@ class Publish:
         if differences:
             raise ReadBackMismatch(destination=str(request.destination), differences=differences)
         return PublishOutcome(report, plan, receipt, proof)
+
+    def _card_kept(
+        self,
+        destination: Destination,
+        head: RemoteHead | None,
+        blobs: Mapping[ArtifactPath, Blob],
+    ) -> tuple[ManifestEntry, ...]:
+        """The card that its author wrote or edited on the Hub: one written here is no reason to
+        replace it."""
+        path = ArtifactPath(CARD)
+        there = head.manifest.find(path) if head else None
+        if head is None or there is None or not isinstance(destination, HubRepo):
+            return ()
+        if path not in blobs or not is_rendered(_content(blobs[path])):
+            return ()
+        card = read_optional(self.files, f"hf://{destination.name}@{head.revision}", CARD)
+        return () if card is None or is_rendered(card) else (there,)
+
+
+def _content(blob: Blob) -> bytes:
+    with blob.open() as stream:
+        return stream.read()
 
 
 def _require_same(made: tuple[ManifestEntry, ...], judged: Manifest) -> None:

@@ -5,12 +5,15 @@ Metadata conventions: https://huggingface.co/docs/hub/model-cards
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 
 from attrs import frozen
 
+#: Begins the last line of a card written here; an edit of the card breaks its digest.
+_SEAL = b"<!-- weighbridge "
 _LICENCE = re.compile(rb"^license:\s*['\"]?([A-Za-z0-9._-]+)['\"]?\s*$", re.MULTILINE)
 
 
@@ -60,7 +63,18 @@ def render_card(facts: CardFacts) -> bytes:
     if facts.figures:
         lines += ["", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in facts.figures)]
     lines += ["", "Published with Weighbridge.", ""]
-    return "\n".join(lines).encode()
+    text = "\n".join(lines).encode()
+    return text + _seal(text)
+
+
+def is_rendered(card: bytes) -> bool:
+    """Whether a card was written here and not edited since."""
+    text, begin, _ = card.rpartition(_SEAL)
+    return bool(begin) and card == text + _seal(text)
+
+
+def _seal(text: bytes) -> bytes:
+    return _SEAL + hashlib.sha256(text).hexdigest()[:16].encode() + b" -->\n"
 
 
 def _peft_usage(name: str, base_model: str) -> list[str]:

@@ -22,6 +22,7 @@ from weighbridge.domain.scale import Scale, effective_scale
 from weighbridge.domain.tensors import TensorSpec
 
 _EMBEDDINGS = ("embed_tokens", "word_embeddings", "wte", "embed_in", "embeddings", "tok_embeddings")
+_NO_LORA = "there are no LoRA tensors"
 _PACKING = ("bits", "group_size", "mode")
 
 
@@ -104,7 +105,9 @@ def strength_of(model: Model) -> Strength:
     match model:
         case LoraModel(targets=targets, config=config):
             ranks = tuple(sorted({t.rank for t in targets}))
-            return Strength(ranks, effective_scale(config, ranks[0] if ranks else 1))
+            if not ranks:
+                return Strength((), Scale(None, _NO_LORA))
+            return Strength(ranks, effective_scale(config, ranks[0]))
         case PeftModel():
             return _peft_strength(model)
         case FusedModel():
@@ -122,7 +125,7 @@ def _peft_strength(model: PeftModel) -> Strength:
     if len(scales) == 1:
         return Strength(tuple(ranks), Scale(scales[0]), alpha)
     listed = ", ".join(f"{s:g}" for s in scales)
-    reason = f"differs between modules: {listed}" if scales else "there are no LoRA tensors"
+    reason = f"differs between modules: {listed}" if scales else _NO_LORA
     return Strength(tuple(ranks), Scale(None, reason), alpha)
 
 

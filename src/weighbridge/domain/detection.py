@@ -186,11 +186,16 @@ def _half_fused(paths: frozenset[str], shards: tuple[str, ...] | None) -> Iterab
     if INDEX in paths and SINGLE not in paths:
         missing = sorted(s for s in shards or () if s not in paths)
         if shards is None:
-            yield f"{INDEX} cannot be read as an index"
+            yield f"{INDEX} cannot be read as an index; fuse again"
         elif missing:
-            yield f"half a fused model: {INDEX} names {', '.join(missing[:5])}, missing here"
+            yield (
+                f"half a fused model: {INDEX} names {', '.join(missing[:5])}, missing here; copy "
+                "what is missing, or fuse again"
+            )
     elif present and SINGLE not in paths:
         yield f"half a fused model: {len(present)} shard(s) without {INDEX}; fuse again"
+    elif CONFIG in paths and not {SINGLE, INDEX} & paths:
+        yield f"half a fused model: {CONFIG} without {SINGLE}; copy the weights, or fuse again"
     if (present or SINGLE in paths) and CONFIG not in paths:
         yield f"half a fused model: weights without {CONFIG}; copy it from the base or fuse again"
 

@@ -309,4 +309,5 @@ class ReadBackMismatch(RegistryError):
 
     def message(self) -> str:
         lines = [f"{self.destination}: the read-back differs from what was sent"]
-        return "\n".join([*lines, *(f"  - {d}" for d in self.differences)])
+        remedy = "Delete there what differs and publish again."
+        return "\n".join([*lines, *(f"  - {d}" for d in self.differences), remedy])

@@ -335,6 +335,17 @@ def _keep_apart(output: PathLike, *sources: PathLike) -> None:
                 raise UsageError(problem=f"{os.fspath(output)} is, or holds, what is read: {found}")
 
 
+def _keep_outside(registry: PathLike, path: PathLike) -> None:
+    """Raises UsageError if the registry would lie in what is published: the next run finds it there
+    and takes it for a part of the model."""
+    root = Path(registry).resolve()
+    if any(_same(path, each) for each in (root, *root.parents)):
+        raise UsageError(
+            problem=f"the registry {os.fspath(registry)} lies in what is published, "
+            f"{os.fspath(path)}; give a directory outside of it"
+        )
+
+
 def _same(first: PathLike, second: PathLike) -> bool:
     """Asked of the file system, to which names of different case may be the same."""
     try:
@@ -375,10 +386,12 @@ def publish(
     from weighbridge.application.publish import PublishRequest
     from weighbridge.domain.conversion import Profile
     from weighbridge.domain.policy.policy import Policy
-    from weighbridge.domain.publication import parse_destination
+    from weighbridge.domain.publication import LocalRegistry, parse_destination
 
     if isinstance(to, str | os.PathLike):
         to = parse_destination(os.fspath(to), name)
+    if isinstance(to, LocalRegistry):
+        _keep_outside(to.root, path)
     settings = settings or Settings.from_environment()
     request = PublishRequest(
         location=os.fspath(path),
@@ -472,10 +485,11 @@ def convert_mlx_to_peft(path: PathLike, *, base_model: str | None = None) -> Pat
     source = Path(path)
     if detect_model_type(source) == "fused":
         return source
-    resolved = source.resolve()
-    output = resolved.parent / f"{resolved.name}_peft_converted"
+    # Beside the path as it was given, be it a link; only one that ends in no name is resolved.
+    named = source if source.name not in ("", "..") else source.resolve()
+    output = named.parent / f"{named.name}_peft_converted"
     convert(source, output, base_model=base_model, force=_is_peft(output))
-    return source.parent / output.name if source.name else output
+    return output
 
 
 def _is_peft(path: Path) -> bool:

@@ -43,6 +43,15 @@ _ROUNDING = 1e-12
 
 
 @frozen
+class Difference:
+    """Relative to the largest value of the change. ``same`` if the factors are equal, but for one
+    rounding of the scale's part that was folded into B: then that is all of ``value``."""
+
+    value: float
+    same: bool
+
+
+@frozen
 class Comparison:
     """Both files, and the scale that MLX applied. ``source`` is MLX's."""
 
@@ -50,12 +59,19 @@ class Comparison:
     converted: Weights
     mlx_scale: float
 
-    def difference(self, change: Change, factors: Factors, index: int) -> float:
-        """The relative difference; 0 for equal factors, infinite if something is not finite."""
-        if self._same_factors(change, factors):
-            return 0.0
+    def difference(self, change: Change, factors: Factors, index: int) -> Difference:
+        """How far the two are apart; 0 for equal factors, infinite if something is not finite."""
+        same = self._same_factors(change, factors)
+        if same and math.frexp(self._quotient(factors))[0] == 0.5:
+            return Difference(0.0, same)
         found = self._probed(change, factors, index)
-        return math.inf if math.isnan(found) else found  # a NaN would lose every comparison
+        # A NaN would lose every comparison.
+        return Difference(math.inf if math.isnan(found) else found, same)
+
+    def _quotient(self, factors: Factors) -> float:
+        """What of MLX's scale is in the written B; a power of two is there without rounding."""
+        quotient = self.mlx_scale / factors.pair.scale
+        return 1.0 if math.isclose(quotient, 1.0, rel_tol=_ROUNDING) else quotient
 
     def _same_factors(self, change: Change, factors: Factors) -> bool:
         """True if the written factors are the source's, the scales' quotient in B, zeros added."""
@@ -71,14 +87,11 @@ class Comparison:
     def _same_ranks(self, change: Change, factors: Factors, first: int, rank: int) -> bool:
         """True if the source's ranks are those from ``first`` on, and B is zero at all others."""
         target, pair = change.target, factors.pair
-        quotient = self.mlx_scale / pair.scale
-        if math.isclose(quotient, 1.0, rel_tol=_ROUNDING):
-            quotient = 1.0
         mine, my_rest = _split(change.a.transposed, change.b, 0, rank)
         its, its_rest = _split(factors.a.transposed, factors.b, first, rank)
         return (
             self._equal(target.a.name, mine[0].transposed, pair.a.name, its[0].transposed, 1.0)
-            and self._equal(target.b.name, mine[1], pair.b.name, its[1], quotient)
+            and self._equal(target.b.name, mine[1], pair.b.name, its[1], self._quotient(factors))
             and _nothing(self.source, target.a.name, target.b.name, my_rest)
             and _nothing(self.converted, pair.a.name, pair.b.name, its_rest)
         )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from weighbridge.adapters.algebra_prover.comparison import PROBES, Comparison
+from weighbridge.adapters.algebra_prover.comparison import PROBES, Comparison, Difference
 from weighbridge.adapters.algebra_prover.weights import Unreadable, Weights, opened
 from weighbridge.application.ports import no_progress
 from weighbridge.domain import changes
@@ -121,14 +121,14 @@ class _Case:
         pairs, strange = changes.written_pairs(self.comparison.converted.specs, self.config)
         problems += [*unplaced, *strange]
         named = pairs | {p.parameter: p for p in pairs.values() if p.parameter}
-        found = [(c, changes.find_factors(c, named)) for c in wanted]
-        problems += [f"{c.name}: {f}" for c, f in found if isinstance(f, str)]
-        sound = [(c, f) for c, f in found if isinstance(f, Factors)]
-        values = self._differences(sound)
+        placed = [(c, changes.find_factors(c, named)) for c in wanted]
+        problems += [f"{c.name}: {f}" for c, f in placed if isinstance(f, str)]
+        sound = [(c, f) for c, f in placed if isinstance(f, Factors)]
+        found = self._differences(sound)
         problems += [
-            f"{change.name}: differs by {value:.3g}, relative to the largest"
-            for (change, _), value in zip(sound, values, strict=True)
-            if value > _LIMIT
+            f"{change.name}: differs by {each.value:.3g}, relative to the largest"
+            for (change, _), each in zip(sound, found, strict=True)
+            if each.value > _LIMIT and not each.same
         ]
         problems += self._magnitudes(sound) + self._leftovers(pairs, sound)
         paths = {f.pair.stem: c.place.path for c, f in sound if isinstance(c.place, Plain)}
@@ -136,6 +136,7 @@ class _Case:
         plain = [paths.get(stem) or self._path(stem) for stem in held]
         dora = any(pair.magnitude for pair in pairs.values())
         existing = self._existing(held, plain)
+        values = [each.value for each in found]
         return values, problems + peft.config_problems(plain, self.config, existing, dora=dora)
 
     def _path(self, stem: str) -> str:
@@ -153,7 +154,7 @@ class _Case:
             return (known.modules_like(held) - frozenset(held)) | frozenset(plain)
         return None
 
-    def _differences(self, sound: list[tuple[Change, Factors]]) -> list[float]:
+    def _differences(self, sound: list[tuple[Change, Factors]]) -> list[Difference]:
         changed, factors = [c for c, _ in sound], [f for _, f in sound]
         with ThreadPoolExecutor(max_workers=_THREADS) as pool:
             return list(pool.map(self.comparison.difference, changed, factors, range(len(sound))))

@@ -99,6 +99,8 @@ def _scale(subject: Subject) -> Iterator[Observation]:
 def _scale_unknown(subject: Subject) -> Iterator[Observation]:
     """Without the scale nobody can compute what the LoRA does, and with one of 0 or less it does
     nothing or the opposite; the conversion refuses both."""
+    if not _lora(subject).targets:
+        return  # a full fine-tune, or no pair at all, which has findings of its own
     found = _effective(subject)
     problem = found.reason
     if found.value is not None and not found.value > 0:

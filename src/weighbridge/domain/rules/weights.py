@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
-from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind
 from weighbridge.domain.survey import TensorStats
 
@@ -34,34 +35,39 @@ def _not_finite(subject: Subject) -> Iterator[Observation]:
             yield Observation(location)
 
 
-def _b_factors(subject: Subject) -> list[tuple[Location, TensorStats]]:
-    """Every second factor, but for those of pairs of zeros: such a pair was never trained, but
-    added, since some servers look for it."""
-    found = {(at.path, at.inside): s for at, s in _all(subject)}
-    factors = []
-    for (path, name), stats in found.items():
-        second = next((s for s in _FACTORS if name.endswith(s)), None)
-        if second is not None:
-            first = found.get((path, name.removesuffix(second) + _FACTORS[second]))
-            if not (stats.zero and first is not None and first.zero):
-                factors.append((Location(path, name), stats))
-    return factors
+_Factor: TypeAlias = tuple[Location, TensorStats]
+
+
+def _pairs(subject: Subject) -> list[tuple[_Factor, ...]]:
+    """The second factor of every pair, and the first if it is there."""
+    found = {(at.path, at.inside): (at, stats) for at, stats in _all(subject)}
+    pairs: list[tuple[_Factor, ...]] = []
+    for (path, name), second in found.items():
+        ending = next((s for s in _FACTORS if name.endswith(s)), None)
+        if ending is not None:
+            first = found.get((path, name.removesuffix(ending) + _FACTORS[ending]))
+            pairs.append((second,) if first is None else (second, first))
+    return pairs
 
 
 def _untrained(subject: Subject) -> Iterator[Observation]:
-    """lora_b starts at zero; while it is zero the LoRA does nothing at all."""
-    factors = _b_factors(subject)
-    if factors and all(stats.zero for _, stats in factors):
-        yield Observation(Location(factors[0][0].path), {"count": len(factors)})
+    """lora_b starts at zero; while a factor of each pair is zero, the LoRA does nothing at all."""
+    pairs = _pairs(subject)
+    if pairs and all(any(stats.zero for _, stats in pair) for pair in pairs):
+        second = all(pair[0][1].zero for pair in pairs)
+        facts: dict[str, Fact] = {"count": len(pairs)}
+        facts["factor"] = "lora_b" if second else "lora_a or lora_b"
+        yield Observation(Location(pairs[0][0][0].path), facts)
 
 
 def _partly_untrained(subject: Subject) -> Iterator[Observation]:
-    """Modules whose lora_b is zero did not learn anything."""
-    factors = _b_factors(subject)
-    zero = [at for at, stats in factors if stats.zero]
-    if zero and len(zero) < len(factors):
-        for at in zero:
-            yield Observation(at)
+    """Modules of which one factor is zero did not learn anything. A pair of zeros was never
+    trained, but added, since some servers look for it."""
+    zero = [[at for at, stats in pair if stats.zero] for pair in _pairs(subject)]
+    if not all(zero):
+        for found in zero:
+            if len(found) == 1:
+                yield Observation(found[0])
 
 
 def _outlier(subject: Subject) -> Iterator[Observation]:
@@ -76,7 +82,7 @@ _EARLIER = "train again with a lower learning rate, or take an earlier checkpoin
 RULES = (
     Rule("WT001", "not-finite", Severity.ERROR, "holds NaN or infinity", _EARLIER, _not_finite,
          Need.SURVEY),
-    Rule("WT002", "untrained", Severity.ERROR, "all {count} lora_b tensors are zero",
+    Rule("WT002", "untrained", Severity.ERROR, "{factor} is zero in all {count} pairs",
          "train the LoRA; this is its initial state", _untrained, Need.SURVEY, _ADAPTERS),
     Rule("WT005", "magnitude-outlier", Severity.WARNING, "holds a weight of magnitude {absmax}",
          _EARLIER, _outlier, Need.SURVEY),

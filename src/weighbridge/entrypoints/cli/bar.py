@@ -21,19 +21,21 @@ class Bar:
     """
 
     def __init__(self) -> None:
-        self._born = self._since = self._drawn = time.monotonic()
+        self._born = self._since = self._drawn = self._told = time.monotonic()
         self._stage = ""
         self._line: Any = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show it, unless everything was quick so far."""
+        now, before = time.monotonic(), self._told
+        self._told = now
         if done >= total:
             self.close()
             return
-        now = time.monotonic()
         if stage != self._stage:
             self.close()
-            self._stage, self._since = stage, now
+            # What is done already took the time since the last word; no time gives a silly rate.
+            self._stage, self._since = stage, before if done else now
         if now - self._born >= _QUIET_SECONDS:
             self._show(done, total, now)
 
