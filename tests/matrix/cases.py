@@ -24,6 +24,7 @@ class Training:
     bits: int | None = None
 
 
+_MIXTURES = ("mlp", "block_sparse_moe")
 #: By the name that the table shows.
 TRAININGS: Mapping[str, Training] = MappingProxyType(
     {
@@ -42,6 +43,10 @@ TRAININGS: Mapping[str, Training] = MappingProxyType(
         "attention": Training(
             {"keys": [f"{stem}.{leaf}_proj" for stem in ("self_attn", "mixer") for leaf in "qkvo"]}
         ),
+        "up, odd rank": Training(
+            {"keys": [f"{stem}.switch_mlp.up_proj" for stem in _MIXTURES], "rank": 3}
+        ),
+        "gate": Training({"keys": [f"{stem}.switch_mlp.gate_proj" for stem in _MIXTURES]}),
         "4-bit base": Training(bits=4),
     }
 )
