@@ -25,7 +25,7 @@ Edit = Callable[[Path], object]
 _QV: dict[str, Any] = {"target_modules": ["q_proj", "v_proj"]}
 
 
-def written(base: Path, out: Path, **form: Any) -> Path:
+def written(base: Path, out: Path, embeddings: bool = False, **form: Any) -> Path:
     """A LoRA with random factors on that base, as ``save_pretrained`` leaves it."""
     import torch
 
@@ -38,7 +38,7 @@ def written(base: Path, out: Path, **form: Any) -> Path:
         for name, parameter in wrapped.named_parameters():
             if "lora_" in name:
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    wrapped.save_pretrained(out, save_embedding_layers=False)
+    wrapped.save_pretrained(out, save_embedding_layers=embeddings)
     return out
 
 
@@ -136,6 +136,35 @@ def test_a_head_that_the_base_ties_is_refused(tmp_path: Path) -> None:
     base = tiny_base("llama", tied=True)
     adapter = written(base, tmp_path / "peft", target_modules=["q_proj", "lm_head"])
     assert "ties its head" in refusal(adapter, base, tmp_path / "mlx")
+
+
+def test_a_head_on_an_unknown_base_is_remarked(tmp_path: Path) -> None:
+    base = tiny_base("llama", tied=False)
+    adapter = written(base, tmp_path / "peft", target_modules=["q_proj", "lm_head"])
+    told = [
+        weighbridge.convert(adapter, tmp_path / name, to="mlx", base=at, base_model="acme/tiny")
+        for name, at in (("alone", None), ("with the base", base))
+    ]
+    assert [[note for note in made.plan.notes if "lm_head" in note] != [] for made in told
+            if made.plan] == [True, False]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("form", "tensor"),
+    [
+        ({"modules_to_save": ["lm_head"]}, "lm_head.weight"),
+        ({"embeddings": True}, "model.embed_tokens.weight"),
+        ({"embeddings": True, "target_modules": ["lm_head"]}, "lm_head.base_layer.weight"),
+    ],
+)
+def test_whole_weights_are_refused_with_the_way_out(
+    form: dict[str, Any], tensor: str, tmp_path: Path
+) -> None:
+    base = tiny_base("llama", tied=False)
+    adapter = written(base, tmp_path / "peft", **form)
+    reasons = refusal(adapter, base, tmp_path / "mlx")
+    assert f"base_model.model.{tensor}: is a whole weight" in reasons
+    assert "save_embedding_layers=False" in reasons and "merge_and_unload" in reasons
 
 
 def test_pickled_weights_are_named(tmp_path: Path) -> None:

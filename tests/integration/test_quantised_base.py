@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import weighbridge
-from tests.mlx_artifacts import cached
+from tests.mlx_artifacts import cached, make_architecture
 from tests.mlx_artifacts.bases import tiny_base
 from tests.mlx_artifacts.training import quantise, train_lora
 from weighbridge.domain.errors import NotConvertible
@@ -43,3 +43,18 @@ def test_logits_are_compared_on_the_unpacked_weights(trained: Path, tmp_path: Pa
     # what users of the full-precision base will see is far more than rounding, and no fault
     assert float(figures["full_base_difference_relative"]) > 1e-2
     assert 0 <= float(figures["full_base_argmax_agreement"]) <= 1
+
+
+def _make_multimodal(directory: Path) -> None:
+    full = make_architecture(directory / "full", "gemma3")
+    quantise(full, directory / "packed")
+    train_lora(directory / "packed", directory / "run", model_name="mlx-community/tiny-4bit")
+
+
+def test_a_base_whose_tower_mlx_left_out_is_unpacked_as_what_it_came_from(tmp_path: Path) -> None:
+    made = cached("lora-on-four-bits-of-gemma3", _make_multimodal)
+    packed, run, out = made / "packed", made / "run", tmp_path / "out"
+    weighbridge.convert(run, out, base=packed, base_model="acme/tiny")
+    proof = weighbridge.verify(run, out, base=packed, full_base=made / "full")
+    assert proof.passed and proof.level is ProofLevel.LOGITS
+    assert "full_base_difference_relative" in dict(proof.steps[-1].figures)

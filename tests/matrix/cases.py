@@ -24,6 +24,13 @@ class Training:
     bits: int | None = None
 
 
+_ATTENTION = [
+    *(f"{stem}.{leaf}_proj" for stem in ("self_attn", "mixer") for leaf in "qkvo"),
+    # Longcat has two of them in a layer, of fewer ranks than heads are wide.
+    *(f"self_attn.{n}.{leaf}" for n in (0, 1)
+      for leaf in ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "o_proj")),
+]  # fmt: skip
+_MIXTURES = ("mlp", "block_sparse_moe")
 #: By the name that the table shows.
 TRAININGS: Mapping[str, Training] = MappingProxyType(
     {
@@ -39,9 +46,11 @@ TRAININGS: Mapping[str, Training] = MappingProxyType(
         ),
         "q, odd scale": Training({"keys": ["self_attn.q_proj"], "scale": 3.7, "rank": 6}),
         "all, odd scale": Training({"scale": 3.7}),
-        "attention": Training(
-            {"keys": [f"{stem}.{leaf}_proj" for stem in ("self_attn", "mixer") for leaf in "qkvo"]}
+        "attention": Training({"keys": _ATTENTION}),
+        "up, odd rank": Training(
+            {"keys": [f"{stem}.switch_mlp.up_proj" for stem in _MIXTURES], "rank": 3}
         ),
+        "gate": Training({"keys": [f"{stem}.switch_mlp.gate_proj" for stem in _MIXTURES]}),
         "4-bit base": Training(bits=4),
     }
 )
@@ -101,7 +110,9 @@ _MORE = (
     *(Case(name, "q, odd scale") for name in ("llama", "qwen3", "cohere")),
     Case("llama", "q, odd scale", "peft"),
     *(Case(name, "all, odd scale") for name in ("granitemoehybrid", "qwen2_moe", "qwen3_moe")),
-    *(Case(name, "attention") for name in ("gpt_oss", "nemotron_h", "llama4", "jamba")),
+    *(Case(name, "attention") for name in (
+        "gpt_oss", "nemotron_h", "llama4", "jamba", "longcat_flash",
+    )),
     Case("gpt_oss", "attention", "peft"),
     *(Case(name, "4-bit base") for name in ("llama", "qwen3", "mixtral", "qwen3_moe")),
 )  # fmt: skip

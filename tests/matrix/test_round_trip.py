@@ -31,6 +31,11 @@ LOSSLESS = [
     Case("llama", "embeddings, head", "peft"),
     Case("llama", "q, odd scale", "peft"),
     Case("mixtral", "last layer", "peft"),
+    *(
+        Case(name, training, "peft")
+        for training in ("up, odd rank", "gate")
+        for name in ("qwen3_moe", "granitemoe")
+    ),
 ]
 PORTABLE = [
     *(Case(name) for name in _TYPES),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from hypothesis import assume, given, settings, strategies as st
 
 from tests.properties.lora_kinds import STACKED, TREES, AnyLora, Shape, draw_lora, numpy_words
@@ -19,7 +19,7 @@ from weighbridge.adapters.algebra_prover import AlgebraProver
 from weighbridge.adapters.numpy_converter import NumpyConverter
 from weighbridge.application.ports import ProofRequest, TensorSource
 from weighbridge.domain.conversion import Profile
-from weighbridge.domain.mlx.conversion import plan_mlx
+from weighbridge.domain.mlx.conversion import Joining, plan_mlx
 from weighbridge.domain.models import PeftModel
 from weighbridge.domain.proof import ProofStep
 from weighbridge.domain.tensor_plan import ConversionPlan
@@ -84,10 +84,12 @@ class Held:
         buffer[:] = self.tensors[name][1].tobytes()[offset : offset + len(buffer)]
 
 
-def brought_back(lora: AnyLora, tensors: Tensors, config: dict[str, Any]) -> tuple[Tensors, Any]:
+def brought_back(
+    lora: AnyLora, tensors: Tensors, config: dict[str, Any], joining: Joining = Joining.HALVES
+) -> tuple[Tensors, Any]:
     specs = tuple(TensorSpec(n, d, w.shape) for n, (d, w) in tensors.items())
     model = PeftModel("", "adapter_model.safetensors", "c.json", config, specs)
-    plan = plan_mlx(model, lora.base, location="here")
+    plan = plan_mlx(model, lora.base, location="here", joining=joining)
     return carried_out(plan, Held(tensors)), plan.config
 
 
@@ -284,3 +286,56 @@ def test_no_mistake_in_an_embedding_is_proved(seed: int, leaf: str) -> None:
         words = words ^ (words.dtype.type(1) << 14)
     tensors[name] = (tensors[name][0], words)
     assert not prove(lora, tensors, config).passed
+
+
+def _without(lora: AnyLora, ending: str) -> AnyLora:
+    """As if the modules of that name had not been trained."""
+    kept = {n: v for n, v in lora.tensors.items() if not n.rpartition(".")[0].endswith(ending)}
+    return evolve(lora, tensors=kept)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    seed=_SEEDS,
+    tree=st.sampled_from(["granitemoehybrid dense", *STACKED]),
+    absent=st.sampled_from(["gate_proj", "up_proj"]),
+)
+def test_the_rows_of_what_was_not_trained_have_to_be_zero(
+    seed: int, tree: str, absent: str
+) -> None:
+    whole = draw_lora(tree, seed, Shape(mixed=False, together=True))
+    lora = _without(_without(whole, f"mlp.{absent}"), f"switch_mlp.{absent}")
+    tensors, config = converted(lora, Profile.PEFT)
+    stacks = [_pair(s)[1] for s, leaf in _stacks(config) if leaf == "gate_up_proj"]
+    rows = [n for n in tensors if n.endswith("input_linear.lora_B.weight")]
+    name = stacks[0] if stacks else next(n for n in rows if ".shared_mlp." in n)
+    words = tensors[name][1].copy()
+    half = len(words) // 2
+    assert not (words[:half] if absent == "gate_proj" else words[half:]).any()
+    words[0 if absent == "gate_proj" else -1] = words[-1 if absent == "gate_proj" else 0]
+    _change(tensors, name, words)
+    assert prove(lora, *converted(lora, Profile.PEFT)).passed
+    assert not prove(lora, tensors, config).passed
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=_SEEDS)
+def test_a_magnitude_of_what_was_not_trained_is_no_padding(seed: int) -> None:
+    whole = draw_lora("llama", seed, Shape(mixed=False, dora=True, together=True))
+    tensors, config = converted(whole, Profile.PEFT)
+    for name in [n for n in tensors if "q_proj.lora_B" in n]:
+        _change(tensors, name, np.zeros_like(tensors[name][1]))
+    assert not prove(_without(whole, "q_proj"), tensors, config).passed
+
+
+@pytest.mark.parametrize("tree", ["granitemoehybrid dense", *STACKED])
+@settings(deadline=None, max_examples=10)
+@given(seed=_SEEDS, absent=st.sampled_from(["gate_proj", "up_proj"]))
+def test_what_was_trained_of_a_joined_module_comes_back_alone(
+    tree: str, seed: int, absent: str
+) -> None:
+    whole = draw_lora(tree, seed, Shape(mixed=False, together=True))
+    lora = _without(_without(whole, f"mlp.{absent}"), f"switch_mlp.{absent}")
+    alone = Joining.UP if absent == "gate_proj" else Joining.GATE
+    back, _ = brought_back(lora, *converted(lora, Profile.PEFT), joining=alone)
+    assert numpy_words(back) == numpy_words(lora.tensors)

@@ -438,7 +438,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
     def test_a_scale_that_makes_no_sense(self, scale: float) -> None:
-        assert "do nothing or the opposite" in reasons(run(dense(Q)), scale=scale)[0]
+        assert "the opposite; give what MLX multiplied by" in reasons(run(dense(Q)), scale=scale)[0]
 
     def test_a_scale_that_is_not_known(self) -> None:
         assert "give --scale" in reasons(run(dense(Q), lora_parameters=None))[0]

@@ -29,7 +29,7 @@ from weighbridge.domain.errors import (
     NotConvertible,
     ProofFailed,
 )
-from weighbridge.domain.mlx.conversion import plan_mlx
+from weighbridge.domain.mlx.conversion import Joining, plan_mlx
 from weighbridge.domain.models import Kind, LoraModel, PeftModel
 from weighbridge.domain.proof import Proof
 from weighbridge.domain.tensors import Header, encode_header
@@ -219,21 +219,32 @@ class Convert:
         if request.to is Target.PEFT:
             plan = plan_conversion(self.files, loaded, request.wanted)
             return self._carry_out(request, loaded, plan, progress)
-        try:
-            plan = self._plan_mlx(loaded, request.wanted, split=True)
-            return self._carry_out(request, loaded, plan, progress)
-        except ProofFailed:
-            # Only the values tell whether what transformers joins can be taken apart again.
-            plan = self._plan_mlx(loaded, request.wanted, split=False)
-            return self._carry_out(request, loaded, plan, progress)
+        return self._to_mlx(request, loaded, progress)
 
-    def _plan_mlx(self, loaded: Loaded, wanted: Wanted, *, split: bool) -> ConversionPlan:
+    def _to_mlx(self, request: ConvertRequest, loaded: Loaded, progress: Progress) -> Converted:
+        """The first of the plans that is proved: only the values tell whether, and how, what
+        transformers joins can be taken apart again."""
+        tried: list[ConversionPlan] = []
+        failure: ProofFailed | None = None
+        for joining in Joining:
+            plan = self._plan_mlx(loaded, request.wanted, joining)
+            if plan in tried:
+                continue
+            try:
+                return self._carry_out(request, loaded, plan, progress)
+            except ProofFailed as error:
+                tried.append(plan)
+                failure = error
+        assert failure is not None
+        raise failure
+
+    def _plan_mlx(self, loaded: Loaded, wanted: Wanted, joining: Joining) -> ConversionPlan:
         return plan_mlx(
             peft_of(loaded),
             read_base(self.files, wanted.base),
             location=loaded.artifact.location,
             base_model=wanted.base_model,
-            split=split,
+            joining=joining,
         )
 
     def _carry_out(

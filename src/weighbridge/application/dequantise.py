@@ -35,13 +35,18 @@ SHARD_BYTES = 5_000_000_000
 
 @frozen
 class DequantiseRequest:
-    """``shard_bytes`` is the most that a file of weights holds, but for one larger tensor."""
+    """``shard_bytes`` is the most that a file of weights holds, but for one larger tensor.
+
+    ``gaps`` writes a model whose towers mlx-lm left out as the class that it came from: right for a
+    proof on texts, and nothing to publish.
+    """
 
     location: str
     output: str
     shard_bytes: int = SHARD_BYTES
     kind: Kind | None = None
     force: bool = False
+    gaps: bool = False
 
 
 @frozen
@@ -79,6 +84,7 @@ class Dequantise:
             location=request.location,
             by_mlx=written_by_mlx(found),
             shard_bytes=request.shard_bytes,
+            gaps=request.gaps,
         )
         write = WriteCheckpoint(self.files, self.maker, self.prover)
         with ExitStack() as opened, self.files.stage(request.output) as stage:

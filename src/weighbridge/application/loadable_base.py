@@ -31,5 +31,5 @@ class LoadableBase:
             return
         with self.files.stage(None) as scratch:
             unpacked = f"{scratch.root}/base"
-            self.dequantise(DequantiseRequest(request.base, unpacked), progress)
+            self.dequantise(DequantiseRequest(request.base, unpacked, gaps=True), progress)
             yield evolve(request, base=unpacked)

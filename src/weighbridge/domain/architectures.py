@@ -20,10 +20,10 @@ from weighbridge.domain.architecture_table.recurrent import RECURRENT
 from weighbridge.domain.architecture_table.refused import REFUSED
 from weighbridge.domain.architecture_table.shapes import LAYER, LLAMA_TREE, never
 from weighbridge.domain.architecture_table.unproven import UNPROVEN
-from weighbridge.domain.placement import Architecture, Standing
+from weighbridge.domain.placement import UNKNOWN_TYPE, Architecture, Standing
 
 #: For a base of unknown type: a module path that could only be of the Llama family's tree.
-UNKNOWN = Architecture("unknown", Standing.NEEDS_BASE, rules=LLAMA_TREE, uniform=True)
+UNKNOWN = Architecture(UNKNOWN_TYPE, Standing.NEEDS_BASE, rules=LLAMA_TREE, uniform=True)
 
 #: By ``model_type``; ``bailing_moe_v3`` is mlx-lm's name for some bases of type bailing_hybrid.
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(

@@ -109,11 +109,8 @@ def written_pairs(
     strange = []
     for name, spec in specs.items():
         stem, leaf = _leaf(name)
-        if name.endswith(".base_layer.weight"):
-            strange.append(f"{name}: is a whole weight, which need not be the base's; save the "
-                           "adapter with save_embedding_layers=False")  # fmt: skip
-        elif leaf is None or not stem.startswith(KEY_PREFIX):
-            strange.append(f"{name}: is no tensor of a PEFT LoRA{_remedy(name)}")
+        if leaf is None or not stem.startswith(KEY_PREFIX):
+            strange.append(f"{name}: {_strangeness(name)}")
         else:
             stems.setdefault(stem.removeprefix(KEY_PREFIX), {})[leaf] = spec
     pairs = {}
@@ -129,8 +126,14 @@ def written_pairs(
     return pairs, strange
 
 
-def _remedy(name: str) -> str:
-    return "" if parse_name(name) is None else "; weighbridge repair names it as PEFT does"
+def _strangeness(name: str) -> str:
+    if parse_name(name) is not None:
+        return "is no tensor of a PEFT LoRA; weighbridge repair names it as PEFT does"
+    if name.startswith(KEY_PREFIX) and name.endswith((".weight", ".bias")):
+        return ("is a whole weight, no LoRA. If it is the base's own, save the adapter with "
+                "save_embedding_layers=False; if it was trained, PEFT's merge_and_unload makes a "
+                "whole model of it")  # fmt: skip
+    return "is no tensor of a PEFT LoRA"
 
 
 _LEAVES = {

@@ -115,7 +115,8 @@ def lora_scale(model: LoraModel, override: float | None, reasons: list[str]) -> 
             return 0.0
         value = found.value
     if not 0 < value < math.inf:
-        reasons.append(f"scale {value:g} would make the LoRA do nothing or the opposite")
+        reasons.append(f"scale {value:g} would make the LoRA do nothing or the opposite; "
+                       "give what MLX multiplied by with --scale")  # fmt: skip
     return value
 
 

@@ -45,6 +45,10 @@ __all__ = [
 _compiled = functools.cache(re.compile)
 
 
+#: The ``model_type`` of the entry for a base that is not at hand.
+UNKNOWN_TYPE = "unknown"
+
+
 class Standing(Enum):
     """What can be said of a LoRA on an architecture before its tensors are seen."""
 
@@ -164,6 +168,9 @@ class Architecture:
         for rule in self.rules if module.startswith(self.inside) else ():
             if (place := rule.apply(module.removeprefix(self.inside))) is not None:
                 return self._renamed(place)
+        if self.model_type == UNKNOWN_TYPE:
+            return Impossible("is none of a Llama's modules, and what base has it is not known; "
+                              "give --base, of which only config.json is needed")  # fmt: skip
         return Impossible(f"is not a module of {self.model_type} that can be mapped exactly")
 
     def restore(self, tensor: str) -> Stored | Impossible:

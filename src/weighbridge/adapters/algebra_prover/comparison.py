@@ -23,7 +23,10 @@ from weighbridge.adapters.algebra_prover.weights import (
 from weighbridge.domain.tensor_plan import Grid
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from weighbridge.domain.changes import Change, Factors
+    from weighbridge.domain.tensors import TensorSpec
 
 PROBES = 4
 _SEED = 20_240_602
@@ -131,6 +134,20 @@ class Comparison:
             for part in _parts(whole, along_rows=True)
         )
         return sound and any(_zero(self.converted, n, whole) for n, whole in wholes.items())
+
+    def is_zero_beside(self, used: Iterable[Grid], b: TensorSpec) -> bool:
+        """True if all rows of a converted B are zero but those of ``used``: the other parts of what
+        transformers joins."""
+        rows, columns = b.shape
+        rest = np.ones(rows, bool)
+        for grid in used:
+            first = grid.start // columns
+            rest[first : first + grid.rows] = False
+        bounds = np.flatnonzero(np.diff(rest, prepend=False, append=False)).reshape(-1, 2).tolist()
+        return all(
+            _zero(self.converted, b.name, Grid.whole((end - start, columns), start=start * columns))
+            for start, end in bounds
+        )
 
     def same_magnitude(self, ours: str, theirs: str) -> bool:
         """True if DoRA's magnitudes are equal, element by element."""

@@ -29,6 +29,7 @@ from weighbridge.domain.proof import ProofLevel, ProofStep
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Progress, ProofRequest
+    from weighbridge.domain.tensor_plan import Grid
 
 _LISTED = 20
 # Weights compared at a time: reading, decoding and the products all let other threads run.
@@ -173,10 +174,15 @@ class _Case:
         self, pairs: Mapping[str, WrittenPair], sound: list[tuple[Change, Factors]]
     ) -> list[str]:
         """Pairs that no change accounts for must change nothing; ranks must be the config's."""
-        used = {f.pair.stem for _, f in sound}
+        used: dict[str, list[Grid]] = {}
+        for _, factors in sound:
+            used.setdefault(factors.pair.stem, []).append(factors.b)
         problems = []
         for stem, pair in pairs.items():
-            if stem not in used and not self.comparison.is_nothing(pair.a.name, pair.b.name):
+            if stem in used:
+                if not self.comparison.is_zero_beside(used[stem], pair.b):
+                    problems.append(f"{pair.b.name}: changes rows that MLX does not")
+            elif pair.magnitude or not self.comparison.is_nothing(pair.a.name, pair.b.name):
                 problems.append(f"{pair.a.name}: has no counterpart in MLX, and is not zero")
             rank = peft.pair_rank(pair.parameter or stem, self.config)
             if pair.a.shape[0] % rank or pair.b.shape[1] != pair.a.shape[0] or (

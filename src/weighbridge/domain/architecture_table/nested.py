@@ -14,6 +14,7 @@ from weighbridge.domain.architecture_table.dense import (
 )
 from weighbridge.domain.architecture_table.shapes import (
     ATTENTION,
+    FUSE,
     HEADS,
     INSIDE,
     KV_B_SPLIT,
@@ -50,7 +51,7 @@ _TOWER = "the vision tower and its projector"
 _EMBEDDINGS = ("language_model.model.embed_tokens",)
 _LLAMA4 = (
     "is an expert of Llama 4, which transformers keeps transposed as (expert, in, out), where PEFT"
-    " exchanges the two factors; train other modules, or publish the fused model"
+    f" exchanges the two factors; train other modules, or {FUSE}"
 )
 _LOST = {
     LIKE_LLAVA: r"language_model\.lm_head",

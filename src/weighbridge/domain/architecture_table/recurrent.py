@@ -10,6 +10,7 @@ from __future__ import annotations
 from weighbridge.domain.architecture_table.shapes import (
     ATTENTION,
     BARE_WEIGHT,
+    FUSE,
     HEADS,
     KV_B_SPLIT,
     LATENT,
@@ -42,11 +43,11 @@ _MIXER = r"backbone\.layers\.\d+\.mixer"
 _JOINED, _OUTPUT = r"\1.shared_mlp.input_linear", r"\1.shared_mlp.output_linear"
 _OUT_PROJ = (
     "is one that PEFT refuses on Mamba models, whose kernels read its weight past the LoRA; train"
-    " with other keys, or publish the fused model"
+    f" with other keys, or {FUSE}"
 )
 _NEMOTRON_EXPERT = (
     "is an expert without a gate, for which PEFT has no form that older and newer versions read"
-    " alike; train with other keys, or publish the fused model"
+    f" alike; train with other keys, or {FUSE}"
 )
 
 RECURRENT = (

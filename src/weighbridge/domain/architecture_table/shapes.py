@@ -40,9 +40,10 @@ def router(leaf: str, layer: str = LAYER) -> Rule:
     return Rule(rf"{layer}\.{leaf}", Plain(SAME, SAME, parameter=True))
 
 
+#: The way out of what PEFT has no form for, where the whole model has one.
+FUSE = "weighbridge fuse RUN --base DIR -o OUT makes a whole model of it"
 BARE_WEIGHT = (
-    "is read as a bare weight by transformers, past any LoRA; train with other keys, or publish the"
-    " fused model"
+    f"is read as a bare weight by transformers, past any LoRA; train with other keys, or {FUSE}"
 )
 
 

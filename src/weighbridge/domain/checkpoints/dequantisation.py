@@ -60,12 +60,14 @@ def plan_dequantisation(
     location: str,
     shard_bytes: int,
     by_mlx: bool = True,
+    gaps: bool = False,
 ) -> DequantisationPlan:
-    """The plan, with shards of at most ``shard_bytes``. ``by_mlx``: the files say MLX wrote them.
+    """The plan, with shards of at most ``shard_bytes``. ``by_mlx``: the files say MLX wrote them;
+    ``gaps`` as for ``written_form``.
 
     Raises NotConvertible with every reason at once.
     """
-    whole = written_form(model.config, architecture)
+    whole = written_form(model.config, architecture, gaps=gaps)
     reasons = [*_refusals(model), *([whole] if isinstance(whole, str) else [])]
     if isinstance(whole, str) or reasons:
         raise NotConvertible(location=location, reasons=tuple(reasons))

@@ -115,7 +115,8 @@ def _gather(
         if scale is None:
             work.reasons.append(f"{model.config_path}: {found.reason}")
         elif not 0 < scale < math.inf:
-            work.reasons.append(f"scale {scale:g} would make the LoRA do nothing or the opposite")
+            work.reasons.append(f"scale {scale:g} would make the LoRA do nothing or the opposite; "
+                                "give what MLX multiplied by with --scale")  # fmt: skip
         else:
             work.add_target(target, scale, ties)
             scales.append(scale)

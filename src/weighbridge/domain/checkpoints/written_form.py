@@ -50,9 +50,15 @@ class WrittenForm:
     notes: tuple[str, ...] = ()
 
 
-def written_form(config: Mapping[str, Any], architecture: Architecture) -> WrittenForm | str:
-    """The form in which nothing is missing, or why there is none."""
-    if not architecture.dropped:
+def written_form(
+    config: Mapping[str, Any], architecture: Architecture, *, gaps: bool = False
+) -> WrittenForm | str:
+    """The form in which nothing is missing, or why there is none.
+
+    With ``gaps`` it is the whole model's all the same: of a text alone that computes what MLX does,
+    and LoRAs are named for that class.
+    """
+    if not architecture.dropped or gaps:
         return WrittenForm(architecture, config, tuple(_unnamed(config)))
     if architecture.dropped in _NOT_BUILT:
         note = f"it lacks {architecture.dropped}, which transformers does not use"

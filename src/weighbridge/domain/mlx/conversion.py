@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from typing import Any
 
 from attrs import evolve, frozen
@@ -39,8 +40,19 @@ from weighbridge.domain.tensor_plan import (
 )
 from weighbridge.domain.tensors import TensorSpec
 
+_HEADS = ("lm_head", "embed_out")
 _FOREIGN = ("bias", "modules_to_save", "trainable_token_indices", "lora_bias", "layer_replication",
             "use_qalora", "use_bdlora", "alora_invocation_tokens", "arrow_config")  # fmt: skip
+
+
+class Joining(Enum):
+    """What the factors of a pair may be that transformers joins of two modules of MLX, an expert's
+    gate and up. In the order in which they are tried."""
+
+    HALVES = "the first half of the ranks is gate's, the other up's"
+    UP = "all are up's, and gate was not trained"
+    GATE = "all are gate's, and up was not trained"
+    BOTH = "all are of both"
 
 
 @frozen
@@ -61,21 +73,20 @@ def plan_mlx(
     *,
     location: str,
     base_model: str | None = None,
-    split: bool = True,
+    joining: Joining = Joining.HALVES,
 ) -> ConversionPlan:
     """The exact MLX form of a PEFT LoRA. Raises NotConvertible with every reason at once.
 
-    What transformers joins (an expert's gate and up) is two modules in MLX. ``split`` takes a
-    joined pair for block diagonal, the form that Weighbridge and PEFT's own conversion give it:
-    the first half of the ranks is gate's. Only the values can tell, so the result has to be
-    proved; without ``split`` each module gets all ranks, which is always right.
+    What transformers joins (an expert's gate and up) is two modules in MLX. HALVES takes a joined
+    pair for block diagonal, the form that Weighbridge and PEFT's own conversion give it. Only the
+    values can tell, so the result has to be proved; BOTH is always right.
     """
     reasons = _refusals(model)
     specs = {s.name: s for s in model.tensors}
     try:
         pairs, strange = written_pairs(specs, model.config)
         reasons += strange
-        units = [u for p in pairs.values() for u in _units(p, model, base, reasons, split)]
+        units = [u for p in pairs.values() for u in _units(p, model, base, reasons, joining)]
     except NotPeft as problem:
         raise NotConvertible(location=location, reasons=(*reasons, str(problem))) from problem
     reasons += _misfits(units, base)
@@ -91,6 +102,9 @@ def plan_mlx(
     notes = []
     if any(u.scale != scale for u in units):
         notes.append("modules differ in scale: what differs is multiplied into lora_b")
+    if base.tied is None and (heads := _heads(units)):
+        notes.append(f"it changes {heads[0]}, which a base that ties its head to the embedding "
+                     "has not: mlx-lm refuses it there; --base tells")  # fmt: skip
     return ConversionPlan(tuple(_tensors(fitted)), config, scale, notes=tuple(notes))
 
 
@@ -111,8 +125,12 @@ def _refusals(model: PeftModel) -> list[str]:
     return reasons
 
 
+def _heads(units: Iterable[_Unit]) -> list[str]:
+    return [u.origin.module for u in units if u.origin.module.endswith(_HEADS)]
+
+
 def _units(
-    pair: WrittenPair, model: PeftModel, base: BaseModel, reasons: list[str], split: bool
+    pair: WrittenPair, model: PeftModel, base: BaseModel, reasons: list[str], joining: Joining
 ) -> Iterator[_Unit]:
     stack = pair.parameter is not None and not pair.parameter.endswith(".weight")
     rank = pair_rank(pair.parameter or pair.stem, model.config)
@@ -123,10 +141,10 @@ def _units(
         )
         return
     if stack:
-        yield from _stacked_units(pair, rank, base, reasons, split)
+        yield from _stacked_units(pair, rank, base, reasons, joining)
         return
     if rows := row_origins(pair.stem, base.architecture):
-        yield from _row_units(pair, rows, split)
+        yield from _row_units(pair, rows, joining)
         return
     found = origin(pair.stem, base.architecture)
     problem = _problem(pair, found, base)
@@ -145,7 +163,7 @@ def _problem(pair: WrittenPair, found: Origin | None, base: BaseModel) -> str | 
     if found is None:
         kind = base.config.get("model_type", "an unknown base (give --base)")
         return f"has no place in the MLX model of {kind}"
-    if found.module.endswith(("lm_head", "embed_out")) and base.tied:
+    if found.module.endswith(_HEADS) and base.tied:
         return "is a head, and this base ties its head to the embedding: MLX has no such module"
     if found.module in base.architecture.embeddings:
         if pair.magnitude is not None:
@@ -172,7 +190,7 @@ def _misfits(units: Iterable[_Unit], base: BaseModel) -> Iterator[str]:
 
 
 def _stacked_units(
-    pair: WrittenPair, rank: int, base: BaseModel, reasons: list[str], split: bool
+    pair: WrittenPair, rank: int, base: BaseModel, reasons: list[str], joining: Joining
 ) -> Iterator[_Unit]:
     """Every expert of a stack; ``gate_up_proj`` is two modules in MLX."""
     container, _, name = str(pair.parameter).rpartition(".")
@@ -184,7 +202,8 @@ def _stacked_units(
         if found is None:
             reasons.append(f"{pair.parameter}: has no place in the MLX model")
             return
-        keep = _kept_ranks(rank, index, len(parts), split)
+        if not (keep := _kept_ranks(rank, index, len(parts), joining)):
+            continue
         for expert in range(experts):
             a = Grid.whole((len(keep), wide), start=(expert * rank + keep[0]) * wide)
             start = index * out * width + keep[0] * experts + expert
@@ -192,18 +211,23 @@ def _stacked_units(
             yield _Unit(evolve(found, expert=expert), _cut(pair.a, a), _cut(pair.b, b), pair.scale)
 
 
-def _kept_ranks(rank: int, index: int, parts: int, split: bool) -> range:
-    """The ranks of a joined pair that belong to part ``index``."""
-    if not split or parts == 1 or rank % parts:
+def _kept_ranks(rank: int, index: int, parts: int, joining: Joining) -> range:
+    """The ranks of a joined pair that belong to part ``index``; none if it was not trained."""
+    if parts == 1 or joining is Joining.BOTH:
         return range(rank)
-    share = rank // parts
-    return range(index * share, (index + 1) * share)
+    if joining is Joining.HALVES and rank % parts == 0:
+        share = rank // parts
+        return range(index * share, (index + 1) * share)
+    # An odd rank has no halves.
+    alone = Part.GATE if joining is Joining.GATE else Part.UP
+    return range(rank if (Part.GATE, Part.UP)[index] is alone else 0)
 
 
-def _row_units(pair: WrittenPair, rows: tuple[Origin, ...], split: bool) -> Iterator[_Unit]:
+def _row_units(pair: WrittenPair, rows: tuple[Origin, ...], joining: Joining) -> Iterator[_Unit]:
     out, rank, wide = pair.b.shape[0] // len(rows), pair.b.shape[1], pair.a.shape[1]
     for index, found in enumerate(rows):
-        keep = _kept_ranks(rank, index, len(rows), split)
+        if not (keep := _kept_ranks(rank, index, len(rows), joining)):
+            continue
         a = Grid.whole((len(keep), wide), start=keep[0] * wide)
         b = Grid(index * out * rank + keep[0], out, len(keep), rank)
         yield _Unit(found, _cut(pair.a, a), _cut(pair.b, b), pair.scale)
