@@ -17,6 +17,8 @@ from weighbridge.domain.base_model import BaseModel
 if TYPE_CHECKING:
     from weighbridge.domain.artifact import ArtifactPath, ManifestEntry, Scan
     from weighbridge.domain.checkpoints.checkpoint import PlannedWeight
+    from weighbridge.domain.checkpoints.module_weights import Changed
+    from weighbridge.domain.measures import Measure
     from weighbridge.domain.proof import ProofLevel, ProofStep
     from weighbridge.domain.publication import Destination, PublicationPlan, Receipt, RemoteHead
     from weighbridge.domain.survey import TensorStats
@@ -171,6 +173,18 @@ class Surveyor(Protocol):
 
         ``sink`` is handed every byte of the file, in order: what it makes a digest of is what the
         statistics are of. What it is handed is valid until it returns.
+        """
+
+
+class ChangeMeter(Protocol):
+    """How much a LoRA changes weights, and what became of that, from a sample of their rows."""
+
+    def measure(
+        self, changed: Sequence[Changed], sources: Sources, made: TensorSource | None = None
+    ) -> Iterator[Measure]:
+        """The sums for each, in order; ``made`` holds what was made of the weights.
+
+        The same rows for the same shapes. What is not finite makes the sums so, and is no error.
         """
 
 

@@ -114,11 +114,16 @@ class Container(containers.DeclarativeContainer):
     inspect: providers.Factory[Inspect] = providers.Factory(
         _later("application.inspect.Inspect"), files=files
     )
+    change_meter = providers.Singleton(_later("adapters.change_meter.NumpyChangeMeter"))
+    measure = providers.Factory(
+        _later("application.changed_weights.MeasureChanges"), files=files, meter=change_meter
+    )
     validate: providers.Factory[Validate] = providers.Factory(
         _later("application.validate.Validate"),
         files=files,
         surveyor=surveyor,
         templates=templates,
+        measure=measure,
         rules=rules.provided.rules,
         unavailable=rules.provided.refused,
         clock=clock,
@@ -164,6 +169,7 @@ class Container(containers.DeclarativeContainer):
         files=files,
         provers=provers,
         loadable=loadable,
+        measure=measure,
     )
     publish: providers.Factory[Publish] = providers.Factory(
         _later("application.publish.Publish"),
