@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("mlx_lm")
 
+import mlx.core as mx
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
 import weighbridge
-from tests.mlx_artifacts import cached, fuse, quantise, tiny_base
+from tests.mlx_artifacts import cached, fuse, make_architecture, quantise, tiny_base
 from weighbridge.domain.errors import UsageError
 
 pytestmark = pytest.mark.slow
@@ -47,6 +49,38 @@ def _make(directory: Path) -> None:
     fuse(base, directory / "usual" / "adapters", directory / "fused")
     fuse(packed, directory / "weak" / "adapters", directory / "lost")
     fuse(packed, directory / "usual" / "adapters", directory / "requantised")
+
+
+def _make_norms(directory: Path) -> None:
+    make_architecture(directory / "qwen3_5-base", "qwen3_5")
+    quantise(directory / "qwen3_5-base", directory / "qwen3_5")
+    quantise(tiny_base("gemma"), directory / "gemma")
+
+
+def shift_norms(model: Path, out: Path, by: float) -> Path:
+    """A copy whose norms have that much more."""
+    shutil.copytree(model, out)
+    for file in out.glob("*.safetensors"):
+        tensors = mx.load(str(file))
+        moved = {n: t + by if "norm" in n and t.ndim == 1 else t for n, t in tensors.items()}
+        mx.save_safetensors(str(file), moved, metadata={"format": "mlx"})
+    return out
+
+
+@pytest.fixture(scope="module")
+def normed() -> Path:
+    return cached("norms-beside-their-base", _make_norms)
+
+
+@pytest.mark.parametrize("family", ["qwen3_5", "gemma"])
+@pytest.mark.parametrize("by", [0.0, 1.0, -1.0])
+def test_norms_that_were_shifted_are_seen_beside_the_base(
+    normed: Path, tmp_path: Path, family: str, by: float
+) -> None:
+    base = normed / "qwen3_5-base" if family == "qwen3_5" else tiny_base("gemma")
+    shifted = shift_norms(normed / family, tmp_path / "out", by)
+    assert ("WT013" in found(shifted, base)) is bool(by)
+    assert ("WT013" in found(shifted, normed / family)) is bool(by)
 
 
 @pytest.fixture(scope="module")

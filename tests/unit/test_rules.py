@@ -34,6 +34,7 @@ from weighbridge.domain.artifact import (
 )
 from weighbridge.domain.errors import InvalidModelStructure
 from weighbridge.domain.findings import Finding, Need, Severity, Subject, judge
+from weighbridge.domain.measures import BesideBase
 from weighbridge.domain.rulebook import rulebook
 from weighbridge.domain.rules import CATALOGUE
 from weighbridge.domain.survey import TensorStats, WeightSurvey
@@ -387,8 +388,9 @@ def test_is_silent(code: str) -> None:
 @pytest.mark.parametrize("build", [GOOD_LORA, GOOD_PEFT, GOOD_FUSED, GOOD_SHARDS, lora()])
 def test_a_good_model_has_no_findings(build: Build) -> None:
     subject = evolve(
-        build(), survey=WeightSurvey({}), base_config=BASE, changes=(), same_as_base=False
-    )
+        build(), survey=WeightSurvey({}), base_config=BASE, changes=(),
+        beside_base=BesideBase(same=False),
+    )  # fmt: skip
     report = judge(subject, CATALOGUE)
     assert report.findings == () and report.skipped == () and report.overall_valid
 

@@ -14,12 +14,12 @@ from attrs import frozen
 
 from weighbridge.domain.checkpoints.checkpoint import Block, Dequantise, LowRank
 from weighbridge.domain.checkpoints.packing import Mode, Packing
-from weighbridge.domain.measures import Measure
+from weighbridge.domain.measures import Measure, Offset
 from weighbridge.domain.tensors import DTYPE_BITS
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Sources, TensorSource
-    from weighbridge.domain.checkpoints.module_weights import Changed, Place
+    from weighbridge.domain.checkpoints.module_weights import Changed, Place, Vectors
 
 Reals: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
@@ -41,6 +41,21 @@ class NumpyChangeMeter:
             # What is not finite stays so in the sums, and the caller sees it.
             with np.errstate(all="ignore"):
                 yield _measured(one, sources, made)
+
+    def offsets(
+        self, vectors: Sequence[Vectors], base: TensorSource, made: TensorSource
+    ) -> Iterator[Offset]:
+        """See the port."""
+        for one in vectors:
+            before, after = (
+                _factor(Block.of(spec), source)
+                for spec, source in ((one.base, base), (one.made, made))
+            )
+            with np.errstate(all="ignore"):
+                moved = after - before - one.added
+                mean = float(moved.mean()) if moved.size else 0.0
+                spread = float(np.abs(moved - mean).max(initial=0.0))
+            yield Offset(one.made.name, mean, spread)
 
 
 def _measured(one: Changed, sources: Sources, made: TensorSource | None) -> Measure:

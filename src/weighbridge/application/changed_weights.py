@@ -15,10 +15,11 @@ from weighbridge.domain.checkpoints.module_weights import (
     Changed,
     ModuleWeights,
     changed_weights,
+    norms,
     peft_changed_weights,
 )
 from weighbridge.domain.errors import ArtifactError
-from weighbridge.domain.measures import Measure
+from weighbridge.domain.measures import BesideBase, Measure
 from weighbridge.domain.models import FusedModel, Kind, LoraModel, PeftModel
 from weighbridge.domain.peft.selection import NotPeft
 from weighbridge.domain.scale import effective_scale
@@ -30,7 +31,7 @@ _CHUNK = 1 << 20
 class Whole:
     """A whole model and its files of weights."""
 
-    loaded: Loaded
+    location: str
     model: FusedModel
     files: tuple[TensorFile, ...]
 
@@ -41,14 +42,14 @@ class Whole:
 
     def source(self, files: FileSystem, opened: ExitStack) -> FilesSource:
         """Its tensors; ``opened`` closes the files."""
-        return FilesSource.of(files, self.loaded.artifact.location, self.files, opened)
+        return FilesSource.of(files, self.location, self.files, opened)
 
 
 def whole(files: FileSystem, location: str) -> Whole:
     """The model at ``location``. Raises the ArtifactError family if it is no whole one."""
     loaded = load(files, location, Kind.FUSED)
     assert isinstance(loaded.model, FusedModel)
-    return Whole(loaded, loaded.model, tensor_files(loaded, loaded.model.weights_paths))
+    return Whole(location, loaded.model, tensor_files(loaded, loaded.model.weights_paths))
 
 
 @frozen
@@ -77,6 +78,20 @@ class MeasureChanges:
         except NotPeft:
             return None
         return self._measured(changed, artifact.location, held, found, None)
+
+    def of_whole(self, artifact: ModelArtifact, model: FusedModel, base: str) -> BesideBase | None:
+        """How a whole model lies beside its base; None if that has no weights."""
+        try:
+            other = whole(self.files, base)
+        except ArtifactError:
+            return None
+        held = tuple(f for p in model.weights_paths if (f := artifact.tensor_file(p)) is not None)
+        own = Whole(artifact.location, model, held)
+        vectors = tuple(norms(other.weights, own.weights))
+        with ExitStack() as opened:
+            sources = other.source(self.files, opened), own.source(self.files, opened)
+            offsets = tuple(self.meter.offsets(vectors, *sources))
+        return BesideBase(_same_weights(self.files, own, other), offsets)
 
     def kept(
         self, run: Loaded, model: LoraModel, base: Whole, made: Whole, scale: float | None
@@ -114,21 +129,14 @@ def _changed(
     return changed_weights([(t, s) for t, s in scales if s is not None], base, made)
 
 
-def same_weights(files: FileSystem, artifact: ModelArtifact, model: FusedModel, base: str) -> bool:
-    """True if every tensor is that of the model at ``base``, bit for bit. False if one is not, or
-    if ``base`` has no weights. Reads no further than the first difference."""
-    try:
-        other = whole(files, base)
-    except ArtifactError:
+def _same_weights(files: FileSystem, own: Whole, other: Whole) -> bool:
+    """True if all tensors are the same, bit for bit. Reads no further than a difference."""
+    specs = {spec.name: spec for spec in own.model.tensors}
+    if specs != {spec.name: spec for spec in other.model.tensors}:
         return False
-    own = {spec.name: spec for spec in model.tensors}
-    if own != {spec.name: spec for spec in other.model.tensors}:
-        return False
-    held = [f for p in model.weights_paths if (f := artifact.tensor_file(p)) is not None]
     with ExitStack() as opened:
-        mine = FilesSource.of(files, artifact.location, held, opened)
-        its = other.source(files, opened)
-        return all(_same(mine, its, spec.name, spec.nbytes) for spec in own.values())
+        mine, its = own.source(files, opened), other.source(files, opened)
+        return all(_same(mine, its, spec.name, spec.nbytes) for spec in specs.values())
 
 
 def _same(one: TensorSource, other: TensorSource, name: str, size: int) -> bool:

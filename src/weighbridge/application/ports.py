@@ -17,8 +17,8 @@ from weighbridge.domain.base_model import BaseModel
 if TYPE_CHECKING:
     from weighbridge.domain.artifact import ArtifactPath, ManifestEntry, Scan
     from weighbridge.domain.checkpoints.checkpoint import PlannedWeight
-    from weighbridge.domain.checkpoints.module_weights import Changed
-    from weighbridge.domain.measures import Measure
+    from weighbridge.domain.checkpoints.module_weights import Changed, Vectors
+    from weighbridge.domain.measures import Measure, Offset
     from weighbridge.domain.proof import ProofLevel, ProofStep
     from weighbridge.domain.publication import Destination, PublicationPlan, Receipt, RemoteHead
     from weighbridge.domain.survey import TensorStats
@@ -186,6 +186,11 @@ class ChangeMeter(Protocol):
 
         The same rows for the same shapes. What is not finite makes the sums so, and is no error.
         """
+
+    def offsets(
+        self, vectors: Sequence[Vectors], base: TensorSource, made: TensorSource
+    ) -> Iterator[Offset]:
+        """How each vector lies beside the base's, in order; of the whole vectors."""
 
 
 class TemplateReader(Protocol):

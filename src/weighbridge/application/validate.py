@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from attrs import evolve, field, frozen
 
-from weighbridge.application.changed_weights import MeasureChanges, same_weights
+from weighbridge.application.changed_weights import MeasureChanges
 from weighbridge.application.contents import MOST_OF_FILE
 from weighbridge.application.digests import sha256_of
 from weighbridge.application.duplicates import find_duplicates
@@ -192,8 +192,8 @@ class Validate:
             return subject
         match subject.model:
             case FusedModel() as model:
-                same = same_weights(self.files, subject.artifact, model, request.base)
-                return evolve(subject, same_as_base=same)
+                beside = self.measure.of_whole(subject.artifact, model, request.base)
+                return evolve(subject, beside_base=beside)
             case LoraModel() | PeftModel() as model:
                 found = self.measure.of_adapter(
                     subject.artifact, model, request.base, request.scale

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from weighbridge.domain.artifact import Manifest, ModelArtifact
 from weighbridge.domain.errors import StructureError
-from weighbridge.domain.measures import Measure
+from weighbridge.domain.measures import BesideBase, Measure
 from weighbridge.domain.models import FusedModel, Kind, Model
 from weighbridge.domain.survey import WeightSurvey
 from weighbridge.domain.templates import Template
@@ -95,8 +95,7 @@ class Subject:
     ``base_model`` and ``scale`` are what the caller said, and override the artifact.
     ``templates`` are the chat templates, examined; ``tokenizer`` is that of a sound tokenizer.json,
     and ``base_tokenizer`` the base's if at hand. With the base's weights, ``changes`` are those of
-    an adapter, measured, and ``same_as_base`` says of a whole model if it is the base, bit for
-    bit."""
+    an adapter, measured, and ``beside_base`` says how a whole model differs."""
 
     artifact: ModelArtifact
     kind: Kind | None = None
@@ -111,7 +110,7 @@ class Subject:
     base_tokenizer: TokenizerView | None = None
     base_licence: str | None = None
     changes: tuple[Measure, ...] | None = None
-    same_as_base: bool | None = None
+    beside_base: BesideBase | None = None
 
     def beside_model(self, path: str) -> bool:
         """True for a file in the model's own directory. What else lies in a run is not published:
@@ -134,7 +133,7 @@ class Subject:
                 whole = isinstance(self.model, FusedModel) or self.base_config is not None
                 return whole and self.model is not None
             case Need.BASE_WEIGHTS:
-                return self.changes is not None or self.same_as_base is not None
+                return self.changes is not None or self.beside_base is not None
 
 
 Check: TypeAlias = Callable[[Subject], Iterable[Observation]]

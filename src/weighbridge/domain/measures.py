@@ -56,6 +56,31 @@ class Measure:
         return math.sqrt(rest / self.values / self.change)
 
 
+@frozen
+class Offset:
+    """How a vector lies beside the base's, beyond what the form asks for: the mean of the
+    differences, and the largest deviation from it."""
+
+    name: str
+    mean: float
+    spread: float
+
+    @property
+    def ones(self) -> int:
+        """How many times one was added (or taken off, below 0); 0 if it is something else."""
+        whole = round(self.mean) if math.isfinite(self.mean) else 0
+        exact = abs(self.mean - whole) < 0.1 and self.spread < 0.5
+        return whole if exact and abs(whole) < 3 else 0
+
+
+@frozen
+class BesideBase:
+    """A whole model beside its base: ``same`` bit for bit, and how its norms lie."""
+
+    same: bool
+    norms: tuple[Offset, ...] = ()
+
+
 def together(measures: Iterable[Measure]) -> Measure:
     """All of them as if one weight."""
     listed = tuple(measures)

@@ -6,6 +6,7 @@ Decides places from headers and config; reads no weights.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -18,8 +19,11 @@ from weighbridge.domain.checkpoints.checkpoint import Block, Dequantise, LowRank
 from weighbridge.domain.checkpoints.packing import Packed, packing_of, quantisation_of
 from weighbridge.domain.checkpoints.patches import FLOATS, low_rank, weight_shape
 from weighbridge.domain.models import LoraTarget, PeftModel
+from weighbridge.domain.placement import Layout
 from weighbridge.domain.tensors import TensorSpec
 
+#: What the weight of a norm is called.
+NORM = re.compile(r"(?:.*\.)?(?:[a-z_]*norm[a-z_]*|ln_\w+)\.weight")
 #: Of a stack of experts so many are looked at, evenly spread.
 _MOST_EXPERTS = 4
 
@@ -106,6 +110,37 @@ class ModuleWeights:
         )
         held = (*weight.shape[:-1], found.columns)
         return found if held == shape else None
+
+    def of_vector(self, name: str, shape: tuple[int, ...]) -> tuple[TensorSpec, float] | None:
+        """The vector that a vector of an MLX model is here, and what MLX adds to it."""
+        own = self.tensors.get(name)
+        if self.by_mlx:
+            return None if own is None or own.shape != shape else (own, 0.0)
+        homes = BaseTensors(architecture_for(self.config), self.tensors.values()).locate(
+            name, shape
+        )
+        if isinstance(homes, str) or len(homes) != 1 or homes[0].tensor.shape != shape:
+            return None
+        return homes[0].tensor, 1.0 if homes[0].layout is Layout.MINUS_ONE else 0.0
+
+
+@frozen
+class Vectors:
+    """A vector in a base and the same in what was made of it, which differs by ``added``."""
+
+    base: TensorSpec
+    made: TensorSpec
+    added: float
+
+
+def norms(base: ModuleWeights, made: ModuleWeights) -> Iterator[Vectors]:
+    """The weights of norms that both have."""
+    for name, spec in made.tensors.items():
+        if len(spec.shape) != 1 or not NORM.fullmatch(name) or spec.dtype not in FLOATS:
+            continue
+        own, found = made.of_vector(name, spec.shape), base.of_vector(name, spec.shape)
+        if own is not None and found is not None and found[0].dtype in FLOATS:
+            yield Vectors(found[0], own[0], found[1] - own[1])
 
 
 def _chosen(experts: int | None) -> tuple[int | None, ...]:
