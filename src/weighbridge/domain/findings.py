@@ -14,6 +14,7 @@ from typing import TypeAlias
 from attrs import field, frozen
 
 from weighbridge.domain.artifact import Manifest, ModelArtifact
+from weighbridge.domain.contents import Unexamined
 from weighbridge.domain.errors import StructureError
 from weighbridge.domain.measures import BesideBase, Measure
 from weighbridge.domain.models import FusedModel, Kind, Model
@@ -212,15 +213,6 @@ class Waived:
     finding: Finding
     by: WaivedBy
     reason: str
-
-
-@frozen
-class Unexamined:
-    """A part of the artifact that no rule has seen; ``chosen`` if the caller wanted it so."""
-
-    what: str
-    reason: str
-    chosen: bool = False
 
 
 class Verdict(Enum):
