@@ -92,8 +92,10 @@ def test_a_text_that_no_unpickler_takes_is_none(lines: list[str]) -> None:
 @pytest.mark.parametrize("end", ["", ".", "\n", ".\n"])
 @pytest.mark.parametrize("text", [
     "could\nshould\nRight", "could\nshould\np1\nRight", "(done)\nI agree", "(l\nists",
-    "cat\ndog\n(R", "(dp0\nis a port", "if we\ncan\n0k", "could\nshould\n(see above)tR", "N", "(t", "]",
-    "a" * 5000, "could\nshould\n" * 1000, "(list\n" * 1000, "Version 1\n" * 500, "I 1\n" * 2000, "F1.5\n" * 9,
+    "cat\ndog\n(R", "(dp0\nis a port", "if we\ncan\n0k", "could\nshould\n(see above)tR",
+    "N", "(t", "]",
+    "a" * 5000, "could\nshould\n" * 1000, "(list\n" * 1000, "Version 1\n" * 500,
+    "I 1\n" * 2000, "F1.5\n" * 9,
 ])  # fmt: skip
 def test_what_people_write_is_no_pickle(text: str, end: str) -> None:
     raw = (text + end).encode()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from weighbridge.domain.templates import Hazard
     from weighbridge.domain.tensor_plan import ConversionPlan
     from weighbridge.domain.tensors import Header, TensorSpec
+    from weighbridge.domain.tokenizer import TokenizerBuild
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 #: Called with a stage's name, what is done and what there is to do, in bytes or items. The same
@@ -191,6 +192,16 @@ class ChangeMeter(Protocol):
         self, vectors: Sequence[Vectors], base: TensorSource, made: TensorSource
     ) -> Iterator[Offset]:
         """How each vector lies beside the base's, in order; of the whole vectors."""
+
+
+class TokenizerBuilder(Protocol):
+    """Builds tokenizers as loaders do, to see if they can."""
+
+    def build(self, raw: bytes) -> TokenizerBuild:
+        """What comes of a tokenizer.json; hostile bytes are a problem, never an exception.
+
+        Time and memory are bounded.
+        """
 
 
 class TemplateReader(Protocol):

@@ -27,6 +27,7 @@ from weighbridge.application.ports import (
     Progress,
     Surveyor,
     TemplateReader,
+    TokenizerBuilder,
     no_progress,
 )
 from weighbridge.application.templates import read_templates
@@ -57,7 +58,7 @@ from weighbridge.domain.repairing.misnamed import misnamed_adapter
 from weighbridge.domain.rules import CATALOGUE
 from weighbridge.domain.shipping import CARD
 from weighbridge.domain.survey import TensorStats, WeightSurvey
-from weighbridge.domain.tokenizer import tokenizer_view
+from weighbridge.domain.tokenizer import TOKENIZER, TokenizerBuild, TokenizerView, tokenizer_view
 
 #: Today as YYYY-MM-DD, in UTC.
 Clock: TypeAlias = Callable[[], str]
@@ -92,6 +93,7 @@ class Validate:
     surveyor: Surveyor
     templates: TemplateReader
     measure: MeasureChanges | None = None
+    tokenizers: TokenizerBuilder | None = None
     rules: tuple[Rule, ...] = field(default=CATALOGUE, repr=False)
     unavailable: tuple[Crashed, ...] = ()
     clock: Clock = no_clock
@@ -153,6 +155,7 @@ class Validate:
             scale=request.scale,
             templates=read_templates(self.files, artifact, self.templates),
             tokenizer=tokenizer,
+            tokenizer_build=self._built(request, tokenizer),
             base_tokenizer=read_base_tokenizer(self.files, request.base) if tokenizer else None,
         )
         try:
@@ -167,6 +170,13 @@ class Validate:
         if isinstance(model, LoraModel) and not model.targets:
             return self._told_apart(request, evolve(subject, model=model), progress)
         return self._surveyed(request, evolve(subject, model=model), progress)
+
+    def _built(self, request: ValidateRequest, found: TokenizerView | None) -> TokenizerBuild:
+        """What comes of building the tokenizer, if its structure is sound."""
+        if found is None or not request.weights or self.tokenizers is None:
+            return TokenizerBuild()
+        raw = self.files.read(request.location, ArtifactPath(TOKENIZER))
+        return self.tokenizers.build(raw)
 
     def _told_apart(
         self, request: ValidateRequest, subject: Subject, progress: Progress

@@ -19,7 +19,7 @@ SMALL_BYTES = 1 << 20
 def unexamined(subject: Subject, *, weights: bool = True) -> tuple[Unexamined, ...]:
     """The parts that were left out; ``weights`` says if their statistics were wanted."""
     large = () if weights else _large_files(subject)
-    return (*_weights(subject, weights), *unseen_files(subject), *large)
+    return (*_weights(subject, weights), *_tokenizer(subject, weights), *unseen_files(subject), *large)
 
 
 def unseen_files(subject: Subject) -> Iterator[Unexamined]:
@@ -38,6 +38,14 @@ def _weights(subject: Subject, wanted: bool) -> Iterator[Unexamined]:
         yield Unexamined("values of the weights", "only their headers were asked for", chosen=True)
     elif subject.model is None:
         yield Unexamined("values of the weights", "the model cannot be read")
+
+
+def _tokenizer(subject: Subject, wanted: bool) -> Iterator[Unexamined]:
+    found = subject.tokenizer_build
+    if not wanted and subject.tokenizer is not None:
+        yield Unexamined("building the tokenizer", "only headers were asked for", chosen=True)
+    elif found.unasked:
+        yield Unexamined("building the tokenizer", found.unasked, chosen=found.optional)
 
 
 def _large_files(subject: Subject) -> Iterator[Unexamined]:

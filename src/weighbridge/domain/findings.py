@@ -20,7 +20,7 @@ from weighbridge.domain.measures import BesideBase, Measure
 from weighbridge.domain.models import FusedModel, Kind, Model
 from weighbridge.domain.survey import WeightSurvey
 from weighbridge.domain.templates import Template
-from weighbridge.domain.tokenizer import TokenizerView
+from weighbridge.domain.tokenizer import TokenizerBuild, TokenizerView
 
 
 class Severity(Enum):
@@ -95,6 +95,7 @@ class Subject:
     and ``base_licence`` what its card names;
     ``base_model`` and ``scale`` are what the caller said, and override the artifact.
     ``templates`` are the chat templates, examined; ``tokenizer`` is that of a sound tokenizer.json,
+    ``tokenizer_build`` what comes of building it,
     and ``base_tokenizer`` the base's if at hand. With the base's weights, ``changes`` are those of
     an adapter, measured, and ``beside_base`` says how a whole model differs."""
 
@@ -108,6 +109,7 @@ class Subject:
     scale: float | None = None
     templates: tuple[Template, ...] = ()
     tokenizer: TokenizerView | None = None
+    tokenizer_build: TokenizerBuild = field(factory=TokenizerBuild)
     base_tokenizer: TokenizerView | None = None
     base_licence: str | None = None
     changes: tuple[Measure, ...] | None = None

@@ -99,6 +99,7 @@ class Container(containers.DeclarativeContainer):
     converter = providers.Singleton(_converter, settings)
     surveyor = providers.Singleton(_later("adapters.numpy_survey.NumpySurveyor"))
     templates = providers.Singleton(_later("adapters.jinja_templates.JinjaTemplateReader"))
+    tokenizers = providers.Singleton(_later("adapters.tokenizer_builder.PackageTokenizerBuilder"))
     gguf = providers.Singleton(_later("adapters.gguf_writer.GgufPackageWriter"), files=files)
     provers = providers.Singleton(_provers)
     weight_maker = providers.Singleton(_later("adapters.numpy_weights.NumpyWeightMaker"))
@@ -124,6 +125,7 @@ class Container(containers.DeclarativeContainer):
         surveyor=surveyor,
         templates=templates,
         measure=measure,
+        tokenizers=tokenizers,
         rules=rules.provided.rules,
         unavailable=rules.provided.refused,
         clock=clock,
