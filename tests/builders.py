@@ -33,7 +33,17 @@ FUSED_CONFIG: dict[str, Any] = {
 }  # fmt: skip
 TOKENIZER: dict[str, Any] = {
     "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},
-    "added_tokens": [{"id": 3, "content": "</s>", "special": True}],
+    "added_tokens": [
+        {
+            "id": 3,
+            "content": "</s>",
+            "special": True,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+        }
+    ],
 }
 Q = "model.layers.0.self_attn.q_proj"
 LORA_SPECS = (

@@ -16,7 +16,8 @@ from tests.unit.examples_of_contents import CARD, PICKLE, archive, hf_token
 from weighbridge.adapters.local_files.scanning import scan_directory
 from weighbridge.domain.artifact import Oddity
 from weighbridge.domain.errors import PublicationBlocked
-from weighbridge.domain.findings import Severity, ValidationReport
+from weighbridge.domain.findings import Severity, ValidationReport, Verdict
+from weighbridge.domain.policy.policy import PathIgnore, Policy
 
 SLOWEST = 20.0
 
@@ -65,7 +66,7 @@ def test_a_header_whose_length_looks_like_a_pickle_is_none(tmp_path: Path) -> No
     header = b'{"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'.ljust(640)
     content = (640).to_bytes(8, "little") + header + b"\0"
     assert content[:2] == b"\x80\x02"
-    assert codes(judged(tmp_path, {"a/b/c.safetensors": content})) == set()
+    assert codes(judged(tmp_path, {"a/b/c.safetensors": content})) == {"FS019"}  # too deep
 
 
 @pytest.mark.parametrize(
@@ -145,8 +146,31 @@ def test_what_is_beyond_the_bounds_is_said(tmp_path: Path) -> None:
     write(tmp_path, lora_files())
     with (tmp_path / "big.txt").open("wb") as stream:
         stream.truncate((64 << 20) + 1)
-    (left,) = [f for f in judged(tmp_path, {}).findings if f.code == "FS019"]
+    report = judged(tmp_path, {})
+    (left,) = [f for f in report.findings if f.code == "FS019"]
     assert left.where == "big.txt" and "the first 67108864" in left.message
+    assert [(part.path, part.chosen) for part in report.unexamined] == [("big.txt", False)]
+    assert report.verdict is Verdict.INCOMPLETE
+
+
+@pytest.mark.parametrize(
+    ("policy", "verdict"),
+    [
+        (Policy(ignore=("FS019",)), Verdict.GOOD),
+        (Policy(path_ignores=(PathIgnore("b*.txt", ("FS019",)),)), Verdict.GOOD),
+        (Policy(path_ignores=(PathIgnore("a*.txt", ("FS019",)),)), Verdict.INCOMPLETE),
+        (Policy(ignore=("FS018",)), Verdict.INCOMPLETE),
+    ],
+)
+def test_a_policy_says_what_need_not_be_looked_at(
+    tmp_path: Path, policy: Policy, verdict: Verdict
+) -> None:
+    write(tmp_path, lora_files())
+    with (tmp_path / "big.txt").open("wb") as stream:
+        stream.truncate((64 << 20) + 1)
+    report = weighbridge.validate(tmp_path, policy=policy)
+    assert report.verdict is verdict
+    assert [part.chosen for part in report.unexamined] == [verdict is Verdict.GOOD]
 
 
 def test_deep_json_and_deep_yaml_are_findings(tmp_path: Path) -> None:

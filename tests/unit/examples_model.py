@@ -22,6 +22,7 @@ from weighbridge.adapters.numpy_survey import NumpySurveyor
 from weighbridge.application.duplicates import find_duplicates
 from weighbridge.application.load import Extent, read_artifact
 from weighbridge.domain.findings import Subject
+from weighbridge.domain.measures import BesideBase, Measure, Offset
 from weighbridge.domain.survey import TensorStats, WeightSurvey
 from weighbridge.domain.tensors import Header, TensorSlot, TensorSpec, encode_header
 
@@ -129,6 +130,19 @@ BACK = tuple(
 NORMS = tuple(matrix(f"model.layers.{n}.input_layernorm.weight", 16) for n in range(2))
 RAMP = bytes(n * 7 % 251 for n in range(4096))
 
+
+def beside_base(build: Build, **known: Any) -> Build:
+    return lambda: evolve(build(), **known)
+
+
+def measured(ratio: float) -> tuple[Measure, ...]:
+    return (Measure("model.layers.0.self_attn.q_proj", 1, change=ratio * ratio, weight=1.0),)
+
+
+def offsets(*means: float) -> BesideBase:
+    return BesideBase(False, tuple(Offset(f"n{m}.weight", m, 0.01) for m in means))
+
+
 EXAMPLES: dict[str, tuple[Build, Build]] = {
     "ST025": (with_tensors(100_001), with_tensors(100_000)),
     "ST030": (model(matrix("a\u202eb", 1)), model(matrix("vision.b", 1))),
@@ -169,5 +183,17 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "WT010": (
         surveyed(*((spec, stats(0.001)) for spec in NORMS)),
         surveyed(*((spec, stats(0.001)) for spec in NORMS), model_type="gemma2"),
+    ),
+    "WT011": (
+        beside_base(GOOD_LORA, changes=measured(1.1)),
+        beside_base(GOOD_LORA, changes=measured(0.9)),
+    ),
+    "WT012": (
+        beside_base(GOOD, beside_base=BesideBase(same=True)),
+        beside_base(GOOD, beside_base=BesideBase(same=False)),
+    ),
+    "WT013": (
+        beside_base(GOOD, beside_base=offsets(0.0, 1.01, -1.0)),
+        beside_base(GOOD, beside_base=offsets(0.0, 1.3, 1.0)),
     ),
 }

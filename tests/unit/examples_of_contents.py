@@ -76,7 +76,7 @@ def with_entries(*more: FileEntry) -> Build:
 def half_seen() -> Subject:
     """A good LoRA of which a file was too large to be looked through."""
     subject = tree(lora_files() | CARD)()
-    contents = evolve(subject.artifact.contents, unexamined=(Unexamined("big.txt", "is large"),))
+    contents = evolve(subject.artifact.contents, unexamined=(Unexamined.at("big.txt", "is large"),))
     return evolve(subject, artifact=evolve(subject.artifact, contents=contents))
 
 

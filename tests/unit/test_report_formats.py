@@ -15,6 +15,7 @@ import pytest
 from attrs import evolve
 from hypothesis import example, given, strategies as st
 
+from weighbridge.domain.contents import Unexamined
 from weighbridge.domain.findings import (
     Crashed,
     Finding,
@@ -22,7 +23,6 @@ from weighbridge.domain.findings import (
     Rule,
     Severity,
     Skipped,
-    Unexamined,
     ValidationReport,
     Waived,
     WaivedBy,

@@ -34,6 +34,7 @@ from weighbridge.domain.artifact import (
 )
 from weighbridge.domain.errors import InvalidModelStructure
 from weighbridge.domain.findings import Finding, Need, Severity, Subject, judge
+from weighbridge.domain.measures import BesideBase
 from weighbridge.domain.rulebook import rulebook
 from weighbridge.domain.rules import CATALOGUE
 from weighbridge.domain.survey import TensorStats, WeightSurvey
@@ -386,7 +387,10 @@ def test_is_silent(code: str) -> None:
 
 @pytest.mark.parametrize("build", [GOOD_LORA, GOOD_PEFT, GOOD_FUSED, GOOD_SHARDS, lora()])
 def test_a_good_model_has_no_findings(build: Build) -> None:
-    subject = evolve(build(), survey=WeightSurvey({}), base_config=BASE)
+    subject = evolve(
+        build(), survey=WeightSurvey({}), base_config=BASE, changes=(),
+        beside_base=BesideBase(same=False),
+    )  # fmt: skip
     report = judge(subject, CATALOGUE)
     assert report.findings == () and report.skipped == () and report.overall_valid
 
@@ -434,7 +438,7 @@ def test_a_sound_lora_of_any_form_has_no_findings() -> None:
         on_base(llama, A, B, MAGNITUDE, fine_tune_type="dora"),
     ]
     for build in builds:
-        report = judge(evolve(build(), survey=WeightSurvey({})), CATALOGUE)
+        report = judge(evolve(build(), survey=WeightSurvey({}), changes=()), CATALOGUE)
         assert report.findings == () and report.skipped == () and report.crashed == ()
 
 

@@ -64,7 +64,7 @@ def examine(
         examiner.file(entry)
     if len(entries) > _MOST_FILES:
         examiner.unexamined.append(
-            Unexamined("", f"has {len(entries)} files; the first {_MOST_FILES} were looked into")
+            Unexamined.at("", f"has {len(entries)} files; the first {_MOST_FILES} were looked into")
         )
     for file in held:
         examiner.metadata(file)
@@ -129,7 +129,7 @@ class _Examiner:
         self.leaks += scanner.found
         if done < reader.size:
             reason = f"has {reader.size} bytes, of which the first {done} were looked through"
-            self.unexamined.append(Unexamined(entry.path.text, reason))
+            self.unexamined.append(Unexamined.at(entry.path.text, reason))
 
     def metadata(self, file: TensorFile) -> None:
         """What was written into the header beside the tensors."""

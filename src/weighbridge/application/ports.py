@@ -17,6 +17,8 @@ from weighbridge.domain.base_model import BaseModel
 if TYPE_CHECKING:
     from weighbridge.domain.artifact import ArtifactPath, ManifestEntry, Scan
     from weighbridge.domain.checkpoints.checkpoint import PlannedWeight
+    from weighbridge.domain.checkpoints.module_weights import Changed, Vectors
+    from weighbridge.domain.measures import Measure, Offset
     from weighbridge.domain.proof import ProofLevel, ProofStep
     from weighbridge.domain.publication import Destination, PublicationPlan, Receipt, RemoteHead
     from weighbridge.domain.signature import Signed
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from weighbridge.domain.templates import Hazard
     from weighbridge.domain.tensor_plan import ConversionPlan
     from weighbridge.domain.tensors import Header, TensorSpec
+    from weighbridge.domain.tokenizer import TokenizerBuild
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 #: Called with a stage's name, what is done and what there is to do, in bytes or items. The same
@@ -178,6 +181,33 @@ class Surveyor(Protocol):
 
         ``sink`` is handed every byte of the file, in order: what it makes a digest of is what the
         statistics are of. What it is handed is valid until it returns.
+        """
+
+
+class ChangeMeter(Protocol):
+    """How much a LoRA changes weights, and what became of that, from a sample of their rows."""
+
+    def measure(
+        self, changed: Sequence[Changed], sources: Sources, made: TensorSource | None = None
+    ) -> Iterator[Measure]:
+        """The sums for each, in order; ``made`` holds what was made of the weights.
+
+        The same rows for the same shapes. What is not finite makes the sums so, and is no error.
+        """
+
+    def offsets(
+        self, vectors: Sequence[Vectors], base: TensorSource, made: TensorSource
+    ) -> Iterator[Offset]:
+        """How each vector lies beside the base's, in order; of the whole vectors."""
+
+
+class TokenizerBuilder(Protocol):
+    """Builds tokenizers as loaders do, to see if they can."""
+
+    def build(self, raw: bytes) -> TokenizerBuild:
+        """What comes of a tokenizer.json; hostile bytes are a problem, never an exception.
+
+        Time and memory are bounded.
         """
 
 

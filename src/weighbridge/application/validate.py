@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from attrs import evolve, field, frozen
 
+from weighbridge.application.changed_weights import MeasureChanges
 from weighbridge.application.contents import MOST_OF_FILE
 from weighbridge.application.digests import sha256_of
 from weighbridge.application.duplicates import find_duplicates
@@ -26,6 +27,7 @@ from weighbridge.application.ports import (
     Progress,
     Surveyor,
     TemplateReader,
+    TokenizerBuilder,
     no_progress,
 )
 from weighbridge.application.templates import read_templates
@@ -49,14 +51,14 @@ from weighbridge.domain.errors import (
     StructureError,
 )
 from weighbridge.domain.findings import Crashed, Rule, Subject, ValidationReport, judge
-from weighbridge.domain.models import FusedModel, Kind, LoraModel, Model
+from weighbridge.domain.models import FusedModel, Kind, LoraModel, Model, PeftModel
 from weighbridge.domain.policy.application import apply, wanted_digests
 from weighbridge.domain.policy.policy import Policy
 from weighbridge.domain.repairing.misnamed import misnamed_adapter
 from weighbridge.domain.rules import CATALOGUE
 from weighbridge.domain.shipping import CARD
 from weighbridge.domain.survey import TensorStats, WeightSurvey
-from weighbridge.domain.tokenizer import tokenizer_view
+from weighbridge.domain.tokenizer import TOKENIZER, TokenizerBuild, TokenizerView, tokenizer_view
 
 #: Today as YYYY-MM-DD, in UTC.
 Clock: TypeAlias = Callable[[], str]
@@ -71,7 +73,7 @@ def no_clock() -> str:
 class ValidateRequest:
     """``base`` is a directory with the base's config.json; ``base_model`` its name, if said;
     ``scale`` is what MLX multiplied by, if said. Without ``weights``, only headers and small files
-    are read."""
+    are read, and without ``base_weights`` none of the base's weights, should it have them."""
 
     location: str
     choice: Choice = field(factory=Choice)
@@ -79,6 +81,7 @@ class ValidateRequest:
     base_model: str | None = None
     weights: bool = True
     scale: float | None = None
+    base_weights: bool = True
     policy: Policy = field(factory=Policy)
 
 
@@ -89,6 +92,8 @@ class Validate:
     files: FileSystem
     surveyor: Surveyor
     templates: TemplateReader
+    measure: MeasureChanges | None = None
+    tokenizers: TokenizerBuilder | None = None
     rules: tuple[Rule, ...] = field(default=CATALOGUE, repr=False)
     unavailable: tuple[Crashed, ...] = ()
     clock: Clock = no_clock
@@ -150,6 +155,7 @@ class Validate:
             scale=request.scale,
             templates=read_templates(self.files, artifact, self.templates),
             tokenizer=tokenizer,
+            tokenizer_build=self._built(request, tokenizer),
             base_tokenizer=read_base_tokenizer(self.files, request.base) if tokenizer else None,
         )
         try:
@@ -164,6 +170,13 @@ class Validate:
         if isinstance(model, LoraModel) and not model.targets:
             return self._told_apart(request, evolve(subject, model=model), progress)
         return self._surveyed(request, evolve(subject, model=model), progress)
+
+    def _built(self, request: ValidateRequest, found: TokenizerView | None) -> TokenizerBuild:
+        """What comes of building the tokenizer, if its structure is sound."""
+        if found is None or not request.weights or self.tokenizers is None:
+            return TokenizerBuild()
+        raw = self.files.read(request.location, ArtifactPath(TOKENIZER))
+        return self.tokenizers.build(raw)
 
     def _told_apart(
         self, request: ValidateRequest, subject: Subject, progress: Progress
@@ -180,7 +193,24 @@ class Validate:
     def _surveyed(self, request: ValidateRequest, subject: Subject, progress: Progress) -> Subject:
         if subject.model is None or not request.weights:
             return subject
-        return evolve(subject, survey=self.survey(subject.artifact, subject.model, progress))
+        survey = self.survey(subject.artifact, subject.model, progress)
+        return self._beside_base(request, evolve(subject, survey=survey))
+
+    def _beside_base(self, request: ValidateRequest, subject: Subject) -> Subject:
+        """With what the base's weights tell, if they are at hand."""
+        if request.base is None or not request.base_weights or self.measure is None:
+            return subject
+        match subject.model:
+            case FusedModel() as model:
+                beside = self.measure.of_whole(subject.artifact, model, request.base)
+                return evolve(subject, beside_base=beside)
+            case LoraModel() | PeftModel() as model:
+                found = self.measure.of_adapter(
+                    subject.artifact, model, request.base, request.scale
+                )
+                return evolve(subject, changes=found)
+            case None:
+                return subject
 
     def survey(
         self, artifact: ModelArtifact, model: Model, progress: Progress = no_progress

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from attrs import evolve, field, frozen
 
+from weighbridge.application.changed_weights import MeasureChanges, whole
 from weighbridge.application.convert import lora_of, proof_request
-from weighbridge.application.load import directory_of, load
+from weighbridge.application.load import Loaded, classify, directory_of, load, read_artifact
 from weighbridge.application.loadable_base import LoadableBase
 from weighbridge.application.ports import (
     FileSystem,
@@ -15,15 +16,17 @@ from weighbridge.application.ports import (
     no_progress,
 )
 from weighbridge.domain.detection import Choice
-from weighbridge.domain.errors import NotConvertible, ProofFailed
-from weighbridge.domain.models import Kind, PeftModel
+from weighbridge.domain.errors import NotConvertible, ProofFailed, StructureError, UsageError
+from weighbridge.domain.kept_changes import judged
+from weighbridge.domain.models import Kind, LoraModel, PeftModel
 from weighbridge.domain.proof import Proof, ProofLevel, ProofStep, Unattempted
 from weighbridge.domain.scale import effective_scale
 
 
 @frozen
 class VerifyRequest:
-    """``converted`` is a PEFT directory made from ``location``. ``full_base`` is the full-precision
+    """``converted`` is a PEFT directory made from ``location``, or a model that it was fused into.
+    ``full_base`` is the full-precision
     base of a quantised ``base``; how far it is from that is reported, and no matter of proof."""
 
     location: str
@@ -99,12 +102,44 @@ class Verify:
     files: FileSystem
     provers: tuple[Prover, ...]
     loadable: LoadableBase | None = None
+    measure: MeasureChanges | None = None
 
     def __call__(self, request: VerifyRequest, progress: Progress = no_progress) -> Proof:
         """The proof, passed or not. Raises if one of the directories cannot be read as its kind,
-        or ProofFailed if it does not reach ``require``."""
+        UsageError if a fused model is to be verified without its base, or ProofFailed if it does
+        not reach ``require``."""
         source = load(self.files, request.location, request.choice)
         model = lora_of(source)
+        if self.measure is not None and self._is_whole(request.converted):
+            proof = self._fused(request, source, model, self.measure)
+        else:
+            proof = self._converted(request, source, model, progress)
+        if request.require is not None and proof.passed:
+            return demand(proof, request.require)
+        return proof
+
+    def _is_whole(self, location: str) -> bool:
+        try:
+            return classify(read_artifact(self.files, location)).kind is Kind.FUSED
+        except StructureError:
+            return False
+
+    def _fused(
+        self, request: VerifyRequest, source: Loaded, model: LoraModel, measure: MeasureChanges
+    ) -> Proof:
+        """How much of the LoRA is in the weights that it was fused into."""
+        if request.base is None:
+            raise UsageError(problem="a fused model is held against its base; give --base DIR")
+        base, made = whole(self.files, request.base), whole(self.files, request.converted)
+        found = measure.kept(source, model, base, made, request.scale)
+        reason = "a fused model is held against its base's weights only"
+        rest = (Unattempted(prover.level, reason) for prover in self.provers)
+        step = judged(found)
+        return Proof((step,), tuple(u for u in rest if u.level is not step.level))
+
+    def _converted(
+        self, request: VerifyRequest, source: Loaded, model: LoraModel, progress: Progress
+    ) -> Proof:
         target = load(self.files, request.converted, Kind.PEFT)
         assert isinstance(target.model, PeftModel)
         scale = request.scale
@@ -122,7 +157,4 @@ class Verify:
             source.detected.weights,
         )
         asked = evolve(asked, full_base=request.full_base)
-        proof = Prove(self.provers, self.loadable)(asked, limit=request.limit, progress=progress)
-        if request.require is not None and proof.passed:
-            return demand(proof, request.require)
-        return proof
+        return Prove(self.provers, self.loadable)(asked, limit=request.limit, progress=progress)

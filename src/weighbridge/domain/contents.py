@@ -54,10 +54,22 @@ class Mark:
 
 @frozen
 class Unexamined:
-    """A file, or with '' the directory, that was not looked through, and why."""
+    """A part of the artifact that was not looked at, or not to its end, and why.
 
-    path: str
+    Nothing is known against it, so that it is not bad; but nobody can call it good. ``path`` is the
+    file, or '' for the directory; None if the part is no file. ``chosen`` if the caller wanted it
+    so: then it does not count.
+    """
+
+    what: str
     reason: str
+    chosen: bool = False
+    path: str | None = None
+
+    @classmethod
+    def at(cls, path: str, reason: str, *, chosen: bool = False) -> Unexamined:
+        """That file, or with '' the directory."""
+        return cls(path or "the directory", reason, chosen, path)
 
 
 @frozen

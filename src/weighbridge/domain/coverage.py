@@ -1,10 +1,16 @@
-"""What of an artifact no rule has seen. It is said, and is never taken for fine."""
+"""What of an artifact nobody has looked at: said in every report, and never taken for fine.
+
+One list has all of it. Rule FS019 makes a finding of each file in it, so that a policy can name
+what it accepts; what is not accepted leaves the report incomplete.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from weighbridge.domain.findings import Subject, Unexamined
+from weighbridge.domain.artifact import Oddity
+from weighbridge.domain.contents import Unexamined
+from weighbridge.domain.findings import Subject
 
 #: Files up to this are read even when little is to be read, as of a repository on the Hub.
 SMALL_BYTES = 1 << 20
@@ -13,7 +19,16 @@ SMALL_BYTES = 1 << 20
 def unexamined(subject: Subject, *, weights: bool = True) -> tuple[Unexamined, ...]:
     """The parts that were left out; ``weights`` says if their statistics were wanted."""
     large = () if weights else _large_files(subject)
-    return (*_weights(subject, weights), *_deep_files(subject), *large)
+    return (*_weights(subject, weights), *_tokenizer(subject, weights), *unseen_files(subject), *large)
+
+
+def unseen_files(subject: Subject) -> Iterator[Unexamined]:
+    """Files, and directories, that the bounds on all work left out, whole or in part."""
+    for odd in subject.artifact.scan.irregular:
+        if odd.oddity is Oddity.UNSEEN:
+            yield Unexamined.at(odd.name, odd.detail)
+    yield from subject.artifact.contents.unexamined
+    yield from _deep_files(subject)
 
 
 def _weights(subject: Subject, wanted: bool) -> Iterator[Unexamined]:
@@ -25,12 +40,21 @@ def _weights(subject: Subject, wanted: bool) -> Iterator[Unexamined]:
         yield Unexamined("values of the weights", "the model cannot be read")
 
 
+def _tokenizer(subject: Subject, wanted: bool) -> Iterator[Unexamined]:
+    found = subject.tokenizer_build
+    if not wanted and subject.tokenizer is not None:
+        yield Unexamined("building the tokenizer", "only headers were asked for", chosen=True)
+    elif found.unasked:
+        yield Unexamined("building the tokenizer", found.unasked, chosen=found.optional)
+
+
 def _large_files(subject: Subject) -> Iterator[Unexamined]:
     """What is passed over when only headers and small files are read."""
     read = {file.path.text for file in subject.artifact.tensor_files}
     for entry in subject.artifact.scan.files:
         if entry.size > SMALL_BYTES and entry.path.text not in read:
-            yield Unexamined(entry.path.text, "only small files were asked for", chosen=True)
+            reason = "only small files were asked for"
+            yield Unexamined.at(entry.path.text, reason, chosen=True)
 
 
 def _deep_files(subject: Subject) -> Iterator[Unexamined]:
@@ -39,4 +63,4 @@ def _deep_files(subject: Subject) -> Iterator[Unexamined]:
     for entry in subject.artifact.scan.files:
         path = entry.path.text
         if path.endswith(".safetensors") and path not in read:
-            yield Unexamined(path, "it is too deep in the directory")
+            yield Unexamined.at(path, "it is too deep in the directory")

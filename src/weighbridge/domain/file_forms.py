@@ -7,23 +7,14 @@ from __future__ import annotations
 
 import pickletools
 import re
-import struct
 
 from weighbridge.domain.contents import Family, Form
+from weighbridge.domain.pickles import pickled
 
 #: So many bytes of either end are enough.
 EDGE = 4096
 
 _OPCODES = frozenset(op.code.encode("latin-1") for op in pickletools.opcodes)
-# Without a protocol byte: the marks that pickle writes first, or a global by name.
-_OLD_PICKLE = re.compile(
-    rb"[\]})(]q\x00|\((lp|dp|l|d|t)\d*\n|\(?i?c?[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n"
-    rb"(p\d+\n|[()q\]}.0R]|[SVIFL]['\"\d-])"
-)
-#: What calls or fills an object, and what names the one to call.
-_CALLS = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
-_NAMES = frozenset({"GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
-_GLOBAL = re.compile(r"[\w.]+ [\w.]+")
 _SHEBANG = re.compile(rb"#! ?/")
 #: (offset, bytes, family, what)
 _MAGIC: tuple[tuple[int, bytes, Family, str], ...] = (
@@ -92,22 +83,4 @@ def _pickle(head: bytes, tail: bytes) -> str | None:
     zipped = head.startswith(b"PK") or b"PK\x05\x06" in tail
     if zipped and (b"data.pkl" in head or b"data.pkl" in tail):
         return "a zip archive with a pickle, as torch.save writes"
-    if _OLD_PICKLE.match(head) and tail.rstrip(b"\n").endswith(b"."):
-        return "a pickle of an old protocol"
-    return "a pickle that calls something" if _is_program(head) else None
-
-
-def _is_program(head: bytes) -> bool:
-    """True if it is read as a pickle to its end, and calls something; the first byte may be any.
-
-    Unpicklers ignore what pickletools.dis complains of, such as a stack with too much on it.
-    """
-    seen = set()
-    try:
-        for opcode, argument, _ in pickletools.genops(head):
-            if opcode.name in ("GLOBAL", "INST") and not _GLOBAL.fullmatch(str(argument)):
-                return False  # two lines of a text
-            seen.add(opcode.name)
-    except (ValueError, ArithmeticError, struct.error):
-        return False
-    return not (seen.isdisjoint(_CALLS) or seen.isdisjoint(_NAMES))
+    return pickled(head, tail, whole=len(head) < EDGE)

@@ -14,11 +14,13 @@ from typing import TypeAlias
 from attrs import field, frozen
 
 from weighbridge.domain.artifact import Manifest, ModelArtifact
+from weighbridge.domain.contents import Unexamined
 from weighbridge.domain.errors import StructureError
+from weighbridge.domain.measures import BesideBase, Measure
 from weighbridge.domain.models import FusedModel, Kind, Model
 from weighbridge.domain.survey import WeightSurvey
 from weighbridge.domain.templates import Template
-from weighbridge.domain.tokenizer import TokenizerView
+from weighbridge.domain.tokenizer import TokenizerBuild, TokenizerView
 
 
 class Severity(Enum):
@@ -84,6 +86,7 @@ class Need(Enum):
     SURVEY = "statistics of the weights"
     BASE = "the base model's config.json"
     CONFIG = "a config.json of a whole model, its own or the base's"
+    BASE_WEIGHTS = "the base model's weights"
 
 
 @frozen
@@ -92,7 +95,9 @@ class Subject:
     and ``base_licence`` what its card names;
     ``base_model`` and ``scale`` are what the caller said, and override the artifact.
     ``templates`` are the chat templates, examined; ``tokenizer`` is that of a sound tokenizer.json,
-    and ``base_tokenizer`` the base's if at hand."""
+    ``tokenizer_build`` what comes of building it,
+    and ``base_tokenizer`` the base's if at hand. With the base's weights, ``changes`` are those of
+    an adapter, measured, and ``beside_base`` says how a whole model differs."""
 
     artifact: ModelArtifact
     kind: Kind | None = None
@@ -104,8 +109,11 @@ class Subject:
     scale: float | None = None
     templates: tuple[Template, ...] = ()
     tokenizer: TokenizerView | None = None
+    tokenizer_build: TokenizerBuild = field(factory=TokenizerBuild)
     base_tokenizer: TokenizerView | None = None
     base_licence: str | None = None
+    changes: tuple[Measure, ...] | None = None
+    beside_base: BesideBase | None = None
 
     def beside_model(self, path: str) -> bool:
         """True for a file in the model's own directory. What else lies in a run is not published:
@@ -127,6 +135,8 @@ class Subject:
             case Need.CONFIG:
                 whole = isinstance(self.model, FusedModel) or self.base_config is not None
                 return whole and self.model is not None
+            case Need.BASE_WEIGHTS:
+                return self.changes is not None or self.beside_base is not None
 
 
 Check: TypeAlias = Callable[[Subject], Iterable[Observation]]
@@ -205,15 +215,6 @@ class Waived:
     finding: Finding
     by: WaivedBy
     reason: str
-
-
-@frozen
-class Unexamined:
-    """A part of the artifact that no rule has seen; ``chosen`` if the caller wanted it so."""
-
-    what: str
-    reason: str
-    chosen: bool = False
 
 
 class Verdict(Enum):

@@ -51,6 +51,18 @@ class TokenizerView:
         return frozenset(content for content, number in self.ids.items() if number in ids)
 
 
+@frozen
+class TokenizerBuild:
+    """What the package that loaders use says of a tokenizer.json: ``problem``, '' if it builds it.
+
+    ``unasked`` is why it could not be asked, ``optional`` if only for want of the package.
+    """
+
+    problem: str = ""
+    unasked: str = ""
+    optional: bool = False
+
+
 def is_id(value: Any) -> bool:
     """True if ``value`` can be a token's number."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0

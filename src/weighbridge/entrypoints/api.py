@@ -108,10 +108,11 @@ def validate(
 ) -> ValidationReport:
     """Every finding of the directory that counts; never raises for a bad one.
 
-    ``base`` is a directory with the base model's config.json, ``base_model`` its Hub id, ``scale``
-    what MLX multiplied by, if the config does not tell it. ``path`` may be ``hf://org/name``.
-    Without ``weights``, which is so there if nothing is said, only headers and small files are
-    read, and the report says what was passed over. ``policy`` is the catalogue's own, or
+    ``base`` is a directory with the base model's config.json, with which more is seen, and still
+    more with its weights. ``base_model`` is its Hub id, ``scale`` what MLX multiplied by, if the
+    config does not tell it. ``path`` may be ``hf://org/name``. Without ``weights``, which is so
+    there if nothing is said, only headers and small files are read, and the report says what was
+    passed over. ``policy`` is the catalogue's own, or
     comes from ``load_policy``.
     """
     from weighbridge.application.validate import ValidateRequest
@@ -128,6 +129,7 @@ def validate(
         base_model,
         weights=not location.startswith("hf://") if weights is None else weights,
         scale=scale,
+        base_weights=not (at_hand or "").startswith("hf://"),
         policy=policy or Policy(),
     )
     return _container(settings).validate()(request, progress)
@@ -245,6 +247,9 @@ def verify(
 ) -> Proof:
     """The proof that ``converted`` is ``path``, at every level that is possible here.
 
+    ``converted`` is a PEFT adapter, or a model that the LoRA was fused into: then ``base`` is
+    needed with its weights, and the proof tells how much of the change is in the fused ones.
+
     If ``base`` is quantised by MLX, the logits are compared on its unpacked weights; with
     ``full_base``, the full-precision original, the gap to that is reported beside.
 
@@ -254,6 +259,7 @@ def verify(
 
     settings = settings or Settings.from_environment()
     at_hand = _base_directory(converted, base, None, None, settings)
+    at_hand = at_hand or _base_directory(path, None, None, kind, settings)
     request = VerifyRequest(
         os.fspath(path),
         os.fspath(converted),

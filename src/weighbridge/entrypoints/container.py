@@ -102,6 +102,7 @@ class Container(containers.DeclarativeContainer):
     converter = providers.Singleton(_converter, settings)
     surveyor = providers.Singleton(_later("adapters.numpy_survey.NumpySurveyor"))
     templates = providers.Singleton(_later("adapters.jinja_templates.JinjaTemplateReader"))
+    tokenizers = providers.Singleton(_later("adapters.tokenizer_builder.PackageTokenizerBuilder"))
     gguf = providers.Singleton(_later("adapters.gguf_writer.GgufPackageWriter"), files=files)
     algebra = providers.Singleton(_later("adapters.algebra_prover.AlgebraProver"))
     binding = providers.Singleton(_later("adapters.binding_prover.BindingProver"))
@@ -120,11 +121,17 @@ class Container(containers.DeclarativeContainer):
     inspect: providers.Factory[Inspect] = providers.Factory(
         _later("application.inspect.Inspect"), files=files
     )
+    change_meter = providers.Singleton(_later("adapters.change_meter.NumpyChangeMeter"))
+    measure = providers.Factory(
+        _later("application.changed_weights.MeasureChanges"), files=files, meter=change_meter
+    )
     validate: providers.Factory[Validate] = providers.Factory(
         _later("application.validate.Validate"),
         files=files,
         surveyor=surveyor,
         templates=templates,
+        measure=measure,
+        tokenizers=tokenizers,
         rules=rules.provided.rules,
         unavailable=rules.provided.refused,
         clock=clock,
@@ -170,6 +177,7 @@ class Container(containers.DeclarativeContainer):
         files=files,
         provers=provers,
         loadable=loadable,
+        measure=measure,
     )
     signatures = providers.Singleton(_later("adapters.key_signatures.KeySignatures"))
     attest = providers.Factory(

@@ -63,7 +63,7 @@ class BaseTensors:
 
     def find(self, name: str) -> TensorSpec | None:
         """The tensor of that name, with more or less of a prefix if need be."""
-        return next((self.tensors[n] for n in _spellings(name) if n in self.tensors), None)
+        return next((self.tensors[n] for n in spellings(name) if n in self.tensors), None)
 
     def locate(self, name: str, shape: tuple[int, ...], *, slices: bool = False) -> Homes:
         """Where a tensor of the MLX model is; with ``slices`` each expert for itself."""
@@ -171,7 +171,8 @@ def _latent(found: TensorSpec, stored: Stored, shape: tuple[int, ...]) -> Homes:
     )
 
 
-def _spellings(name: str) -> Iterator[str]:
+def spellings(name: str) -> Iterator[str]:
+    """The names that a checkpoint may have for it: with more or less of a prefix."""
     yield name
     for prefix in _PREFIXES:
         if name.startswith(prefix):

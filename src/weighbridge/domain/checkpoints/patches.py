@@ -80,13 +80,13 @@ class Patches:
         head = target.module.endswith(_HEADS)
         homes: Homes | None = ties.refusal(embedding, head) or _unsound(target, embedding)
         if homes is None:
-            shape, name = _shape(target, embedding), f"{target.module}.weight"
+            shape, name = weight_shape(target, embedding=embedding), f"{target.module}.weight"
             homes = self.base.locate(name, shape, slices=target.experts is not None)
         if isinstance(homes, str):
             self.reasons.append(f"{target.module}: {homes}")
             return
         for home in homes:
-            self._add(home, _low_rank(target, home.part, scale, embedding))
+            self._add(home, low_rank(target, home.part, scale, embedding=embedding))
 
     def add_tensor(self, spec: TensorSpec) -> None:
         """The patches of a whole tensor that was trained."""
@@ -150,8 +150,8 @@ def _unsound(target: LoraTarget, embedding: bool) -> str | None:
     return None
 
 
-def _shape(target: LoraTarget, embedding: bool) -> tuple[int, ...]:
-    """Of MLX's weight."""
+def weight_shape(target: LoraTarget, *, embedding: bool = False) -> tuple[int, ...]:
+    """Of MLX's weight that the pair changes."""
     if target.experts is not None:
         return target.experts, target.out_features, target.in_features
     if embedding:
@@ -159,7 +159,10 @@ def _shape(target: LoraTarget, embedding: bool) -> tuple[int, ...]:
     return target.out_features, target.in_features
 
 
-def _low_rank(target: LoraTarget, expert: int | None, scale: float, embedding: bool) -> LowRank:
+def low_rank(
+    target: LoraTarget, expert: int | None, scale: float, *, embedding: bool = False
+) -> LowRank:
+    """The change of a weight of MLX's, or of one expert in it."""
     a, b = Block.of(target.a), Block.of(target.b)
     magnitude = Block.of(target.magnitude) if target.magnitude else None
     if expert is not None and target.experts is not None:

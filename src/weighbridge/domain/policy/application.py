@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from attrs import evolve, frozen
 
+from weighbridge.domain.contents import Unexamined
 from weighbridge.domain.findings import (
     Finding,
     Location,
@@ -22,6 +23,9 @@ from weighbridge.domain.policy.baseline import Baseline, may_be_known
 from weighbridge.domain.policy.policy import LastingException, Policy
 from weighbridge.domain.policy.rules import EXPIRED, OTHER_BYTES, UNMATCHED
 from weighbridge.domain.policy.selectors import Named, is_on
+
+#: The rule by whose findings a policy names files that nobody looked at.
+_NOT_EXAMINED = "FS019"
 
 
 def wanted_digests(policy: Policy, report: ValidationReport) -> tuple[str, ...]:
@@ -50,8 +54,19 @@ def apply(
         report,
         findings=findings,
         waived=(*sorted(waived, key=_order), *known),
+        unexamined=tuple(_accepted(report.unexamined, findings)),
         fail_on=policy.fail_on,
     )
+
+
+def _accepted(
+    unexamined: tuple[Unexamined, ...], findings: tuple[Finding, ...]
+) -> Iterator[Unexamined]:
+    """Files that the policy wants no finding of are left out because it says so."""
+    counting = {f.location.path for f in findings if f.code == _NOT_EXAMINED}
+    for part in unexamined:
+        accepted = part.path is not None and part.path not in counting
+        yield evolve(part, chosen=part.chosen or accepted)
 
 
 def _order(waived: Waived) -> tuple[str, str, str]:

@@ -6,6 +6,7 @@ from weighbridge.domain.findings import Rule
 from weighbridge.domain.rules import (
     adapter_settings,
     base_parity,
+    beside_base,
     card,
     config,
     container,
@@ -51,6 +52,7 @@ CATALOGUE: tuple[Rule, ...] = (
     *quantisation.RULES,
     *weights.RULES,
     *weight_values.RULES,
+    *beside_base.RULES,
     *tokenizer.RULES,
     *templates.RULES,
 )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from weighbridge.domain.artifact import FileEntry, IrregularEntry, Oddity
 from weighbridge.domain.contents import in_repository
+from weighbridge.domain.coverage import unseen_files
 from weighbridge.domain.detection import ADAPTER_CONFIG, NPZ_WEIGHTS, SHARD
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.provenance import SIGNATURE, STATEMENT
@@ -186,12 +187,10 @@ def _name_problem(path: str) -> str | None:
 
 def _unexamined(subject: Subject) -> Iterator[Observation]:
     """Work on any directory is bounded; what lies beyond the bounds was not judged, and is no
-    better for that."""
-    for odd in subject.artifact.scan.irregular:
-        if odd.oddity is Oddity.UNSEEN:
-            yield Observation(Location(odd.name), {"why": odd.detail})
-    for left in subject.artifact.contents.unexamined:
-        yield Observation(Location(left.path), {"why": left.reason})
+    better for that: the report is incomplete (exit code 5) until a policy ignores this rule
+    there."""
+    for left in unseen_files(subject):
+        yield Observation(Location(left.path or ""), {"why": left.reason})
 
 
 _E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
@@ -212,5 +211,6 @@ RULES = (
          "copy the file", _hard_link),
     Rule("FS017", "file-name-invalid", _E, "has a name that {why}", "rename it", _bad_name),
     Rule("FS019", "not-examined", _W, "{why}",
-         "give a directory that holds the model and nothing else", _unexamined),
+         "give a directory that holds the model and nothing else, or ignore FS019 for that path",
+         _unexamined),
 )  # fmt: skip

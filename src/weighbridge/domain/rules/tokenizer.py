@@ -37,6 +37,8 @@ def _broken(subject: Subject) -> Iterator[Observation]:
     for problem in problems:
         yield Observation(Location(TOKENIZER), {"problem": problem})
     merge = None if problems else unknown_merge(document.object)
+    if not problems and merge is None and (said := subject.tokenizer_build.problem):
+        yield Observation(Location(TOKENIZER), {"problem": f"tokenizers cannot build it: {said}"})
     if merge is not None:
         yield Observation(Location(TOKENIZER, "model.merges"),
                           {"problem": f"merges tokens that do not exist: {merge!r}"})  # fmt: skip

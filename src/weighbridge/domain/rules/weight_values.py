@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from weighbridge.domain.architectures import architecture_for
+from weighbridge.domain.checkpoints.module_weights import NORM
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.mlx.base import is_mlx_format
 from weighbridge.domain.models import FusedModel, Kind
@@ -24,7 +25,6 @@ _WRITES_BACK = re.compile(
     r"(?P<layer>.*\.(?:layers|h|blocks)\.\d+)\.[a-z_]+\."
     r"(?P<leaf>o_proj|down_proj|c_proj|out_proj|dense|dense_4h_to_h|fc_out)\.weight"
 )
-_NORM = re.compile(r"(?:.*\.)?(?:[a-z_]*norm[a-z_]*|ln_\w+)\.weight")
 #: RMS norms of these multiply by 1 + weight, in MLX and in transformers.
 _PLUS_ONE = re.compile(r"gemma|recurrent_gemma|nemotron|qwen3_next|qwen3_5|step3p5|glm_moe|olmo"
                        r"|muse|afm|granite|minimax_m3|laguna|exaone")  # fmt: skip
@@ -106,7 +106,7 @@ def _norms(subject: Subject) -> Iterator[Observation]:
     shifted: list[tuple[str, str, float]] = []
     plain: list[tuple[str, str, float]] = []
     for path, spec, stats in _examined(subject):
-        if len(spec.shape) == 1 and _NORM.fullmatch(spec.name) and stats.finite:
+        if len(spec.shape) == 1 and NORM.fullmatch(spec.name) and stats.finite:
             stored = entry.restore(spec.name)
             minus = isinstance(stored, Stored) and stored.layout is Layout.MINUS_ONE
             if mlx or not minus:  # other files are as transformers has them, around zero

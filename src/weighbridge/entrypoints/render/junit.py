@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from weighbridge.domain.findings import Finding, Rule, Unexamined, ValidationReport
+from weighbridge.domain.contents import Unexamined
+from weighbridge.domain.findings import Finding, Rule, ValidationReport
 from weighbridge.domain.policy.selectors import family
 from weighbridge.entrypoints.render.escape import visible
 from weighbridge.entrypoints.render.places import said

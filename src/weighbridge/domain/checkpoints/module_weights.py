@@ -1,0 +1,189 @@
+"""Where the weight that a LoRA changes stands in a model: packed by MLX, as MLX has it, or as the
+checkpoint of the architecture has it.
+
+Decides places from headers and config; reads no weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from attrs import evolve, field, frozen
+
+from weighbridge.domain.architectures import architecture_for
+from weighbridge.domain.changes import written_pairs
+from weighbridge.domain.checkpoints.base_tensors import BaseTensors, spellings
+from weighbridge.domain.checkpoints.checkpoint import Block, Dequantise, LowRank
+from weighbridge.domain.checkpoints.packing import Packed, packing_of, quantisation_of
+from weighbridge.domain.checkpoints.patches import FLOATS, low_rank, weight_shape
+from weighbridge.domain.models import LoraTarget, PeftModel
+from weighbridge.domain.placement import Layout
+from weighbridge.domain.tensors import TensorSpec
+
+#: What the weight of a norm is called.
+NORM = re.compile(r"(?:.*\.)?(?:[a-z_]*norm[a-z_]*|ln_\w+)\.weight")
+#: Of a stack of experts so many are looked at, evenly spread.
+_MOST_EXPERTS = 4
+
+
+@frozen
+class Rectangle:
+    """``columns`` of a block from ``column`` on; ``turned``: what is meant is the transpose."""
+
+    block: Block
+    column: int
+    columns: int
+    turned: bool = False
+
+
+#: A weight as a matrix (out, in).
+Place: TypeAlias = Rectangle | Dequantise
+
+
+@frozen
+class Changed:
+    """One weight that a LoRA changes, where it stands, and where what was made of it stands."""
+
+    module: str
+    change: LowRank
+    weight: Place
+    made: Place | None = None
+
+
+def _by_name(tensors: Iterable[TensorSpec]) -> Mapping[str, TensorSpec]:
+    return {t.name: t for t in tensors}
+
+
+@frozen
+class ModuleWeights:
+    """The headers of a whole model, asked for the weights of modules. ``by_mlx``: MLX wrote it."""
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, TensorSpec] = field(converter=_by_name)
+    by_mlx: bool = False
+
+    def of_target(self, target: LoraTarget) -> Mapping[int | None, Place]:
+        """By the number of the expert, or None; nothing if it is not there as it should be."""
+        architecture = architecture_for(self.config)
+        embedding = target.module in architecture.embeddings
+        shape = weight_shape(target, embedding=embedding)
+        experts = _chosen(target.experts)
+        if self.by_mlx or f"{target.module}.scales" in self.tensors:
+            own = {e: self.as_stored(target.module, shape, e) for e in experts}
+            return {e: place for e, place in own.items() if place is not None}
+        homes = BaseTensors(architecture, self.tensors.values()).locate(
+            f"{target.module}.weight", shape, slices=target.experts is not None
+        )
+        return {} if isinstance(homes, str) else {
+            home.part: Rectangle(
+                Block.of(home.tensor).rows_at(home.first, home.rows),
+                home.column, home.columns, home.turned,
+            )
+            for home in homes
+            if home.part in experts and home.tensor.dtype in FLOATS
+        }  # fmt: skip
+
+    def as_stored(
+        self, module: str, shape: tuple[int, ...], expert: int | None = None
+    ) -> Place | None:
+        """The weight of that very name, if it has that shape, packed or not."""
+        weight, scales = (self.tensors.get(f"{module}.{leaf}") for leaf in ("weight", "scales"))
+        if weight is None:
+            return None
+        parts, count = (0, 1) if expert is None else (expert, shape[0])
+        if scales is None:
+            if weight.shape != shape or weight.dtype not in FLOATS:
+                return None
+            return Rectangle(Block.of(weight).part(parts, count), 0, shape[-1])
+        biases, whole = (self.tensors.get(f"{module}.{p}") for p in ("biases", "global_scale"))
+        packed = Packed(module, weight, scales, biases, whole)
+        packing = packing_of(packed, quantisation_of(self.config))
+        if isinstance(packing, str) or whole is not None:
+            return None
+        found = Dequantise(
+            packing,
+            Block.of(weight).part(parts, count),
+            Block.of(scales).part(parts, count),
+            None if biases is None else Block.of(biases).part(parts, count),
+        )
+        held = (*weight.shape[:-1], found.columns)
+        return found if held == shape else None
+
+    def of_vector(self, name: str, shape: tuple[int, ...]) -> tuple[TensorSpec, float] | None:
+        """The vector that a vector of an MLX model is here, and what MLX adds to it."""
+        own = self.tensors.get(name)
+        if self.by_mlx:
+            return None if own is None or own.shape != shape else (own, 0.0)
+        homes = BaseTensors(architecture_for(self.config), self.tensors.values()).locate(
+            name, shape
+        )
+        if isinstance(homes, str) or len(homes) != 1 or homes[0].tensor.shape != shape:
+            return None
+        return homes[0].tensor, 1.0 if homes[0].layout is Layout.MINUS_ONE else 0.0
+
+
+@frozen
+class Vectors:
+    """A vector in a base and the same in what was made of it, which differs by ``added``."""
+
+    base: TensorSpec
+    made: TensorSpec
+    added: float
+
+
+def norms(base: ModuleWeights, made: ModuleWeights) -> Iterator[Vectors]:
+    """The weights of norms that both have."""
+    for name, spec in made.tensors.items():
+        if len(spec.shape) != 1 or not NORM.fullmatch(name) or spec.dtype not in FLOATS:
+            continue
+        own, found = made.of_vector(name, spec.shape), base.of_vector(name, spec.shape)
+        if own is not None and found is not None and found[0].dtype in FLOATS:
+            yield Vectors(found[0], own[0], found[1] - own[1])
+
+
+def _chosen(experts: int | None) -> tuple[int | None, ...]:
+    if experts is None:
+        return (None,)
+    step = max(1, experts // _MOST_EXPERTS)
+    return tuple(range(0, experts, step))[:_MOST_EXPERTS]
+
+
+def changed_weights(
+    targets: Iterable[tuple[LoraTarget, float]], base: ModuleWeights, made: ModuleWeights | None
+) -> Iterator[Changed]:
+    """What each pair changes, with the scale beside it, where that is found in ``base``; with
+    ``made`` only where it is found there as well."""
+    embeddings = architecture_for(base.config).embeddings
+    for target, scale in targets:
+        if any(spec.dtype not in FLOATS for spec in target.specs):
+            continue
+        after = {} if made is None else made.of_target(target)
+        for expert, place in base.of_target(target).items():
+            if made is None or expert in after:
+                change = low_rank(target, expert, scale, embedding=target.module in embeddings)
+                name = target.module if expert is None else f"{target.module}[{expert}]"
+                yield Changed(name, change, place, after.get(expert))
+
+
+def peft_changed_weights(model: PeftModel, base: ModuleWeights) -> Iterator[Changed]:
+    """What each pair of a PEFT adapter changes, where that is found; not those of parameters.
+
+    Raises NotPeft if its config is none that PEFT could compute with.
+    """
+    pairs, _ = written_pairs({t.name: t for t in model.tensors}, model.config)
+    for stem, pair in pairs.items():
+        tensors = [pair.a, pair.b, *([pair.magnitude] if pair.magnitude else [])]
+        if pair.parameter is not None or any(t.dtype not in FLOATS for t in tensors):
+            continue
+        a, b = Block.of(pair.a), Block.of(pair.b)
+        left, right, shape = b, a, (b.rows, a.columns)
+        if ".lora_embedding_" in pair.a.name:
+            left, right = evolve(a, turned=True), evolve(b, turned=True)
+            shape = (a.columns, b.rows)
+        found = (base.as_stored(module, shape) for module in spellings(stem))
+        place = next((p for p in found if p is not None), None)
+        if place is not None and a.rows == b.columns:
+            magnitude = Block.of(pair.magnitude) if pair.magnitude else None
+            yield Changed(stem, LowRank(left, right, pair.scale, magnitude), place)
