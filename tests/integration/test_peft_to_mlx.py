@@ -115,6 +115,10 @@ def _invalid(adapter: Path) -> None:
     configured(adapter, target_modules="(")
 
 
+def _another_kind(adapter: Path) -> None:
+    configured(adapter, peft_type="VERA")
+
+
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
@@ -123,6 +127,7 @@ def _invalid(adapter: Path) -> None:
         (_narrow, "maps 32 -> 64, but the base's"),
         (_named_default, "weighbridge repair"),
         (_invalid, "the target selection is invalid"),
+        (_another_kind, "peft_type is 'VERA', not LORA; PEFT's merge_and_unload"),
     ],
 )
 def test_what_is_none_of_the_base_is_refused(edit: Edit, reason: str, tmp_path: Path) -> None:

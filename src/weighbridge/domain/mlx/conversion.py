@@ -41,6 +41,7 @@ from weighbridge.domain.tensor_plan import (
 from weighbridge.domain.tensors import TensorSpec
 
 _HEADS = ("lm_head", "embed_out")
+_MERGE = "PEFT's merge_and_unload makes a whole model of it"
 _FOREIGN = ("bias", "modules_to_save", "trainable_token_indices", "lora_bias", "layer_replication",
             "use_qalora", "use_bdlora", "alora_invocation_tokens", "arrow_config")  # fmt: skip
 
@@ -111,12 +112,13 @@ def plan_mlx(
 def _refusals(model: PeftModel) -> list[str]:
     reasons = []
     if model.config.get("peft_type") != "LORA":
-        reasons.append(f"{model.config_path}: peft_type is {model.config.get('peft_type')!r}")
+        kind = model.config.get("peft_type")
+        reasons.append(f"{model.config_path}: peft_type is {kind!r}, not LORA; {_MERGE}")
     for key in _FOREIGN:
         value = model.config.get(key)
         if value and value != "none":
-            reasons.append(f"{model.config_path}: MLX has nothing like {key} {str(value)[:60]}; "
-                           "PEFT's merge_and_unload makes a whole model of it")  # fmt: skip
+            said = f"MLX has nothing like {key} {str(value)[:60]}"
+            reasons.append(f"{model.config_path}: {said}; {_MERGE}")
     if (setting := base_change(model.config)) is not None:
         reasons.append(f"{model.config_path}: {setting}: {CHANGED_BASE}")
     for spec in model.tensors:
@@ -200,7 +202,7 @@ def _stacked_units(
     for index, part in enumerate(parts):
         found = stack_origin(container, part, base.architecture)
         if found is None:
-            reasons.append(f"{pair.parameter}: has no place in the MLX model")
+            reasons.append(f"{pair.parameter}: has no place in the MLX model; {_MERGE}")
             return
         if not (keep := _kept_ranks(rank, index, len(parts), joining)):
             continue
