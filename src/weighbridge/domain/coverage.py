@@ -19,7 +19,12 @@ SMALL_BYTES = 1 << 20
 def unexamined(subject: Subject, *, weights: bool = True) -> tuple[Unexamined, ...]:
     """The parts that were left out; ``weights`` says if their statistics were wanted."""
     large = () if weights else _large_files(subject)
-    return (*_weights(subject, weights), *_tokenizer(subject, weights), *unseen_files(subject), *large)
+    return (
+        *_weights(subject, weights),
+        *_tokenizer(subject, weights),
+        *unseen_files(subject),
+        *large,
+    )
 
 
 def unseen_files(subject: Subject) -> Iterator[Unexamined]:
