@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -16,7 +18,9 @@ from attrs import evolve
 from hypothesis import example, given, strategies as st
 
 from weighbridge.domain.contents import Unexamined
+from weighbridge.domain.errors import PublicationBlocked
 from weighbridge.domain.findings import (
+    MOST_LISTED,
     Crashed,
     Finding,
     Location,
@@ -133,7 +137,7 @@ def test_sarif_fits_the_schema_and_leads_nowhere_else(text: str) -> None:
     document = sarif.document(hostile(text), CATALOGUE, "models/a b")
     as_json.dumps(document).encode("ascii")
     SARIF.validate(document)
-    (result,) = document["runs"][0]["results"]
+    result, _waived = document["runs"][0]["results"]
     uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     assert re.fullmatch(r"models/a%20b(/[\w.~%-]+)*", uri, re.ASCII) and "/../" not in f"{uri}/"
     parts = [part for part in text.split("/") if part not in ("", ".", "..")]
@@ -276,3 +280,48 @@ def test_paths_are_told_from_where_one_stands_and_never_of_a_machine(
     location: str, root: str
 ) -> None:
     assert report_root(location, "/srv/here") == root
+
+
+def many(count: int) -> ValidationReport:
+    found = [finding(inside=f"t{n:06}") for n in range(count)]
+    return judged(*found, finding("FS017", severity=Severity.WARNING))
+
+
+def test_of_very_many_findings_the_first_are_listed_and_all_are_counted() -> None:
+    report = many(MOST_LISTED + 7)
+    document = as_json.report(report)
+    assert document["counts"] == {"error": MOST_LISTED + 7, "warning": 1, "info": 0}
+    assert len(document["findings"]) == MOST_LISTED + 1
+    assert document["more_findings"] == {"ST021": 7}
+    log = sarif.document(report, CATALOGUE)["runs"][0]
+    assert len(log["results"]) == MOST_LISTED + 8
+    log = sarif.document(many(7000), CATALOGUE)["runs"][0]
+    assert len(log["results"]) == 5000 and log["results"][-1]["ruleId"] == "FS017"
+    (note,) = log["invocations"][0]["toolExecutionNotifications"]
+    assert note["message"]["text"] == "2001 more findings are not listed"
+    assert "and 7 more" in junit.xml(report, CATALOGUE)
+    assert "and 987 more of ST021" in str(PublicationBlocked(report=report))
+
+
+@pytest.mark.parametrize("render", [
+    as_json.report, lambda r: sarif.document(r, CATALOGUE), lambda r: junit.xml(r, CATALOGUE),
+    lambda r: str(PublicationBlocked(report=r)),
+])  # fmt: skip
+def test_a_report_does_not_grow_with_its_findings(render: Callable[[Any], Any]) -> None:
+    begun = time.monotonic()
+    sizes = [len(str(render(many(count)))) for count in (6 * MOST_LISTED, 30 * MOST_LISTED)]
+    assert sizes[1] - sizes[0] < 100 and time.monotonic() - begun < 20
+
+
+def test_waived_findings_are_suppressed_results_of_sarif() -> None:
+    odd, known = finding(inside="odd"), finding(inside="known")
+    waived = (Waived(odd, WaivedBy.EXCEPTION, "seen by B."), Waived(known, WaivedBy.BASELINE, "k"))
+    report = judged(finding(inside="new"), waived=waived)
+    document = sarif.document(report, CATALOGUE)
+    SARIF.validate(document)
+    results = document["runs"][0]["results"]
+    assert [r.get("suppressions", [{}])[0].get("justification") for r in results] == [
+        None, "exception: seen by B.", "baseline: k",
+    ]  # fmt: skip
+    marks = [r["partialFingerprints"]["weighbridge/v1"] for r in results]
+    assert len(set(marks)) == 3

@@ -37,6 +37,9 @@ class WeighbridgeError(Exception):
         return type(self).__name__
 
 
+#: Of problems that are alike, a message has so many.
+_LISTED = 20
+
 # --- the author of the artifact must act -------------------------------------------------------
 
 
@@ -79,9 +82,10 @@ class ArtifactUnreadable(ArtifactError):
     problems: tuple[str, ...]
 
     def message(self) -> str:
-        return "\n".join(
-            [f"Unreadable artifact at {self.location}", *(f"  - {p}" for p in self.problems)]
-        )
+        lines = [f"  - {problem}" for problem in self.problems[:_LISTED]]
+        rest = len(self.problems) - _LISTED
+        lines += [f"  - and {rest} more problems"] if rest > 0 else []
+        return "\n".join([f"Unreadable artifact at {self.location}", *lines])
 
 
 @define(kw_only=True, eq=False, slots=False)
@@ -138,10 +142,12 @@ class PublicationBlocked(ArtifactError):
     report: ValidationReport
 
     def message(self) -> str:
-        lines = [
-            f"  - {f.where}: {f.code} {f.message}\n    fix: {f.remedy}"
-            for f in self.report.blocking
-        ]
+        lines, counts = [], Counter[str]()
+        for f in self.report.blocking:
+            counts[f.code] += 1
+            if counts[f.code] <= _LISTED:
+                lines.append(f"  - {f.where}: {f.code} {f.message}\n    fix: {f.remedy}")
+        lines += [f"  - and {n - _LISTED} more of {c}" for c, n in counts.items() if n > _LISTED]
         lines += [f"  - {c.code} could not be run: {c.error}" for c in self.report.crashed]
         lines += [
             f"  - not examined: {part.what}: {part.reason}"

@@ -6,6 +6,7 @@ cannot disagree. Policy decides what blocks, and is never read from the artifact
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from types import UnionType
@@ -271,7 +272,8 @@ class ValidationReport:
     @property
     def counts(self) -> Mapping[Severity, int]:
         """How many findings of each severity."""
-        return {s: sum(f.severity is s for f in self.findings) for s in Severity}
+        counts = Counter(f.severity for f in self.findings)
+        return {severity: counts[severity] for severity in Severity}
 
 
 def _demand(values: Iterable[object], kind: type | UnionType) -> None:
@@ -312,6 +314,23 @@ def sorted_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
             ),
         )
     )
+
+
+#: So many findings of one rule are listed; a hostile header alone can have a hundred thousand.
+MOST_LISTED = 1000
+
+
+def first_of_each(
+    findings: Iterable[Finding], most: int = MOST_LISTED
+) -> tuple[tuple[Finding, ...], Mapping[str, int]]:
+    """The first findings of each rule, in order, and by code how many more there are."""
+    counts: Counter[str] = Counter()
+    shown = []
+    for finding in findings:
+        counts[finding.code] += 1
+        if counts[finding.code] <= most:
+            shown.append(finding)
+    return tuple(shown), {code: n - most for code, n in sorted(counts.items()) if n > most}
 
 
 def judge(subject: Subject, rules: Iterable[Rule]) -> ValidationReport:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import fields
 
 from weighbridge.domain.errors import WeighbridgeError
-from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
+from weighbridge.domain.findings import (
+    Finding,
+    Rule,
+    Severity,
+    ValidationReport,
+    Waived,
+    first_of_each,
+)
 from weighbridge.domain.fingerprints import fingerprints
 from weighbridge.domain.proof import Proof
 from weighbridge.domain.tensor_plan import Padding
@@ -76,7 +83,23 @@ def _findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     return list(map(_finding, findings, fingerprints(findings)))
 
 
+def _waived(waived: Sequence[Waived]) -> list[dict[str, Any]]:
+    found = _findings([w.finding for w in waived])
+    return [
+        {"finding": finding, "by": w.by.value, "reason": w.reason}
+        for w, finding in zip(waived, found, strict=True)
+    ]
+
+
+def _first_waived(waived: Sequence[Waived]) -> tuple[list[Waived], Mapping[str, int]]:
+    shown, more = first_of_each(w.finding for w in waived)
+    listed = {id(finding) for finding in shown}
+    return [w for w in waived if id(w.finding) in listed], more
+
+
 def _report(judged: ValidationReport) -> dict[str, Any]:
+    listed, more = first_of_each(judged.findings)
+    waived, more_waived = _first_waived(judged.waived)
     return {
         "location": judged.location,
         "kind": judged.kind.value if judged.kind else None,
@@ -86,15 +109,12 @@ def _report(judged: ValidationReport) -> dict[str, Any]:
         "verdict": judged.verdict.value,
         "fail_on": judged.fail_on.value,
         "complete": judged.complete,
-        "findings": _findings(judged.findings),
+        "findings": _findings(listed),
+        "more_findings": dict(more),
         "skipped": [{"code": s.code, "reason": s.reason} for s in judged.skipped],
         "crashed": [{"code": c.code, "error": c.error} for c in judged.crashed],
-        "waived": [
-            {"finding": found, "by": w.by.value, "reason": w.reason}
-            for w, found in zip(
-                judged.waived, _findings([w.finding for w in judged.waived]), strict=True
-            )
-        ],
+        "waived": _waived(waived),
+        "more_waived": dict(more_waived),
         "unexamined": [
             {"what": part.what, "reason": part.reason, "chosen": part.chosen}
             for part in judged.unexamined

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from weighbridge.domain.contents import Unexamined
-from weighbridge.domain.findings import Finding, Rule, ValidationReport
+from weighbridge.domain.findings import MOST_LISTED, Finding, Rule, ValidationReport
 from weighbridge.domain.policy.selectors import family
 from weighbridge.entrypoints.render.escape import visible
 from weighbridge.entrypoints.render.places import said
@@ -18,7 +18,9 @@ _IMPOSSIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
 
 def xml(judged: ValidationReport, rules: Iterable[Rule]) -> str:
     """The document. ``rules`` are all that there are."""
-    found = {code: [f for f in judged.findings if f.code == code] for code in _codes(judged)}
+    found: dict[str, list[Finding]] = {}
+    for finding in judged.findings:
+        found.setdefault(finding.code, []).append(finding)
     suite = Element("testsuite", name=_clean(judged.location))
     for rule in rules:
         if rule.code in judged.ran or found.get(rule.code):
@@ -33,10 +35,6 @@ def xml(judged: ValidationReport, rules: Iterable[Rule]) -> str:
     for part in judged.unexamined:
         _unexamined(suite, part)
     return _document(suite)
-
-
-def _codes(judged: ValidationReport) -> set[str]:
-    return {f.code for f in judged.findings}
 
 
 def _new_case(suite: Element, code: str, name: str) -> Element:
@@ -55,7 +53,7 @@ def _case(suite: Element, rule: Rule, found: list[Finding], judged: ValidationRe
             case, "failure", message=_clean(_line(first)), type=first.severity.value
         )
         failure.text = _text(blocking)
-    milder = [f for f in found if f not in blocking]
+    milder = [f for f in found if not judged.fail_on.blocks(f.severity)]
     if milder:
         SubElement(case, "system-out").text = _text(milder)
 
@@ -65,7 +63,8 @@ def _line(finding: Finding) -> str:
 
 
 def _text(found: list[Finding]) -> str:
-    lines = [_line(finding) for finding in found]
+    lines = [_line(finding) for finding in found[:MOST_LISTED]]
+    lines += [f"and {len(found) - MOST_LISTED} more"] if len(found) > MOST_LISTED else []
     ends = [f"why: {found[0].why}", f"fix: {found[0].remedy}"]
     return _clean("\n".join([*lines, *ends]), keep_lines=True)
 

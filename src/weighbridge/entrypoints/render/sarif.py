@@ -6,11 +6,19 @@ tensor or key is a logical location. It takes 5,000 results at most; the worst c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import metadata
 from typing import Any
 
-from weighbridge.domain.findings import Finding, Rule, Severity, ValidationReport
+from weighbridge.domain.findings import (
+    MOST_LISTED,
+    Finding,
+    Rule,
+    Severity,
+    ValidationReport,
+    first_of_each,
+)
 from weighbridge.domain.fingerprints import fingerprints
 from weighbridge.domain.policy.selectors import family
 from weighbridge.entrypoints.render.escape import visible
@@ -27,6 +35,7 @@ _MILDER = {Severity.WARNING: "5.0", Severity.INFO: "2.0"}
 def document(judged: ValidationReport, rules: Iterable[Rule], root: str = "") -> dict[str, Any]:
     """The log with one run. ``rules`` are all that there are; ``root`` see ``report_root``."""
     named = set(judged.ran) | {f.code for f in judged.findings}
+    named |= {w.finding.code for w in judged.waived}
     listed = [rule for rule in rules if rule.code in named]
     return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [_run(judged, listed, root)]}
 
@@ -36,8 +45,8 @@ def _run(judged: ValidationReport, rules: Sequence[Rule], root: str) -> dict[str
     addresses = dict(_project_urls(about.get_all("Project-URL") or ()))
     home = addresses.get("Documentation", "")
     index = {rule.code: number for number, rule in enumerate(rules)}
-    marks = fingerprints(judged.findings)
-    pairs = list(zip(judged.findings, marks, strict=True))[:_MOST_RESULTS]
+    results = [_result(f, mark, index.get(f.code), root) for f, mark in _marked(judged.findings)]
+    results += _suppressed(judged, index, root)
     driver: dict[str, Any] = {
         "name": "Weighbridge",
         "semanticVersion": about["Version"],
@@ -48,9 +57,37 @@ def _run(judged: ValidationReport, rules: Sequence[Rule], root: str) -> dict[str
     return {
         "tool": {"driver": driver},
         "invocations": [_invocation(judged)],
-        "results": [_result(f, mark, index.get(f.code), root) for f, mark in pairs],
+        "results": results[:_MOST_RESULTS],
         "columnKind": "unicodeCodePoints",
     }
+
+
+def _listed(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """As many as are taken; the commonest rule leaves room for all others."""
+    most = max(Counter(f.code for f in findings).values(), default=0)
+    return first_of_each(findings, max(MOST_LISTED, _MOST_RESULTS - len(findings) + most))[0]
+
+
+def _marked(findings: Sequence[Finding]) -> list[tuple[Finding, str]]:
+    """The findings that are listed, with their fingerprints among all."""
+    listed = _listed(findings)
+    marks = {id(f): mark for f, mark in zip(findings, fingerprints(findings), strict=True)}
+    return [(finding, marks[id(finding)]) for finding in listed]
+
+
+def _suppressed(
+    judged: ValidationReport, index: Mapping[str, int], root: str
+) -> Iterator[dict[str, Any]]:
+    """What the policy waives: listed as well, with who says so. Numbered after what counts."""
+    found = [w.finding for w in judged.waived]
+    marks = fingerprints([*judged.findings, *found])[len(judged.findings) :]
+    listed = {id(finding) for finding in first_of_each(found)[0]}
+    for waived, mark in zip(judged.waived, marks, strict=True):
+        if id(waived.finding) in listed:
+            said = f"{waived.by.value}: {visible(waived.reason)}"
+            result = _result(waived.finding, mark, index.get(waived.finding.code), root)
+            suppression = {"kind": "external", "status": "accepted", "justification": said}
+            yield result | {"suppressions": [suppression]}
 
 
 def _project_urls(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -121,7 +158,7 @@ def _invocation(judged: ValidationReport) -> dict[str, Any]:
         ("note" if part.chosen else "warning", f"not examined: {part.what}: {part.reason}")
         for part in judged.unexamined
     ]
-    more = len(judged.findings) - _MOST_RESULTS
+    more = len(judged.findings) - min(len(_listed(judged.findings)), _MOST_RESULTS)
     if more > 0:
         notes.append(("warning", f"{more} more findings are not listed"))
     listed = [{"level": level, "message": {"text": _plain(visible(text))}} for level, text in notes]
