@@ -102,12 +102,10 @@ class MemoryRegistry:
     ) -> Receipt:
         """A new revision with the old content."""
         with self._lock:
-            found, files = self._found(destination, revision)
+            _, files = self._found(destination, revision)
             head = self._heads[destination]
             if head != parent:
-                raise RevisionConflict(
-                    destination=str(destination), expected=parent, actual=head
-                )
+                raise RevisionConflict(destination=str(destination), expected=parent, actual=head)
             if files == self._revisions[destination, head]:
                 return Receipt(destination, head, False, f"memory:{head}")
             return self._show(destination, files, head, message)

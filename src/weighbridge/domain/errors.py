@@ -123,8 +123,14 @@ class ArtifactChanged(ArtifactError):
     path: str
     expected: str
     actual: str
+    planned: bool = False
 
     def message(self) -> str:
+        if self.planned:
+            return (
+                f"{self.path} is not what it was when the plan was made: expected {self.expected}, "
+                f"found {self.actual}. Nothing was sent; make a new plan."
+            )
         return (
             f"{self.path} changed while it was being worked on: expected {self.expected}, "
             f"found {self.actual}. Run again when nothing writes to the directory."

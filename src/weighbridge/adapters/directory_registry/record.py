@@ -35,7 +35,8 @@ class Record:
         for line in reversed(lines):
             entry = _object(line)
             if entry.get("ref") == ref:
-                yield Revision(*(str(entry.get(n, "")) for n in ("revision", "when", "message")))
+                said = [str(entry.get(name, "")) for name in ("revision", "when", "message")]
+                yield Revision(said[0], said[1], said[2])
 
     def add(self, ref: str, revision: str, message: str) -> None:
         """Note what a ref is about to name."""

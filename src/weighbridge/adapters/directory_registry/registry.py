@@ -128,9 +128,7 @@ class DirectoryRegistry:
         with typed_errors(model.path, "restoring"), _writing(model) as work:
             found, head = model.resolve(revision), model.current()
             if head != parent:
-                raise RevisionConflict(
-                    destination=str(destination), expected=parent, actual=head
-                )
+                raise RevisionConflict(destination=str(destination), expected=parent, actual=head)
             if not model.whole(found):
                 reason = f"files of revision {found} are missing in the directory"
                 raise RegistryRejected(destination=str(destination), reason=reason)
