@@ -17,6 +17,7 @@ from weighbridge.domain.errors import (
     ArtifactChanged,
     DestinationMissing,
     RevisionConflict,
+    TagTaken,
     WeighbridgeError,
 )
 from weighbridge.domain.publication import (
@@ -321,3 +322,104 @@ class RegistryContract:
         shown = "".join(traceback.format_exception(conflict.value))
         shown += repr(conflict.value) + repr(subject.registry)
         assert subject.secret not in shown
+
+    # --- what was published before ---------------------------------------------------------------
+
+    def test_nothing_has_no_past(self, subject: Subject) -> None:
+        assert subject.registry.history(subject.destination, limit=5) == ()
+        assert subject.registry.tags(subject.destination) == {}
+
+    def test_the_newest_publication_comes_first(self, subject: Subject) -> None:
+        first = subject.publish(FIRST)
+        second = subject.publish(SECOND)
+        told = subject.registry.history(subject.destination, limit=2)
+        assert [each.id for each in told] == [second.revision, first.revision]
+        assert {each.message for each in told} == {"publish"}
+        assert all(each.when >= "2026-01-01T00:00:00" for each in told)
+        assert subject.registry.history(subject.destination, limit=1) == told[:1]
+
+    def test_a_no_op_is_no_publication(self, subject: Subject) -> None:
+        subject.publish(FIRST)
+        before = subject.registry.history(subject.destination, limit=9)
+        subject.publish(FIRST)
+        assert subject.registry.history(subject.destination, limit=9) == before
+
+    @pytest.mark.parametrize("path", ["model.safetensors", "weights/notes.txt", "empty.txt"])
+    def test_a_file_of_an_old_revision_can_be_read(self, subject: Subject, path: str) -> None:
+        first = subject.publish(FIRST)
+        subject.publish(SECOND)
+        name = ArtifactPath(path)
+        with subject.registry.open(subject.destination, first.revision, name) as stream:
+            assert stream.read(7) == FIRST[path][:7]
+            assert stream.read() == FIRST[path][7:]
+
+    def test_a_file_that_is_not_there(self, subject: Subject) -> None:
+        first = subject.publish(FIRST)
+        for revision, path in ((first.revision, "no.txt"), ("0" * 40, "config.json")):
+            with pytest.raises(DestinationMissing):
+                subject.registry.open(subject.destination, revision, ArtifactPath(path))
+
+    def test_a_tag_names_a_revision_and_stays(self, subject: Subject) -> None:
+        registry, place = subject.registry, subject.destination
+        first = subject.publish(FIRST)
+        registry.tag(place, "v1", first.revision)
+        registry.tag(place, "v1", first.revision)
+        second = subject.publish(SECOND)
+        with pytest.raises(TagTaken) as taken:
+            registry.tag(place, "v1", second.revision)
+        assert (taken.value.tag, taken.value.revision) == ("v1", first.revision)
+        assert registry.tags(place) == {"v1": first.revision}
+        assert registry.manifest(place, "v1").revision == first.revision
+        told = registry.history(place, limit=2)
+        assert [each.tags for each in told] == [(), ("v1",)]
+
+    def test_a_tag_is_moved_on_demand(self, subject: Subject) -> None:
+        registry, place = subject.registry, subject.destination
+        registry.tag(place, "v1", subject.publish(FIRST).revision)
+        second = subject.publish(SECOND)
+        registry.tag(place, "v1", second.revision, move=True)
+        assert registry.tags(place) == {"v1": second.revision}
+
+    def test_a_tag_needs_a_revision(self, subject: Subject) -> None:
+        subject.publish(FIRST)
+        with pytest.raises(DestinationMissing):
+            subject.registry.tag(subject.destination, "v1", "0" * 40)
+        assert subject.registry.tags(subject.destination) == {}
+
+    def test_an_old_revision_is_restored(self, subject: Subject) -> None:
+        registry, place = subject.registry, subject.destination
+        first = subject.publish(FIRST)
+        registry.tag(place, "good", first.revision)
+        second = subject.publish(SECOND)
+        back = registry.restore(place, "good", parent=second.revision, message="roll back")
+        assert back.created
+        assert subject.holds(FIRST)
+        newest, before, *_ = registry.history(place, limit=3)
+        assert (newest.id, newest.message) == (back.revision, "roll back")
+        assert before.id == second.revision
+        again = registry.restore(place, "good", parent=back.revision, message="roll back")
+        assert (again.created, again.revision) == (False, back.revision)
+        forth = registry.restore(place, second.revision, parent=back.revision, message="forth")
+        assert forth.created and subject.holds(SECOND)
+
+    def test_restoring_needs_the_head_it_was_planned_on(self, subject: Subject) -> None:
+        registry, place = subject.registry, subject.destination
+        first = subject.publish(FIRST)
+        second = subject.publish(SECOND)
+        with pytest.raises(RevisionConflict) as conflict:
+            registry.restore(place, first.revision, parent=first.revision, message="back")
+        assert conflict.value.actual == second.revision
+        with pytest.raises(DestinationMissing):
+            registry.restore(place, "0" * 40, parent=second.revision, message="back")
+        assert subject.holds(SECOND)
+
+    def test_publishing_goes_on_after_a_restoration(self, subject: Subject) -> None:
+        registry, place = subject.registry, subject.destination
+        first = subject.publish(FIRST)
+        second = subject.publish(SECOND)
+        registry.restore(place, first.revision, parent=second.revision, message="back")
+        assert subject.publish(SECOND).created
+        assert subject.holds(SECOND)
+        third = {**SECOND, "config.json": b'{"a": 3}\n'}
+        assert subject.publish(third).created
+        assert subject.holds(third)

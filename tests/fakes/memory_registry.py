@@ -8,14 +8,23 @@ import threading
 from collections.abc import Mapping
 from typing import BinaryIO
 
+from attrs import evolve
+
 from weighbridge.application.ports import Blob, Progress
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
-from weighbridge.domain.errors import ArtifactChanged, DestinationMissing, RevisionConflict
+from weighbridge.domain.errors import (
+    ArtifactChanged,
+    DestinationMissing,
+    RevisionConflict,
+    TagTaken,
+    Unsupported,
+)
 from weighbridge.domain.publication import (
     Destination,
     PublicationPlan,
     Receipt,
     RemoteHead,
+    Revision,
     read_back_differences,
 )
 
@@ -27,6 +36,8 @@ class MemoryRegistry:
 
     def __init__(self) -> None:
         self._heads: dict[Destination, str] = {}
+        self._logs: dict[Destination, list[Revision]] = {}
+        self._tags: dict[Destination, dict[str, str]] = {}
         self._revisions: dict[tuple[Destination, str], Files] = {}
         self._private: dict[Destination, bool] = {}
         self._lock = threading.RLock()
@@ -39,20 +50,71 @@ class MemoryRegistry:
             revision = self._heads.get(destination)
             return None if revision is None else self.manifest(destination, revision)
 
+    def start(self, destination: Destination) -> RemoteHead | None:
+        """A branch begins empty."""
+        return None
+
+    def check(self, destination: Destination, *, pull_request: bool = False) -> None:
+        """Anybody may write; nothing is reviewed."""
+        if pull_request:
+            reason = "there are no pull requests in memory"
+            raise Unsupported(destination=str(destination), reason=reason)
+
     def manifest(self, destination: Destination, revision: str) -> RemoteHead:
         """The digests of the bytes that are kept."""
-        files = self._revisions.get((destination, revision))
-        if files is None:
-            raise DestinationMissing(destination=str(destination), reason=f"no {revision}")
+        found, files = self._found(destination, revision)
         entries = [entry_of(path, content) for path, content in files.items()]
-        return RemoteHead(revision, Manifest(entries), self._private.get(destination))
+        return RemoteHead(found, Manifest(entries), self._private.get(destination))
 
     def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
         """The bytes that are kept."""
-        content = self._revisions.get((destination, revision), {}).get(path)
-        if content is None:
+        files = self._found(destination, revision)[1]
+        if path not in files:
             raise DestinationMissing(destination=str(destination), reason=f"no {path}")
-        return io.BytesIO(content)
+        return io.BytesIO(files[path])
+
+    def history(self, destination: Destination, *, limit: int) -> tuple[Revision, ...]:
+        """What was published, the last first."""
+        with self._lock:
+            tags = self._tags.get(destination, {})
+            return tuple(
+                evolve(each, tags=tuple(sorted(n for n, r in tags.items() if r == each.id)))
+                for each in self._logs.get(destination, [])[::-1][:limit]
+            )
+
+    def tags(self, destination: Destination) -> Mapping[str, str]:
+        """Those that were set."""
+        return dict(self._tags.get(destination, {}))
+
+    def tag(
+        self, destination: Destination, name: str, revision: str, *, move: bool = False
+    ) -> None:
+        """Set it in one step."""
+        with self._lock:
+            found = self._found(destination, revision)[0]
+            tags = self._tags.setdefault(destination, {})
+            if tags.get(name, found) != found and not move:
+                raise TagTaken(destination=str(destination), tag=name, revision=tags[name])
+            tags[name] = found
+
+    def restore(
+        self, destination: Destination, revision: str, *, parent: str, message: str
+    ) -> Receipt:
+        """A new revision with the old content."""
+        with self._lock:
+            _, files = self._found(destination, revision)
+            head = self._heads[destination]
+            if head != parent:
+                raise RevisionConflict(destination=str(destination), expected=parent, actual=head)
+            if files == self._revisions[destination, head]:
+                return Receipt(destination, head, False, f"memory:{head}")
+            return self._show(destination, files, head, message)
+
+    def _found(self, destination: Destination, revision: str) -> tuple[str, Files]:
+        found = self._tags.get(destination, {}).get(revision, revision)
+        if (destination, found) not in self._revisions:
+            raise DestinationMissing(destination=str(destination), reason=f"no {revision}")
+        return found, self._revisions[destination, found]
 
     def push(
         self,
@@ -63,6 +125,7 @@ class MemoryRegistry:
         progress: Progress,
     ) -> Receipt:
         """All or nothing: what is read is only kept when everything was read."""
+        self.check(plan.destination, pull_request=plan.pull_request)
         with self._lock:
             head = self.head(plan.destination)
             if head is not None and not read_back_differences(plan.manifest, head.manifest):
@@ -73,7 +136,10 @@ class MemoryRegistry:
                     expected=plan.parent,
                     actual=head.revision if head else None,
                 )
-            return self._keep(plan, self._read(plan, blobs), progress)
+            files = self._read(plan, blobs)
+            progress("upload", plan.upload_bytes, plan.upload_bytes)
+            self._private[plan.destination] = plan.private
+            return self._show(plan.destination, files, plan.parent, message)
 
     def _read(self, plan: PublicationPlan, blobs: Mapping[ArtifactPath, Blob]) -> Files:
         before = self._revisions.get((plan.destination, plan.parent or ""), {})
@@ -91,15 +157,17 @@ class MemoryRegistry:
                 )
         return files
 
-    def _keep(self, plan: PublicationPlan, files: Files, progress: Progress) -> Receipt:
-        progress("upload", plan.upload_bytes, plan.upload_bytes)
+    def _show(
+        self, destination: Destination, files: Files, parent: str | None, message: str
+    ) -> Receipt:
         entries = sorted((str(p), sha256(c)) for p, c in files.items())
-        revision = hashlib.sha1(repr((plan.parent, entries)).encode()).hexdigest()
-        self._revisions[plan.destination, revision] = files
-        self._heads[plan.destination] = revision
-        self._private[plan.destination] = plan.private
+        revision = hashlib.sha1(repr((parent, entries)).encode()).hexdigest()
+        self._revisions[destination, revision] = files
+        self._heads[destination] = revision
+        when = f"2026-01-01T00:00:{self.pushes % 60:02}Z"
+        self._logs.setdefault(destination, []).append(Revision(revision, when, message))
         self.pushes += 1
-        return Receipt(plan.destination, revision, True, f"memory:{revision}")
+        return Receipt(destination, revision, True, f"memory:{revision}")
 
 
 def sha256(content: bytes) -> str:

@@ -28,6 +28,7 @@ from tests.contracts.registry import (
 from tests.hub_server import Fault, HubServer, clone_with_lfs
 from weighbridge.adapters.hub import HubRegistry, ParentNotEnforced
 from weighbridge.adapters.hub.errors import Translator, retry_after
+from weighbridge.adapters.hub.patience import STAGE
 from weighbridge.application.ports import Blob
 from weighbridge.domain.artifact import ArtifactPath
 from weighbridge.domain.errors import (
@@ -40,6 +41,7 @@ from weighbridge.domain.errors import (
     RegistryRejected,
     RegistryUnreachable,
     RevisionConflict,
+    TooLarge,
     UsageError,
     VisibilityMismatch,
     WeighbridgeError,
@@ -462,11 +464,52 @@ def test_a_tree_that_breaks_off_at_the_second_page() -> None:
 
 def test_rate_limits_say_how_long(hub: HubServer, place: Subject) -> None:
     push = prepared(place)
-    hub.inject(Fault.rate_limit(7, COMMIT))
+    hub.inject(Fault.rate_limit(3600, COMMIT))
+    with pytest.raises(RateLimited, match="in 3600 seconds") as limited:
+        push()
+    assert limited.value.retry_after == 3600.0
+    check_silence(hub, limited.value)
+    assert place.holds(FIRST)
+
+
+@pytest.mark.parametrize("path", ["/api/models/acme/m$", "/preupload/", "/objects/batch", COMMIT])
+def test_a_short_rate_limit_is_waited_for_and_seen(
+    hub: HubServer, place: Subject, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = place.plan(SECOND)
+    before = commits(hub)
+    fault = hub.inject(Fault.rate_limit(1, path, times=2))
+    seen: list[tuple[str, int, int]] = []
+    place.registry.push(
+        plan, blobs_of(plan, SECOND), message="publish", progress=lambda *told: seen.append(told)
+    )
+    assert fault.hits == 2
+    assert commits(hub) == before + 1 and place.holds(SECOND)
+    assert [told for told in seen if told[0] == STAGE] == [(STAGE, 0, 1), (STAGE, 1, 1)] * 2
+    assert [r.message for r in caplog.records if r.name == "weighbridge.hub"] == [
+        f"hf://acme/m: {STAGE}, 1 s"
+    ] * 2
+
+
+@pytest.mark.parametrize("path", ["/preupload/", COMMIT])
+def test_all_waiting_together_has_an_end(hub: HubServer, place: Subject, path: str) -> None:
+    impatient = evolve(
+        place, registry=HubRegistry(hub.url, hub.token, longest_wait=2, most_waiting=2)
+    )
+    push = prepared(impatient)
+    fault = hub.inject(Fault.rate_limit(1, path, times=None))
     with pytest.raises(RateLimited) as limited:
         push()
-    assert limited.value.retry_after == 7.0
-    check_silence(hub, limited.value)
+    assert fault.hits == 3 and limited.value.retry_after == 1.0
+    hub.clear_faults()
+    assert place.holds(FIRST)
+
+
+def test_too_large_is_said_so(hub: HubServer, place: Subject) -> None:
+    push = prepared(place)
+    hub.inject(Fault(path=COMMIT, status=413, message="at most 1 GB in a commit"))
+    with pytest.raises(TooLarge, match="at most 1 GB"):
+        push()
     assert place.holds(FIRST)
 
 

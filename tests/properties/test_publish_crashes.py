@@ -72,6 +72,12 @@ class CrashingRegistry:
     def head(self, destination: Destination) -> RemoteHead | None:
         return self._call("head", lambda: self.inner.head(destination))
 
+    def start(self, destination: Destination) -> RemoteHead | None:
+        return self._call("start", lambda: self.inner.start(destination))
+
+    def check(self, destination: Destination, *, pull_request: bool = False) -> None:
+        self._call("check", lambda: self.inner.check(destination, pull_request=pull_request))
+
     def manifest(self, destination: Destination, revision: str) -> RemoteHead:
         return self._call("manifest", lambda: self.inner.manifest(destination, revision))
 

@@ -127,8 +127,14 @@ class ArtifactChanged(ArtifactError):
     path: str
     expected: str
     actual: str
+    planned: bool = False
 
     def message(self) -> str:
+        if self.planned:
+            return (
+                f"{self.path} is not what it was when the plan was made: expected {self.expected}, "
+                f"found {self.actual}. Nothing was sent; make a new plan."
+            )
         return (
             f"{self.path} changed while it was being worked on: expected {self.expected}, "
             f"found {self.actual}. Run again when nothing writes to the directory."
@@ -290,14 +296,40 @@ class RevisionConflict(RegistryError):
 
 
 @define(kw_only=True, eq=False, slots=False)
+class TagTaken(RegistryError):
+    """A tag names another revision already, and a tag stays where it is."""
+
+    tag: str
+    revision: str
+
+    def message(self) -> str:
+        return (
+            f"{self.destination}: the tag {self.tag} names revision {self.revision} already. "
+            "Nothing was uploaded; choose another tag, or give --move-tag"
+        )
+
+
+class Unsupported(RegistryError):
+    """The registry has no such thing; ``reason`` names it and the way out."""
+
+
+@define(kw_only=True, eq=False, slots=False)
 class RateLimited(RegistryError):
     """The registry wants a pause; ``retry_after`` is in seconds, None if it did not say."""
 
     retry_after: float | None = None
 
+    def message(self) -> str:
+        when = "later" if self.retry_after is None else f"in {self.retry_after:.0f} seconds"
+        return f"{super().message()}. Try again {when}"
+
 
 class RegistryRejected(RegistryError):
     """The registry understood and said no; ``reason`` holds its words."""
+
+
+class TooLarge(RegistryRejected):
+    """More than the registry takes: of one file, of one commit, or of all."""
 
 
 @define(kw_only=True, eq=False, slots=False)

@@ -6,12 +6,13 @@ The plan is a value: adapters carry it out, ``--dry-run`` prints it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from weighbridge.domain.artifact import ArtifactPath, Manifest
-from weighbridge.domain.errors import UsageError, VisibilityMismatch
+from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
+from weighbridge.domain.errors import RevisionConflict, TagTaken, UsageError, VisibilityMismatch
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})")
 _REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
@@ -61,6 +62,23 @@ def _named(text: str) -> tuple[str, str]:
     return repository_id(repo), revision or "main"
 
 
+def on_branch(destination: Destination, branch: str) -> Destination:
+    """The same model at another branch. Raises UsageError if it is no name of one, or if the
+    destination names one already."""
+    if not _REVISION.fullmatch(branch):
+        raise UsageError(problem=f"{branch!r} is not a branch name")
+    if destination.revision not in ("main", branch):
+        raise UsageError(problem=f"{destination} names another branch than {branch}")
+    return evolve(destination, revision=branch)
+
+
+def tag_name(text: str) -> str:
+    """``text`` if it can name a tag. Raises UsageError otherwise."""
+    if not _REVISION.fullmatch(text) or text in ("main", "HEAD"):
+        raise UsageError(problem=f"{text!r} is not a tag's name")
+    return text
+
+
 def parse_destination(text: str, name: str | None = None) -> Destination:
     """``hf://org/name[@revision]``, or a directory together with ``name`` (org/name[@revision]).
 
@@ -96,23 +114,46 @@ class RemoteHead:
 
 
 @frozen
+class Revision:
+    """One publication of a destination's history: ``when`` is ISO 8601 in UTC, '' if unknown."""
+
+    id: str
+    when: str
+    message: str
+    tags: tuple[str, ...] = ()
+
+
+@frozen
 class Change:
-    """One path of a plan; ``action`` is add, change, keep or remove; ``size`` in bytes."""
+    """One path of a plan; ``action`` is add, change, keep or remove; ``size`` in bytes.
+
+    ``digest`` is of what is to be there, ``before`` of what is there now.
+    """
 
     action: str
     path: ArtifactPath
     size: int
+    digest: Digest | None = None
+    before: Digest | None = None
 
 
 @frozen
 class PublicationPlan:
-    """Exactly what a publication would do. ``parent`` is the revision it was planned on."""
+    """Exactly what a publication would do.
+
+    ``parent`` is the revision it was planned on, None if the branch is yet to be made; such a
+    branch ``start`` s at that revision of another, if the registry does so. ``tags`` are to be set,
+    each with what it names now. ``pull_request`` means that it is proposed, not done.
+    """
 
     destination: Destination
     manifest: Manifest
     parent: str | None
     changes: tuple[Change, ...]
     private: bool = True
+    start: str | None = None
+    tags: tuple[tuple[str, str | None], ...] = ()
+    pull_request: bool = False
 
     def of(self, action: str) -> tuple[Change, ...]:
         """The changes of one action."""
@@ -122,6 +163,11 @@ class PublicationPlan:
     def is_noop(self) -> bool:
         """True if the destination already holds exactly this."""
         return self.parent is not None and all(c.action == "keep" for c in self.changes)
+
+    @property
+    def does_nothing(self) -> bool:
+        """True if no tag is to be set either."""
+        return self.is_noop and not self.tags
 
     @property
     def upload_bytes(self) -> int:
@@ -134,29 +180,85 @@ SERVER_OWNED = frozenset({".gitattributes"})
 
 
 def plan_publication(
-    destination: Destination, manifest: Manifest, head: RemoteHead | None, *, private: bool = True
+    destination: Destination,
+    manifest: Manifest,
+    head: RemoteHead | None,
+    *,
+    private: bool = True,
+    start: RemoteHead | None = None,
+    pull_request: bool = False,
 ) -> PublicationPlan:
     """Compare what is to be published with what is there. Files not in the manifest are removed.
 
-    Raises VisibilityMismatch if the destination is public and that was not allowed.
+    ``start`` is what a branch that is yet to be made begins with. Raises VisibilityMismatch if the
+    destination is public and that was not allowed.
     """
-    if private and head is not None and head.private is False:
+    there = head or start
+    if private and there is not None and there.private is False:
         raise VisibilityMismatch(
             destination=str(destination),
             reason="the repository is public. Nothing was uploaded; make it private, or allow that "
             "with --public",
         )
-    remote = {e.path: e for e in head.manifest.entries} if head else {}
+    changes = changes_between(there.manifest if there else Manifest(()), manifest)
+    return PublicationPlan(
+        destination,
+        manifest,
+        head.revision if head else None,
+        changes,
+        private,
+        start.revision if start and head is None else None,
+        pull_request=pull_request,
+    )
+
+
+def changes_between(before: Manifest, after: Manifest) -> tuple[Change, ...]:
+    """What makes the one of the other, sorted by path; the server's own files stay."""
+    remote = {e.path: e for e in before.entries}
     changes = []
-    for entry in manifest.entries:
+    for entry in after.entries:
         there = remote.pop(entry.path, None)
         action = "add" if there is None else "keep" if entry.same_content(there) else "change"
-        changes.append(Change(action, entry.path, entry.size))
+        changes.append(Change(action, entry.path, entry.size, _first(entry), _first(there)))
     changes += [
-        Change("remove", e.path, e.size) for e in remote.values() if e.path.text not in SERVER_OWNED
+        Change("remove", e.path, e.size, before=_first(e))
+        for e in remote.values()
+        if e.path.text not in SERVER_OWNED
     ]
-    ordered = tuple(sorted(changes, key=lambda c: c.path))
-    return PublicationPlan(destination, manifest, head.revision if head else None, ordered, private)
+    return tuple(sorted(changes, key=lambda c: c.path))
+
+
+def _first(entry: ManifestEntry | None) -> Digest | None:
+    return entry.digests[0] if entry and entry.digests else None
+
+
+def with_tags(
+    plan: PublicationPlan, wanted: tuple[str, ...], there: Mapping[str, str], *, move: bool = False
+) -> PublicationPlan:
+    """The plan, setting those of the ``wanted`` tags that do not name its revision yet.
+
+    Raises TagTaken if one names another revision and may not ``move``.
+    """
+    stays = plan.parent if plan.is_noop else None
+    open_ = {name: there.get(name) for name in wanted if there.get(name, "") != stays}
+    for name, now in open_.items():
+        if now is not None and not move:
+            raise TagTaken(destination=str(plan.destination), tag=name, revision=now)
+    return evolve(plan, tags=tuple(open_.items()))
+
+
+def require_same_ground(planned: PublicationPlan, now: PublicationPlan) -> None:
+    """Raises RevisionConflict if the destination is not what it was when ``planned`` was made.
+
+    That it holds the planned content already is no conflict.
+    """
+    if now.is_noop or (planned.parent, planned.start) == (now.parent, now.start):
+        return
+    raise RevisionConflict(
+        destination=str(now.destination),
+        expected=planned.parent or planned.start,
+        actual=now.parent or now.start,
+    )
 
 
 @frozen

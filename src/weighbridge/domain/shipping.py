@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 from weighbridge.domain.artifact import FileEntry, Scan
+from weighbridge.domain.detection import Detected
 from weighbridge.domain.models import FusedModel, LoraModel, Model, PeftModel
 
 CARD = "README.md"
+_INDEX = "model.safetensors.index.json"
 _LEGAL = re.compile(r"(LICEN[CS]E|NOTICE|USE_POLICY)([._-][\w.-]*)?", re.IGNORECASE)
 _TEXTS = re.compile(
     r"config\.json|generation_config\.json|tokenizer\.json|tokenizer_config\.json|tokenizer\.model"
@@ -64,6 +66,23 @@ def _ships(model: Model, entry: FileEntry) -> bool:
             return entry.path.text in (model.weights_path, model.config_path)
         case FusedModel():
             return entry.path.text in model.weights_paths or bool(_TEXTS.fullmatch(name))
+
+
+def needed(model: Model, detected: Detected) -> frozenset[str]:
+    """The paths without which there is nothing of that kind to publish."""
+    match model:
+        case LoraModel():
+            return _below(model, detected.weights, "adapter_config.json")
+        case PeftModel():
+            return frozenset((model.weights_path, model.config_path))
+        case FusedModel():
+            index = [_INDEX] if len(model.weights_paths) > 1 else []
+            return _below(model, "config.json", *index) | set(model.weights_paths)
+
+
+def _below(model: Model, *names: str) -> frozenset[str]:
+    prefix = f"{model.directory}/" if model.directory else ""
+    return frozenset(prefix + name for name in names)
 
 
 def documents(scan: Scan) -> tuple[FileEntry, ...]:

@@ -7,23 +7,29 @@ they can see through ``refs`` is complete, because refs are written last.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weighbridge.adapters.directory_registry import storage
 from weighbridge.adapters.directory_registry.hashing import Hashes, digest_of_name, read_through
+from weighbridge.adapters.directory_registry.record import Record, iso
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
-from weighbridge.domain.errors import RegistryRejected
+from weighbridge.domain.errors import DestinationMissing, RegistryRejected
+from weighbridge.domain.publication import Revision
 
 if TYPE_CHECKING:
     from weighbridge.domain.publication import LocalRegistry
 
 #: Whatever starts so was left by an interrupted push; the next push removes it.
 TEMPORARY = ".weighbridge-"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHORTENED = re.compile(r"[0-9a-f]{7,39}")
 
 
 class ModelDirectory:
@@ -36,7 +42,9 @@ class ModelDirectory:
         self._locks = root / ".locks" / folder
         self.path = root / folder
         self.blobs = self.path / "blobs"
-        self.ref = self.path / "refs" / destination.revision
+        self.record = Record(self.path)
+        self._refs = self.path / "refs"
+        self._branch = destination.revision
 
     def snapshot(self, revision: str) -> Path:
         """Where the files of a revision are."""
@@ -44,11 +52,49 @@ class ModelDirectory:
 
     def current(self) -> str | None:
         """The revision that the ref names; None if there is none, or if its files are gone."""
+        return self._named(self._branch)
+
+    def _named(self, ref: str) -> str | None:
         try:
-            revision = self.ref.read_text(encoding="utf-8").strip()
-        except (FileNotFoundError, NotADirectoryError):
+            revision = (self._refs / ref).read_text(encoding="utf-8").strip()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         return revision if self.snapshot(revision).is_dir() else None
+
+    def resolve(self, revision: str) -> str:
+        """The revision of that id, beginning of an id, tag or branch. Raises DestinationMissing."""
+        found: str | None = None
+        if _COMMIT.fullmatch(revision):
+            found = revision if self.snapshot(revision).is_dir() else None
+        elif ArtifactPath.problem_with(revision) is None:
+            found = self._named(revision) or self._lengthened(revision)
+        if found is None:
+            reason = f"no revision {revision}"
+            raise DestinationMissing(destination=str(self._destination), reason=reason)
+        return found
+
+    def _lengthened(self, start: str) -> str | None:
+        if not _SHORTENED.fullmatch(start):
+            return None
+        found = [each.name for each in (self.path / "snapshots").glob(f"{start}*")]
+        return found[0] if len(found) == 1 else None
+
+    def history(self) -> Iterator[Revision]:
+        """What the branch named, the last first, as far as it is still there."""
+        current = self.current()
+        if current is None:
+            return
+        told = [e for e in self.record.history(self._branch) if self.snapshot(e.id).is_dir()]
+        at = next((n for n, each in enumerate(told) if each.id == current), None)
+        if at is None:  # Somebody else's tool put the ref there.
+            moment = datetime.fromtimestamp((self._refs / self._branch).stat().st_mtime, UTC)
+            yield Revision(current, iso(moment), "")
+        yield from told[at or 0 :]
+
+    def whole(self, revision: str) -> bool:
+        """Whether no file of a snapshot lacks its blob."""
+        snapshot = self.snapshot(revision)
+        return all((snapshot / path.text).exists() for path in self._paths(snapshot))
 
     def manifest(self, revision: str, *, rehash: bool) -> Manifest:
         """The files of a revision: digests as the blobs' names have them, or from their bytes.
@@ -128,7 +174,9 @@ class ModelDirectory:
         finally:
             shutil.rmtree(work)
 
-    def publish(self, work: Path, revision: str, names: dict[ArtifactPath, str]) -> None:
+    def publish(
+        self, work: Path, revision: str, names: dict[ArtifactPath, str], message: str
+    ) -> None:
         """Show a revision whose blobs are in place: the snapshot first, the ref last."""
         made = work / "snapshot"
         made.mkdir()
@@ -144,7 +192,7 @@ class ModelDirectory:
         if not snapshot.exists():
             os.rename(made, snapshot)
         storage.sync_directory(snapshot.parent)
-        self._point(work, revision)
+        self.point(work, revision, message)
 
     def _shows(self, snapshot: Path, names: dict[ArtifactPath, str]) -> bool:
         """Whether a snapshot of that revision is already there and whole."""
@@ -152,12 +200,27 @@ class ModelDirectory:
         found = {path: self.blob_name(revision, path) for path in self._paths(snapshot)}
         return {p: d.value for p, d in found.items() if d is not None} == names
 
-    def _point(self, work: Path, revision: str) -> None:
-        """Make the ref name the revision: the one step that readers see."""
+    def point(self, work: Path, revision: str, message: str) -> None:
+        """Make the branch name a revision: the one step that readers see."""
+        if revision != self.current():
+            self.record.add(self._branch, revision, message)
+        self._write_ref(work, self._branch, revision)
+
+    def tag(self, work: Path, name: str, revision: str) -> None:
+        """Make a tag name a revision, for loaders too."""
+        self.record.set_tag(work, name, revision)
+        self._write_ref(work, name, revision)
+
+    def names_a_branch(self, name: str) -> bool:
+        """Whether a ref of that name is there that is no tag."""
+        return name not in self.record.tags() and (self._refs / name).exists()
+
+    def _write_ref(self, work: Path, name: str, revision: str) -> None:
         storage.write_text(work / "ref", revision)
-        self.ref.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(work / "ref", self.ref)
-        storage.sync_directory(self.ref.parent)
+        ref = self._refs / name
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(work / "ref", ref)
+        storage.sync_directory(ref.parent)
 
 
 def _size(file: Path) -> int | None:

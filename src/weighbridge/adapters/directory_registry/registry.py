@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from weighbridge.adapters.directory_registry.hashing import (
     Hashes,
@@ -22,13 +24,21 @@ from weighbridge.adapters.directory_registry.hashing import (
 from weighbridge.adapters.directory_registry.layout import ModelDirectory
 from weighbridge.adapters.directory_registry.storage import sync_directory, typed_errors
 from weighbridge.application.ports import Blob, Progress
-from weighbridge.domain.errors import DestinationMissing, RevisionConflict, UsageError
+from weighbridge.domain.errors import (
+    DestinationMissing,
+    RegistryRejected,
+    RevisionConflict,
+    TagTaken,
+    Unsupported,
+    UsageError,
+)
 from weighbridge.domain.publication import (
     Destination,
     LocalRegistry,
     PublicationPlan,
     Receipt,
     RemoteHead,
+    Revision,
     read_back_differences,
 )
 
@@ -52,17 +62,76 @@ class DirectoryRegistry:
         """The revision with every file hashed anew, so that damaged blobs show."""
         model = ModelDirectory(_local(destination))
         with typed_errors(model.path, "reading the registry"):
-            if not model.snapshot(revision).is_dir():
-                reason = f"no revision {revision}"
-                raise DestinationMissing(destination=str(destination), reason=reason)
-            return RemoteHead(revision, model.manifest(revision, rehash=True))
+            found = model.resolve(revision)
+            return RemoteHead(found, model.manifest(found, rehash=True))
+
+    def start(self, destination: Destination) -> RemoteHead | None:
+        """A branch begins with nothing; blobs are shared by all branches anyway."""
+        return None
+
+    def check(self, destination: Destination, *, pull_request: bool = False) -> None:
+        """What the disk refuses shows in the push, which writes nothing visible before its end."""
+        place = _local(destination)
+        if pull_request:
+            reason = "a directory registry has no pull requests; publish to a --branch instead"
+            raise Unsupported(destination=str(destination), reason=reason)
+        model = ModelDirectory(place)
+        with typed_errors(model.path, "reading the registry"):
+            _require_no_tag(model, place)
+
+    def history(self, destination: Destination, *, limit: int) -> tuple[Revision, ...]:
+        """What this program published to the branch, and what is there now."""
+        model = ModelDirectory(_local(destination))
+        with typed_errors(model.path, "reading the registry"):
+            tags = model.record.tags()
+            return tuple(
+                evolve(each, tags=tuple(sorted(n for n, r in tags.items() if r == each.id)))
+                for each in islice(model.history(), limit)
+            )
+
+    def tags(self, destination: Destination) -> Mapping[str, str]:
+        """The refs that were made as tags."""
+        model = ModelDirectory(_local(destination))
+        with typed_errors(model.path, "reading the registry"):
+            return model.record.tags()
+
+    def tag(
+        self, destination: Destination, name: str, revision: str, *, move: bool = False
+    ) -> None:
+        """A ref beside the branches, by which loaders find the revision."""
+        model = ModelDirectory(_local(destination))
+        with typed_errors(model.path, "tagging"), _writing(model) as work:
+            found = model.resolve(revision)
+            if model.names_a_branch(name):
+                reason = f"{name} is a branch already"
+                raise RegistryRejected(destination=str(destination), reason=reason)
+            now = model.record.tags().get(name, found)
+            if now != found and not move:
+                raise TagTaken(destination=str(destination), tag=name, revision=now)
+            model.tag(work, name, found)
+
+    def restore(
+        self, destination: Destination, revision: str, *, parent: str, message: str
+    ) -> Receipt:
+        """Move the ref back; the old snapshot was there all the time."""
+        model = ModelDirectory(_local(destination))
+        with typed_errors(model.path, "restoring"), _writing(model) as work:
+            found, head = model.resolve(revision), model.current()
+            if head != parent:
+                raise RevisionConflict(destination=str(destination), expected=parent, actual=head)
+            if not model.whole(found):
+                reason = f"files of revision {found} are missing in the directory"
+                raise RegistryRejected(destination=str(destination), reason=reason)
+            if found != head:
+                model.point(work, found, message)
+            return Receipt(destination, found, found != head, str(model.snapshot(found)))
 
     def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
         """The file itself: it has a path, and can be rewound."""
         model = ModelDirectory(_local(destination))
         with typed_errors(model.path, "reading the registry"):
             try:
-                return model.file(revision, path).open("rb")
+                return model.file(model.resolve(revision), path).open("rb")
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
                 reason = f"no {path} in revision {revision}"
                 raise DestinationMissing(destination=str(destination), reason=reason) from error
@@ -75,23 +144,42 @@ class DirectoryRegistry:
         message: str,
         progress: Progress,
     ) -> Receipt:
-        """Publish under the lock. The layout has no place for ``message``."""
+        """Publish under the lock."""
+        self.check(plan.destination, pull_request=plan.pull_request)
         model = ModelDirectory(_local(plan.destination))
         with typed_errors(model.path, "publishing"), model.lock():
             model.prepare()
+            _require_no_tag(model, _local(plan.destination))
             head = model.current()
             if head != plan.parent:
                 return _already_there(model, plan, head)
             if plan.is_noop and head is not None:
                 return Receipt(plan.destination, head, False, str(model.snapshot(head)))
             with model.workshop() as work:
-                return _Push(model, plan, blobs, progress, work).run()
+                return _Push(model, plan, blobs, message, progress, work).run()
 
 
 def _local(destination: Destination) -> LocalRegistry:
     if not isinstance(destination, LocalRegistry):
         raise UsageError(problem=f"{destination} is not a directory registry")
     return destination
+
+
+@contextmanager
+def _writing(model: ModelDirectory) -> Iterator[Path]:
+    """The lock, and room to write in; raises DestinationMissing if there is no model."""
+    if not model.path.is_dir():
+        raise DestinationMissing(destination=str(model.path), reason="there is nothing")
+    with model.lock():
+        model.prepare()
+        with model.workshop() as work:
+            yield work
+
+
+def _require_no_tag(model: ModelDirectory, place: LocalRegistry) -> None:
+    if place.revision in model.record.tags():
+        reason = f"{place.revision} is a tag, and tags are not published to"
+        raise RegistryRejected(destination=str(place), reason=reason)
 
 
 def _already_there(model: ModelDirectory, plan: PublicationPlan, head: str | None) -> Receipt:
@@ -108,6 +196,7 @@ class _Push:
     _model: ModelDirectory
     _plan: PublicationPlan
     _blobs: Mapping[ArtifactPath, Blob]
+    _message: str
     _progress: Progress
     _work: Path
     _done: int = field(default=0, init=False)
@@ -118,7 +207,7 @@ class _Push:
         names = {e.path: self._stored(e) for e in self._plan.manifest.entries}
         revision = _revision(self._plan.manifest.entries, names)
         self._adopt()
-        self._model.publish(self._work, revision, names)
+        self._model.publish(self._work, revision, names, self._message)
         created = revision != self._plan.parent
         where = str(self._model.snapshot(revision))
         return Receipt(self._plan.destination, revision, created, where)

@@ -26,6 +26,7 @@ from weighbridge.domain.errors import ArtifactChanged
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
 
+    from weighbridge.adapters.hub.metering import Meter
     from weighbridge.application.ports import Blob
 
 _SMALL = 1 << 20
@@ -38,6 +39,7 @@ class Addition:
 
     entry: ManifestEntry
     operation: CommitOperationAdd
+    meter: Meter
 
     @property
     def is_stream(self) -> bool:
@@ -51,15 +53,14 @@ class Addition:
         _check(self.entry, ManifestEntry(self.entry.path, info.size, digests))
 
 
-def additions(blobs: Iterable[Blob], streams: ExitStack) -> list[Addition]:
+def additions(blobs: Iterable[Blob], streams: ExitStack, meter: Meter) -> list[Addition]:
     """One addition a blob; ``streams`` keeps open what the client will read."""
-    return [_addition(blob, streams) for blob in blobs]
+    return [_addition(blob, streams, meter) for blob in blobs]
 
 
-def _addition(blob: Blob, streams: ExitStack) -> Addition:
-    from huggingface_hub import CommitOperationAdd
-
-    return Addition(blob.entry, CommitOperationAdd(blob.entry.path.text, _content(blob, streams)))
+def _addition(blob: Blob, streams: ExitStack, meter: Meter) -> Addition:
+    operation = meter.addition(blob.entry.path.text, _content(blob, streams))
+    return Addition(blob.entry, operation, meter)
 
 
 def _content(blob: Blob, streams: ExitStack) -> str | bytes | BinaryIO:
@@ -82,7 +83,9 @@ def _content(blob: Blob, streams: ExitStack) -> str | bytes | BinaryIO:
 def _spooled(stream: BinaryIO, streams: ExitStack) -> str:
     """A file with the content of a stream from another registry: the client reads content twice,
     and Xet sends files only. Gone when ``streams`` is closed."""
-    spool = streams.enter_context(tempfile.NamedTemporaryFile(prefix="weighbridge-"))
+    spool = streams.enter_context(
+        tempfile.NamedTemporaryFile(prefix="weighbridge-")  # noqa: SIM115
+    )
     shutil.copyfileobj(stream, spool, _CHUNK)
     spool.flush()
     return spool.name

@@ -24,7 +24,7 @@ _ATTEMPTS = 5
 
 
 def opened(remote: Remote, revision: str, path: ArtifactPath) -> BinaryIO:
-    """The file as a stream. Raises the RegistryError family, DestinationMissing if it is not there."""
+    """The file as a stream. Raises the RegistryError family; DestinationMissing if it is missing."""
     download = _Download(remote, revision, path.text)
     return stream_of(download.chunks(download.request(0)))
 

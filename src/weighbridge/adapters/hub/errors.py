@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import define, frozen
 
+from weighbridge.adapters.hub.ranges import NoRanges
 from weighbridge.domain.errors import (
     AuthenticationFailed,
     DestinationMissing,
@@ -25,6 +26,7 @@ from weighbridge.domain.errors import (
     RegistryUnreachable,
     RevisionConflict,
     StorageError,
+    TooLarge,
     WeighbridgeError,
 )
 
@@ -62,7 +64,7 @@ class Translator:
         """Translate everything that escapes; our own errors pass through."""
         try:
             yield
-        except WeighbridgeError:
+        except (WeighbridgeError, NoRanges):
             raise
         except Exception as error:
             # The vendor's texts stay out of the traceback if they are not fit to be shown.
@@ -116,6 +118,8 @@ class Translator:
             pause = retry_after(response.headers)
             words = self._words(error)
             return RateLimited(destination=self.destination, reason=words, retry_after=pause)
+        if status == 413:
+            return self._make(TooLarge, error)
         if status == 408 or status >= 500:
             return RegistryUnreachable(
                 destination=self.destination, reason=self._words(error), applied=False

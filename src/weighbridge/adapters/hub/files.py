@@ -10,11 +10,12 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from attrs import field, frozen
 
 from weighbridge.adapters.hub.errors import Translator
+from weighbridge.adapters.hub.ranges import NoRanges, fetch_range
 from weighbridge.application.ports import FileSystem, Reader, Stage
 from weighbridge.domain.artifact import (
     ArtifactPath,
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 SCHEME = "hf://"
 _LOCATION = re.compile(r"hf://(?P<name>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?(/(?P<below>.*))?")
-# A server that ignores the range of a request sends the file from its beginning.
-_MOST_SKIPPED = 64 << 20
 _MOST_STREAMED = 64 << 20
 
 
@@ -142,27 +141,15 @@ class HubFiles(FileSystem):
             ) from error
 
     def _fetch(self, root: str, place: _Place, name: str, offset: int, length: int) -> bytes:
-        from huggingface_hub import get_session, hf_hub_url
-
-        # Public, but exported in a way that type checkers do not see.
-        from huggingface_hub.utils import (  # type: ignore[attr-defined]
-            build_hf_headers,
-            hf_raise_for_status,
-        )
-
-        url = hf_hub_url(place.name, name, revision=place.revision, endpoint=self.endpoint)
-        headers = build_hf_headers(token=self.token, library_name="weighbridge")
-        # Compressed, a range would count other bytes than the file's.
-        headers |= {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
-        with Translator(f"{SCHEME}{place.name}", self.token).calls():
-            session: Any = get_session()
-            with session.stream("GET", url, headers=headers, follow_redirects=True) as answer:
-                hf_raise_for_status(answer)
-                skip = 0 if answer.status_code == 206 else offset
-                if skip > _MOST_SKIPPED:
-                    raise StorageError(path=f"{root}/{name}", operation="read",
-                                       reason="the server does not answer ranges")  # fmt: skip
-                data = _taken(answer.iter_bytes(), skip, length)
+        try:
+            with Translator(f"{SCHEME}{place.name}", self.token).calls():
+                data = fetch_range(
+                    place.name, name, place.revision, offset, length,
+                    endpoint=self.endpoint, token=self.token,
+                )  # fmt: skip
+        except NoRanges as error:
+            raise StorageError(path=f"{root}/{name}", operation="read",
+                               reason="the server does not answer ranges") from error  # fmt: skip
         if len(data) != length:
             reason = f"{len(data)} bytes came instead of {length}"
             raise StorageError(path=f"{root}/{name}", operation="read", reason=reason)
@@ -172,17 +159,6 @@ class HubFiles(FileSystem):
         from huggingface_hub import HfApi
 
         return HfApi(endpoint=self.endpoint, token=self.token, library_name="weighbridge")
-
-
-def _taken(chunks: Iterator[bytes], skip: int, length: int) -> bytes:
-    """``length`` bytes after the first ``skip``, and no more than that is taken off the line."""
-    taken = bytearray()
-    for chunk in chunks:
-        taken += chunk[skip:] if skip < len(chunk) else b""
-        skip = max(0, skip - len(chunk))
-        if len(taken) >= length:
-            break
-    return bytes(taken[:length])
 
 
 @frozen

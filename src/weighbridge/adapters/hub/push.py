@@ -1,7 +1,7 @@
 """One push to the Hub, step by step.
 
-Decides what counts as the same content, which parent the commit gets, and what to believe when the
-answer to a commit never came.
+Decides what counts as the same content and which parent the commit gets. A pull request is opened
+before its files are sent, so that a server that has none cannot take them for a commit on main.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.content import Addition, additions, with_git_digests
-from weighbridge.adapters.hub.errors import ParentNotEnforced
+from weighbridge.adapters.hub.metering import Meter
 from weighbridge.adapters.hub.transfer import Transfer, chosen_transfer
 from weighbridge.domain.errors import (
-    DestinationMissing,
     RegistryError,
-    RegistryRejected,
-    RegistryUnreachable,
     RevisionConflict,
     VisibilityMismatch,
 )
@@ -65,13 +63,31 @@ class Push:
             return self._already_there(head)
         if head is not None and self.plan.is_noop:
             return self._receipt(head.revision, created=False)
-        if head is None and self.plan.parent is not None:
+        if head is None and (self.plan.parent or (fresh and self.plan.start)):
             raise self._conflict(None)
         with ExitStack() as streams:
             # Unreadable or changed files show here, before anything is created.
             with self.remote.errors.calls():
-                ready = additions(changed, streams)
+                ready = additions(changed, streams, Meter(self.progress, self.plan.upload_bytes))
+            if self.plan.pull_request and head is not None:
+                return self._proposed(head, ready, streams)
             return self._publish(head or self._make_room(streams, fresh), ready)
+
+    def _proposed(self, head: RemoteHead, ready: Sequence[Addition], streams: ExitStack) -> Receipt:
+        """The same on the branch of a pull request, which is closed if that fails."""
+        number, proposal, url = self.remote.open_pull_request(self.message)
+        streams.push(lambda kind, *_: self._withdraw(kind, number))
+        there = proposal.head()
+        if there is None or there.revision != head.revision:
+            raise self._conflict(there.revision if there else None, head.revision)
+        receipt = evolve(self, remote=proposal)._publish(there, ready)
+        self.remote.set_pull_request(number, "open")
+        return evolve(receipt, url=url)
+
+    def _withdraw(self, kind: object, number: int) -> None:
+        if kind is not None:
+            with suppress(RegistryError):
+                self.remote.set_pull_request(number, "closed")
 
     def _check_visibility(self) -> bool:
         """Whether the repository is yet to be created; refuses a public one for private files."""
@@ -106,7 +122,7 @@ class Push:
             self.remote.create(private=self.plan.private)
         head = self.remote.head()
         if head is None:
-            self.remote.create_branch()
+            self.remote.create_branch(self.plan.start)
             head = self.remote.at(self.repo.revision)
             streams.push(lambda kind, *_: self._take_branch_back(kind, head))
         return head
@@ -124,38 +140,15 @@ class Push:
         self.progress("upload", 0, total)
         using = chosen_transfer(self.remote.api, self.repo, ready, self.transfer)
         with self.remote.errors.calls(), using:
-            self.remote.api.preupload_lfs_files(
-                self.repo.name,
-                [each.operation for each in ready],
-                revision=self.repo.revision,
-                free_memory=False,
-                # The plan alone decides what ships: a .gitignore would drop files in silence.
-                gitignore_content="",
-            )
+            self.remote.upload([each.operation for each in ready])
             for each in ready:
                 each.check()
-            revision = self._commit(head, ready)
+            operations = [*self._removals(head), *(each.operation for each in ready)]
+            revision = Commit(self.remote, self.message, self._holds_the_plan).make(
+                head, operations
+            )
         self.progress("upload", total, total)
         return self._receipt(revision, created=revision != head.revision)
-
-    def _commit(self, head: RemoteHead, ready: Sequence[Addition]) -> str:
-        """The one request that counts, and what became of it."""
-        try:
-            with self.remote.errors.calls():
-                info = self.remote.api.create_commit(
-                    self.repo.name,
-                    [*self._removals(head), *(each.operation for each in ready)],
-                    commit_message=self.message,
-                    revision=self.repo.revision,
-                    parent_commit=head.revision,
-                )
-        except RevisionConflict as error:
-            raise self._conflict(self._moved_to(), head.revision) from error
-        except RegistryUnreachable as error:
-            return self._reconciled(head, error)
-        if info.oid != head.revision:
-            self._check_parent(info.oid, head.revision)
-        return info.oid
 
     def _removals(self, head: RemoteHead) -> list[CommitOperationDelete]:
         """Whatever is there and not planned; for a new branch that is more than the plan knows."""
@@ -169,52 +162,9 @@ class Push:
             if path not in SERVER_OWNED
         ]
 
-    def _check_parent(self, commit: str, expected: str) -> None:
-        """Not every server honours the parent that a commit demands.
-
-        Not every server tells its history either; the read-back still checks the content there.
-        """
-        try:
-            actual = self.remote.parent_of(commit)
-        except (RegistryRejected, DestinationMissing):
-            return
-        except RegistryError as error:
-            raise RegistryUnreachable(
-                destination=str(self.repo),
-                reason=f"published as {commit}, but what it was based on cannot be read: "
-                f"{error.reason}",
-                applied=True,
-            ) from error
-        if actual != expected:
-            raise ParentNotEnforced(destination=str(self.repo), expected=expected, actual=actual)
-
-    def _reconciled(self, before: RemoteHead, error: RegistryUnreachable) -> str:
-        """No answer: the commit may have landed. Look, and say what is known."""
-        error.applied = None
-        try:
-            after = self.remote.head()
-            if after is not None and after.revision == before.revision:
-                error.applied = False
-            elif (
-                after is not None
-                and self._holds_the_plan(after)
-                and self.remote.parent_of(after.revision) == before.revision
-            ):
-                return after.revision
-        except RegistryError:
-            raise error from None
-        raise error
-
-    def _moved_to(self) -> str | None:
-        try:
-            return self.remote.revision()
-        except RegistryError:
-            return None
-
     def _conflict(self, actual: str | None, expected: str | None = None) -> RevisionConflict:
         planned = self.plan.parent or expected
         return RevisionConflict(destination=str(self.repo), expected=planned, actual=actual)
 
     def _receipt(self, revision: str, *, created: bool) -> Receipt:
-        url = f"{self.remote.api.endpoint}/{self.repo.name}/tree/{revision}"
-        return Receipt(self.plan.destination, revision, created, url)
+        return self.remote.receipt(self.plan.destination, revision, created=created)

@@ -7,22 +7,35 @@ invisible) before the commit, and after the commit what a server may have got wr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import field, frozen
 
+from weighbridge.adapters.hub.access import Access
+from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.download import opened
 from weighbridge.adapters.hub.errors import Translator
+from weighbridge.adapters.hub.patience import LONGEST, MOST, Patience
 from weighbridge.adapters.hub.push import Push
 from weighbridge.adapters.hub.remote import Remote
-from weighbridge.domain.errors import UsageError
+from weighbridge.application.ports import no_progress
+from weighbridge.domain.errors import (
+    RegistryError,
+    RevisionConflict,
+    TagTaken,
+    UsageError,
+)
 from weighbridge.domain.publication import (
     Destination,
     HubRepo,
     PublicationPlan,
     Receipt,
     RemoteHead,
+    Revision,
+    changes_between,
+    read_back_differences,
 )
 
 if TYPE_CHECKING:
@@ -38,12 +51,15 @@ class HubRegistry:
     """A Registry for ``HubRepo`` destinations.
 
     ``endpoint`` None is the client's default (``HF_ENDPOINT``), ``token`` None the one of its
-    login. ``transfer`` "auto" asks the server whether it knows Xet.
+    login. ``transfer`` "auto" asks the server whether it knows Xet. Where the server wants a pause,
+    at most ``longest_wait`` seconds are waited at once and ``most_waiting`` in all of one call.
     """
 
     endpoint: str | None = None
     token: str | None = field(default=None, repr=False)
     transfer: Transfer = "auto"
+    longest_wait: float = LONGEST
+    most_waiting: float = MOST
 
     def head(self, destination: Destination) -> RemoteHead | None:
         """The branch; None if it or its repository does not exist."""
@@ -66,15 +82,92 @@ class HubRegistry:
         progress: Progress,
     ) -> Receipt:
         """One commit on ``plan.parent``. Raises VisibilityMismatch before any byte is sent."""
-        remote = self._remote(plan.destination)
+        if plan.pull_request:
+            self.check(plan.destination, pull_request=True)
+        remote = self._remote(plan.destination, progress)
         return Push(remote, plan, blobs, message, progress, self.transfer).run()
 
-    def _remote(self, destination: Destination) -> Remote:
+    def start(self, destination: Destination) -> RemoteHead | None:
+        """The main branch, for any other."""
+        remote = self._remote(destination)
+        return None if remote.repo.revision == "main" else remote.on("main").head()
+
+    def check(self, destination: Destination, *, pull_request: bool = False) -> None:
+        """By the server's own check if it has one, else by the role of the token."""
+        Access(self._remote(destination)).check(pull_request=pull_request)
+
+    def history(self, destination: Destination, *, limit: int) -> tuple[Revision, ...]:
+        """The commits of the branch, whoever made them."""
+        return self._remote(destination).history(limit)
+
+    def tags(self, destination: Destination) -> Mapping[str, str]:
+        """The tags of the repository."""
+        return self._remote(destination).tags()
+
+    def tag(
+        self, destination: Destination, name: str, revision: str, *, move: bool = False
+    ) -> None:
+        """A tag is moved by deleting it, which the Hub cannot do in one step with the new one."""
+        remote = self._remote(destination)
+        found = remote.on(revision).revision() or revision
+        now = remote.tags().get(name)
+        if now == found:
+            return
+        if now is not None and not move:
+            raise TagTaken(destination=str(destination), tag=name, revision=now)
+        if now is not None:
+            remote.delete_tag(name)
+        try:
+            remote.create_tag(name, found)
+        except RevisionConflict as error:  # Somebody was faster.
+            theirs = remote.tags().get(name, "")
+            if theirs != found:
+                taken = TagTaken(destination=str(destination), tag=name, revision=theirs)
+                raise taken from error
+        except RegistryError:
+            if now is not None:
+                with suppress(RegistryError):
+                    remote.create_tag(name, now)
+            raise
+
+    def restore(
+        self, destination: Destination, revision: str, *, parent: str, message: str
+    ) -> Receipt:
+        """One commit that copies within the repository: no large file is sent."""
+        from huggingface_hub import CommitOperationCopy, CommitOperationDelete
+
+        remote = self._remote(destination)
+        wanted, head = remote.at(revision), remote.head()
+        if head is None or head.revision != parent:
+            raise RevisionConflict(
+                destination=str(destination),
+                expected=parent,
+                actual=head.revision if head else None,
+            )
+        changes = [c for c in changes_between(head.manifest, wanted.manifest) if c.action != "keep"]
+        operations: list[Any] = [
+            CommitOperationDelete(each.path.text, is_folder=False)
+            if each.action == "remove"
+            else CommitOperationCopy(each.path.text, each.path.text, src_revision=wanted.revision)
+            for each in changes
+        ]
+        made = head.revision
+        if operations:
+            commit = Commit(
+                remote,
+                message,
+                lambda now: not read_back_differences(wanted.manifest, now.manifest),
+            )
+            made = commit.make(head, operations)
+        return remote.receipt(destination, made, created=made != head.revision)
+
+    def _remote(self, destination: Destination, progress: Progress = no_progress) -> Remote:
         if not isinstance(destination, HubRepo):
             raise UsageError(problem=f"{destination} is not on the Hub")
         errors = Translator(str(destination), self.token)
+        patience = Patience(errors, progress, self.longest_wait, self.most_waiting)
         with errors.calls():
-            return Remote(self._api(), destination, errors)
+            return Remote(self._api(), destination, errors, patience)
 
     def _api(self) -> HfApi:
         from huggingface_hub import HfApi

@@ -6,17 +6,22 @@ error may come at any file.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from weighbridge.adapters.hub.access import no_pull_requests
+from weighbridge.adapters.hub.patience import Patience, patiently
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import (
     DestinationMissing,
     RegistryRejected,
+    RegistryUnreachable,
     VisibilityMismatch,
 )
-from weighbridge.domain.publication import HubRepo, RemoteHead
+from weighbridge.domain.publication import Destination, HubRepo, Receipt, RemoteHead, Revision
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -32,7 +37,18 @@ class Remote:
     api: HfApi = field(repr=False)
     repo: HubRepo
     errors: Translator = field(repr=False)
+    patience: Patience = field(repr=False)
 
+    def on(self, revision: str) -> Remote:
+        """The same repository at another branch, tag or commit."""
+        return evolve(self, repo=HubRepo(self.repo.name, revision))
+
+    def receipt(self, destination: Destination, revision: str, *, created: bool) -> Receipt:
+        """What to say of a publication."""
+        url = f"{self.api.endpoint}/{self.repo.name}/tree/{revision}"
+        return Receipt(destination, revision, created, url)
+
+    @patiently
     def is_private(self) -> bool | None:
         """Its visibility; False also if the server does not say. None if it does not exist."""
         try:
@@ -48,11 +64,13 @@ class Remote:
         except DestinationMissing:
             return None
 
+    @patiently
     def revision(self) -> str | None:
         """The commit that the branch is at."""
         with self.errors.calls():
             return self.api.model_info(self.repo.name, revision=self.repo.revision).sha
 
+    @patiently
     def at(self, revision: str) -> RemoteHead:
         """Everything about a revision; the files are those of the commit it names now."""
         from huggingface_hub.hf_api import RepoFile
@@ -65,6 +83,7 @@ class Remote:
             entries = [self._entry(item) for item in tree if isinstance(item, RepoFile)]
         return RemoteHead(info.sha, Manifest(entries), info.private)
 
+    @patiently
     def parent_of(self, commit: str) -> str | None:
         """The commit before that one."""
         with self.errors.calls():
@@ -73,8 +92,7 @@ class Remote:
 
     def create(self, *, private: bool) -> None:
         """Create the repository, and stop if it is not as private as was asked."""
-        with self.errors.calls():
-            self.api.create_repo(self.repo.name, private=private, exist_ok=False)
+        self._create(private)
         if private and not self.is_private():
             raise VisibilityMismatch(
                 destination=str(self.repo),
@@ -82,15 +100,105 @@ class Remote:
                 "to. Nothing was uploaded; delete the empty repository, or allow it to be public",
             )
 
-    def create_branch(self) -> None:
-        """Create the branch, from the main one."""
+    @patiently
+    def _create(self, private: bool) -> None:
         with self.errors.calls():
-            self.api.create_branch(self.repo.name, branch=self.repo.revision)
+            self.api.create_repo(self.repo.name, private=private, exist_ok=False)
+
+    @patiently
+    def create_branch(self, start: str | None) -> None:
+        """Create the branch, from that commit of another; None is the main one's head."""
+        with self.errors.calls():
+            self.api.create_branch(self.repo.name, branch=self.repo.revision, revision=start)
 
     def delete_branch(self) -> None:
         """Delete the branch."""
         with self.errors.calls():
             self.api.delete_branch(self.repo.name, branch=self.repo.revision)
+
+    @patiently
+    def upload(self, operations: Sequence[Any]) -> None:
+        """Send what is large; nobody sees it before a commit names it."""
+        with self.errors.calls():
+            self.api.preupload_lfs_files(
+                self.repo.name,
+                operations,
+                revision=self.repo.revision,
+                free_memory=False,
+                # The plan alone decides what ships: a .gitignore would drop files in silence.
+                gitignore_content="",
+            )
+
+    @patiently
+    def commit(self, operations: Sequence[Any], message: str, parent: str) -> str:
+        """The revision that the commit made."""
+        with self.errors.calls():
+            info = self.api.create_commit(
+                self.repo.name,
+                operations,
+                commit_message=message,
+                revision=self.repo.revision,
+                parent_commit=parent,
+            )
+            return info.oid
+
+    @patiently
+    def history(self, limit: int) -> tuple[Revision, ...]:
+        """The commits of the branch, newest first; () if there is none."""
+        try:
+            with self.errors.calls():
+                found = self.api.list_repo_commits(self.repo.name, revision=self.repo.revision)
+        except DestinationMissing:
+            return ()
+        tags = self.tags()
+        return tuple(
+            Revision(
+                each.commit_id,
+                each.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                each.title,
+                tuple(sorted(name for name, commit in tags.items() if commit == each.commit_id)),
+            )
+            for each in islice(found, limit)
+        )
+
+    @patiently
+    def tags(self) -> Mapping[str, str]:
+        """The commit of each tag."""
+        try:
+            with self.errors.calls():
+                refs = self.api.list_repo_refs(self.repo.name)
+        except DestinationMissing:
+            return {}
+        return {each.name: each.target_commit for each in refs.tags}
+
+    @patiently
+    def create_tag(self, name: str, commit: str) -> None:
+        """Create it; raises RevisionConflict if it is there."""
+        with self.errors.calls():
+            self.api.create_tag(self.repo.name, tag=name, revision=commit)
+
+    @patiently
+    def delete_tag(self, name: str) -> None:
+        """Delete it."""
+        with self.errors.calls():
+            self.api.delete_tag(self.repo.name, tag=name)
+
+    @patiently
+    def open_pull_request(self, title: str) -> tuple[int, Remote, str]:
+        """The number, the branch and the page of a new draft. Raises Unsupported."""
+        try:
+            with self.errors.calls():
+                made = self.api.create_pull_request(self.repo.name, title=title)
+        except (DestinationMissing, RegistryRejected, RegistryUnreachable) as error:
+            raise no_pull_requests(self, error.reason) from error
+        branch = HubRepo(self.repo.name, made.git_reference or f"refs/pr/{made.num}")
+        return made.num, evolve(self, repo=branch), made.url
+
+    @patiently
+    def set_pull_request(self, number: int, status: Any) -> None:
+        """Make it open or closed."""
+        with self.errors.calls():
+            self.api.change_discussion_status(self.repo.name, number, status)
 
     def _entry(self, item: RepoFile) -> ManifestEntry:
         problem = ArtifactPath.problem_with(item.path)

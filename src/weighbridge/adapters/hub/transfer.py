@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
+from weighbridge.adapters.hub.metering import xet_tells
+
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
@@ -37,9 +39,11 @@ def chosen_transfer(
         before = constants.HF_HUB_DISABLE_XET
         # Whoever switched Xet off in the environment keeps it off, unless asking for it here.
         mode = "lfs" if before and transfer == "auto" else transfer
-        constants.HF_HUB_DISABLE_XET = not _wants_xet(api, repo, additions, mode)
+        xet = _wants_xet(api, repo, additions, mode)
+        constants.HF_HUB_DISABLE_XET = not xet
         try:
-            yield
+            with xet_tells(additions[0].meter if xet and additions else None):
+                yield
         finally:
             constants.HF_HUB_DISABLE_XET = before
 

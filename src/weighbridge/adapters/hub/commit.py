@@ -1,0 +1,92 @@
+"""The one request that counts, and what became of it.
+
+Decides what to believe when the answer to a commit never came, and that a server which put the
+commit on another parent is found out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from weighbridge.adapters.hub.errors import ParentNotEnforced
+from weighbridge.domain.errors import (
+    DestinationMissing,
+    RegistryError,
+    RegistryRejected,
+    RegistryUnreachable,
+    RevisionConflict,
+)
+from weighbridge.domain.publication import RemoteHead
+
+if TYPE_CHECKING:
+    from weighbridge.adapters.hub.remote import Remote
+
+
+@frozen
+class Commit:
+    """A commit to be made on a branch; ``holds`` tells whether a head is what it would make."""
+
+    remote: Remote
+    message: str
+    holds: Callable[[RemoteHead], bool]
+
+    def make(self, head: RemoteHead, operations: Sequence[Any]) -> str:
+        """Make it on ``head``; the head's own revision if there was nothing to do."""
+        try:
+            revision = self.remote.commit(operations, self.message, head.revision)
+        except RevisionConflict as error:
+            raise self._conflict(head) from error
+        except RegistryUnreachable as error:
+            return self._reconciled(head, error)
+        if revision != head.revision:
+            self._check_parent(revision, head.revision)
+        return revision
+
+    def _conflict(self, head: RemoteHead) -> RevisionConflict:
+        try:
+            actual = self.remote.revision()
+        except RegistryError:
+            actual = None
+        where = str(self.remote.repo)
+        return RevisionConflict(destination=where, expected=head.revision, actual=actual)
+
+    def _check_parent(self, commit: str, expected: str) -> None:
+        """Not every server honours the parent that a commit demands.
+
+        Not every server tells its history either; the read-back still checks the content there.
+        """
+        try:
+            actual = self.remote.parent_of(commit)
+        except (RegistryRejected, DestinationMissing):
+            return
+        except RegistryError as error:
+            raise RegistryUnreachable(
+                destination=str(self.remote.repo),
+                reason=f"published as {commit}, but what it was based on cannot be read: "
+                f"{error.reason}",
+                applied=True,
+            ) from error
+        if actual != expected:
+            raise ParentNotEnforced(
+                destination=str(self.remote.repo), expected=expected, actual=actual
+            )
+
+    def _reconciled(self, before: RemoteHead, error: RegistryUnreachable) -> str:
+        """No answer: the commit may have landed. Look, and say what is known."""
+        error.applied = None
+        try:
+            after = self.remote.head()
+            if after is not None and after.revision == before.revision:
+                error.applied = False
+            elif (
+                after is not None
+                and self.holds(after)
+                and self.remote.parent_of(after.revision) == before.revision
+            ):
+                return after.revision
+        except RegistryError:
+            raise error from None
+        raise error

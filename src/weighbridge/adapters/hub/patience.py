@@ -1,0 +1,133 @@
+"""What to do when the Hub says 429: wait for as long as it asks, visibly, but not for ever.
+
+The client by itself sleeps for whatever the server asks, an hour too, and says nothing; and of
+the requests that count most, the commit among them, it repeats none. A refused request has done
+nothing, so it may be repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from attrs import define, field
+
+from weighbridge.adapters.hub.errors import Translator, retry_after
+from weighbridge.application.ports import no_progress
+from weighbridge.domain.errors import RateLimited
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import Progress
+
+STAGE = "waiting for the registry's rate limit"
+#: Seconds: of one wait, and of all of one piece of work.
+LONGEST, MOST = 300.0, 900.0
+_HEADERS = ("ratelimit", "retry-after")
+_log = logging.getLogger("weighbridge.hub")
+
+
+@define
+class Patience:
+    """Waits in the course of one piece of work. Safe in the client's threads."""
+
+    errors: Translator
+    progress: Progress = no_progress
+    longest: float = LONGEST
+    most: float = MOST
+    waited: float = field(default=0.0, init=False)
+    #: Whether a wait was too long to be waited; nothing is repeated then.
+    over: bool = field(default=False, init=False)
+    _waits: int = field(default=0, init=False)
+    _depth: int = field(default=0, init=False)
+    _lock: Any = field(factory=threading.Lock, init=False, repr=False)
+
+    def repeat(self, work: Callable[[], _T]) -> _T:
+        """Do it, again after every wait. Raises RateLimited if that would take too long."""
+        with self._watching():
+            while True:
+                before = self._waits
+                try:
+                    return work()
+                except RateLimited:
+                    if self.over or self._waits == before:
+                        raise
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """See every answer that the client gets, before the client does."""
+        from huggingface_hub import get_session
+
+        hooks = get_session().event_hooks
+        with self._lock:
+            self._depth += 1
+            first = self._depth == 1
+        if first:
+            get_session().event_hooks = {**hooks, "response": [*hooks["response"], self._see]}
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._depth -= 1
+            if first:
+                left = [h for h in get_session().event_hooks["response"] if h != self._see]
+                get_session().event_hooks = {**get_session().event_hooks, "response": left}
+
+    def _see(self, answer: Any) -> None:
+        pause = retry_after(answer.headers) if answer.status_code == 429 else None
+        if pause is None:
+            return
+        with self._lock:  # The threads of an upload wait one after another.
+            self._wait(max(pause, 1.0))
+        for name in _HEADERS:  # Else the client would wait once more, in silence.
+            answer.headers.pop(name, None)
+
+    def _wait(self, pause: float) -> None:
+        if self.over or pause > self.longest or self.waited + pause > self.most:
+            self.over = True
+            raise RateLimited(
+                destination=self.errors.destination,
+                reason=f"the registry asks for a pause of {pause:.0f} seconds after "
+                f"{self.waited:.0f} seconds of waiting; at most {self.longest:.0f} at once and "
+                f"{self.most:.0f} in all are waited",
+                retry_after=pause,
+            )
+        _log.warning("%s: %s, %.0f s", self.errors.destination, STAGE, pause)
+        self._waits += 1
+        self.waited += pause
+        end, total = time.monotonic() + pause, max(1, round(pause))
+        while (left := end - time.monotonic()) > 0:
+            self.progress(STAGE, min(total - 1, max(0, round(pause - left))), total)
+            time.sleep(min(1.0, left))
+        self.progress(STAGE, total, total)
+
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+
+class Patient(Protocol):
+    """Whoever has patience."""
+
+    @property
+    def patience(self) -> Patience:
+        """How long it is."""
+
+
+_S = TypeVar("_S", bound=Patient)
+
+
+def patiently(
+    method: Callable[Concatenate[_S, _P], _T],
+) -> Callable[Concatenate[_S, _P], _T]:
+    """Repeat a method that was refused for its rate, and that does nothing if it is refused."""
+
+    def repeated(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return self.patience.repeat(lambda: method(self, *args, **kwargs))
+
+    update_wrapper(repeated, method)
+    return repeated

@@ -1,0 +1,114 @@
+"""The end of a publication: compare with what is there, push, read back, tag."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from weighbridge.application.digests import feed
+from weighbridge.application.ports import Blob, Progress, Registry
+from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest
+from weighbridge.domain.errors import ArtifactChanged, ReadBackMismatch
+from weighbridge.domain.publication import (
+    PublicationPlan,
+    Receipt,
+    plan_publication,
+    read_back_differences,
+    require_same_ground,
+    with_tags,
+)
+
+if TYPE_CHECKING:
+    from weighbridge.application.publish import PublishRequest
+
+
+@frozen
+class Send:
+    """One publication whose files are ready."""
+
+    registry: Registry
+    request: PublishRequest
+    blobs: Mapping[ArtifactPath, Blob]
+    progress: Progress
+
+    def plan(self) -> PublicationPlan:
+        """What would change. Raises VisibilityMismatch, TagTaken; and ArtifactChanged or
+        RevisionConflict if that is not what the request was planned to be."""
+        request = self.request
+        head = self.registry.head(request.destination)
+        start = None if head else self.registry.start(request.destination)
+        manifest = Manifest(b.entry for b in self.blobs.values())
+        if there := head or start:
+            manifest = self._comparable(manifest, there.manifest)
+        plan = plan_publication(
+            request.destination, manifest, head, start=start,
+            private=not request.public, pull_request=request.pull_request,
+        )  # fmt: skip
+        if request.planned is not None:
+            require_same_files(request.planned.plan.manifest, manifest, both_ways=True)
+            require_same_ground(request.planned.plan, plan)
+        if not request.tags:
+            return plan
+        there_now = self.registry.tags(request.destination)
+        return with_tags(plan, request.tags, there_now, move=request.move_tags)
+
+    def carry_out(self, plan: PublicationPlan) -> Receipt:
+        """Push, read back, tag. Raises ReadBackMismatch, and the RegistryError family."""
+        request = self.request
+        receipt = self.registry.push(
+            plan, self.blobs, message=request.message, progress=self.progress
+        )
+        stored = self.registry.manifest(request.destination, receipt.revision)
+        differences = read_back_differences(
+            self._comparable(plan.manifest, stored.manifest), stored.manifest
+        )
+        if differences:
+            raise ReadBackMismatch(destination=str(request.destination), differences=differences)
+        for name, _ in plan.tags:
+            self.registry.tag(request.destination, name, receipt.revision, move=request.move_tags)
+        return receipt
+
+    def _comparable(self, manifest: Manifest, remote: Manifest) -> Manifest:
+        """``manifest``, knowing the git blob id of each file that the remote knows only by that."""
+        more = {}
+        for entry in manifest.entries:
+            there = remote.find(entry.path)
+            wanted = there.digest("git-sha1") if there else None
+            if wanted is not None and entry.digest("git-sha1") is None:
+                more[entry.path] = git_blob_id(self.blobs[entry.path])
+        return manifest.with_digests(more)
+
+
+def require_same_files(planned: Manifest, now: Manifest, *, both_ways: bool = False) -> None:
+    """Raises ArtifactChanged if a planned file is another now, or with ``both_ways`` is new."""
+    for entry in planned.entries:
+        found = now.find(entry.path)
+        if found is None or not entry.same_content(found):
+            raise _changed(str(entry.path), _told(planned, entry.path), _told(now, entry.path))
+    for entry in now.entries if both_ways else ():
+        if planned.find(entry.path) is None:
+            raise _changed(str(entry.path), "nothing", _told(now, entry.path))
+
+
+def _changed(path: str, expected: str, actual: str) -> ArtifactChanged:
+    return ArtifactChanged(path=path, expected=expected, actual=actual, planned=True)
+
+
+def _told(manifest: Manifest, path: ArtifactPath) -> str:
+    entry = manifest.find(path)
+    return f"{entry.size} bytes {entry.digests[0]}" if entry else "nothing"
+
+
+def git_blob_id(blob: Blob) -> Digest:
+    """The id that git gives to this content. Raises ArtifactChanged if the size is another now."""
+    hasher = hashlib.sha1(f"blob {blob.entry.size}\0".encode(), usedforsecurity=False)
+    with blob.open() as stream:
+        seen = feed(hasher, stream)
+    if seen != blob.entry.size:
+        raise ArtifactChanged(
+            path=str(blob.entry.path), expected=f"{blob.entry.size} bytes", actual=f"{seen} bytes"
+        )
+    return Digest("git-sha1", hasher.hexdigest())
