@@ -42,7 +42,6 @@ from weighbridge.domain.errors import (
     RegistryUnreachable,
     RevisionConflict,
     TooLarge,
-    Unsupported,
     UsageError,
     VisibilityMismatch,
     WeighbridgeError,
