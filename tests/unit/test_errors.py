@@ -29,7 +29,7 @@ VALUES: dict[str, Any] = {
     "reasons": ("r",), "path": "a/b", "expected": "x", "actual": "y", "report": REPORT,
     "proof": PROOF, "required": ProofLevel.LOGITS, "problem": "words", "extra": "peft",
     "operation": "write", "reason": "because", "destination": "hf://a/b", "retry_after": 2.5,
-    "applied": True, "differences": ("d",),
+    "applied": True, "differences": ("d",), "planned": True, "tag": "v1", "revision": "r1",
 }  # fmt: skip
 FAMILY = [
     cls for _, cls in inspect.getmembers(errors, inspect.isclass)
@@ -81,7 +81,7 @@ CODES = {
         "StorageDenied",
         "RegistryError", "AuthenticationFailed", "PermissionDenied", "DestinationMissing",
         "VisibilityMismatch", "RevisionConflict", "RateLimited", "RegistryRejected",
-        "RegistryUnreachable", "ReadBackMismatch"],
+        "RegistryUnreachable", "ReadBackMismatch", "TagTaken", "Unsupported", "TooLarge"],
 }  # fmt: skip
 
 

@@ -33,15 +33,19 @@ NAMES = [
     "completion",
     "conversion",
     "dequantization",
+    "diff",
     "error",
     "fusion",
     "help",
     "inspection",
+    "log",
+    "plan",
     "proof",
     "publication",
     "release",
     "repair",
     "report",
+    "rollback",
     "rules",
     "version",
 ]
@@ -260,6 +264,33 @@ def test_publish(models: Path, tmp_path: Path, model: str) -> None:
     assert again["receipt"]["revision"] == first["receipt"]["revision"]
 
 
+def test_plan_then_the_past(models: Path, tmp_path: Path) -> None:
+    form = ["--format", "json"]
+    place = [str(tmp_path / "registry"), "--name", "acme/bot", *form]
+    saved = str(tmp_path / "plan.json")
+    code, planned = run(models, "plan", "lora", *place, "--tag", "v1", "-o", saved)
+    assert code == 0 and not planned["does_nothing"] and planned["proof"] == "algebra"
+    assert json.loads(Path(saved).read_text()) == planned
+    options = ["--tag", "v1", "--detailed-exitcode"]
+    assert run(models, "plan", "lora", *place, *options)[0] == 6
+    code, first = run(models, "publish", "--plan", saved, *form)
+    assert code == 0 and first["plan"]["files"] == planned["plan"]["files"]
+    code, planned = run(models, "plan", "lora", *place, *options)
+    assert code == 0 and planned["does_nothing"]
+    code, _ = run(models, "publish", "peft", *place)
+    assert code == 0
+    code, told = run(models, "log", *place)
+    assert code == 0 and [each["tags"] for each in told["revisions"]] == [[], ["v1"]]
+    sides = [f"{place[0]}@v1", place[0]]
+    code, differs = run(models, "diff", *sides, *place[1:])
+    assert code == 0 and differs["before"]["revision"] == first["receipt"]["revision"]
+    assert {c["action"] for c in differs["changes"]} >= {"change"}
+    for more, created in ((["--dry-run"], None), ([], True), ([], False)):
+        code, back = run(models, "rollback", *place, "--to", "v1", *more)
+        assert code == 0 and (back["receipt"] and back["receipt"]["created"]) is created
+    assert back["receipt"]["revision"] == first["receipt"]["revision"]
+
+
 def test_publish_blocked_carries_the_report(models: Path, tmp_path: Path) -> None:
     write(tmp_path / "mock", lora_files() | {"README.md": b"# TODO\n"})
     where = [str(tmp_path / "registry"), "--name", "acme/bot"]
@@ -300,8 +331,8 @@ def test_help(models: Path, arguments: list[str], command: str, option: list[str
 
 def test_help_says_what_an_option_takes(models: Path) -> None:
     _, document = run(models, "publish", "--help", "--format", "json")
-    assert document["usage"] == "weighbridge publish [OPTIONS] RUN DEST"
-    assert document["arguments"][1] == {"name": "DEST", "required": True}
+    assert document["usage"] == "weighbridge publish [OPTIONS] [RUN] [DEST]"
+    assert document["arguments"][1] == {"name": "DEST", "required": False}
     options = {o["names"][-1]: o for o in document["options"]}
     assert options["--dry-run"]["value"] is None
     assert options["--license"]["value"] == "ID"
@@ -331,7 +362,20 @@ def test_version(models: Path) -> None:
         ["dequantize", "fused"],
         ["dequantize", "fused", "-o", "out", "--shard-gb", "many"],
         ["verify", "lora"],
+        ["publish"],
         ["publish", "lora"],
+        ["publish", "--plan", "lora/adapter_config.json"],
+        ["publish", "lora", "registry", "--name", "a/b", "--plan", "plan.json"],
+        ["publish", "--plan", "plan.json", "--public"],
+        ["publish", "lora", "registry", "--name", "a/b@x", "--branch", "y"],
+        ["publish", "lora", "registry", "--name", "a/b", "--tag", "main"],
+        ["publish", "lora", "registry", "--name", "a/b", "--tag", "v", "--pull-request"],
+        ["plan", "lora"],
+        ["plan", "lora", "registry", "--name", "a/b", "-o", "lora/plan.json"],
+        ["log"],
+        ["log", "registry"],
+        ["diff", "registry@a", "--name", "a/b"],
+        ["rollback", "registry", "--name", "a/b"],
         ["publish", "lora", "registry"],
         ["publish", "lora", "s3://bucket", "--name", "a/b"],
         ["publish", "lora", "hf://nonsense"],

@@ -19,7 +19,7 @@ from weighbridge.domain.findings import (
 from weighbridge.domain.models import Kind
 from weighbridge.domain.proof import Proof, ProofLevel, ProofStep, Unattempted
 from weighbridge.domain.publication import LocalRegistry, plan_publication
-from weighbridge.entrypoints.render import layout, text
+from weighbridge.entrypoints.render import layout, publication_text, text
 from weighbridge.entrypoints.render.report_text import report
 
 
@@ -140,7 +140,7 @@ def test_the_sizes_of_a_plan_end_below_each_other() -> None:
         ManifestEntry(ArtifactPath("adapter_model.safetensors"), 5 << 19, ()),
     )
     planned = plan_publication(LocalRegistry("reg", "a/b"), Manifest(entries), None, private=True)
-    assert plain(text.plan(planned)) == [
+    assert plain(publication_text.plan(planned)) == [
         "reg:a/b@main, as the first revision",
         "  + README.md                    646 B",
         "  + adapter_model.safetensors  2.5 MiB",

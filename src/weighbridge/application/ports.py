@@ -312,6 +312,23 @@ class Signatures(Protocol):
 
 
 @frozen
+class Distance:
+    """How far a tensor moved: elements that ``changed``, the ``largest`` difference of a value, and
+    the norm of all differences ``relative`` to the norm before. None where values mean nothing."""
+
+    changed: int
+    largest: float | None = None
+    relative: float | None = None
+
+
+class Comparer(Protocol):
+    """Compares two tensors of one dtype and shape."""
+
+    def distance(self, dtype: str, pairs: Iterable[tuple[bytes, bytes]]) -> Distance:
+        """From chunks of whole elements, old and new, of equal length; each is read once."""
+
+
+@frozen
 class Blob:
     """Content to publish; ``open`` gives a new stream each time, since uploads retry."""
 

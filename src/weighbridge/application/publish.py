@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 from weighbridge.application.attest import Attest, Made
 from weighbridge.application.convert import Wanted
 from weighbridge.application.gather import Gather, kept_card
+from weighbridge.application.history import registry_of
 from weighbridge.application.load import load
 from weighbridge.application.loadable_base import LoadableBase
 from weighbridge.application.ports import (
@@ -26,7 +27,7 @@ from weighbridge.application.send import Send, require_same_files
 from weighbridge.application.validate import Validate, ValidateRequest
 from weighbridge.domain.artifact import Manifest, ManifestEntry
 from weighbridge.domain.detection import Choice
-from weighbridge.domain.errors import ArtifactChanged, PublicationBlocked, UsageError
+from weighbridge.domain.errors import ArtifactChanged, PublicationBlocked
 from weighbridge.domain.findings import ValidationReport
 from weighbridge.domain.models import Kind, LoraModel
 from weighbridge.domain.policy.policy import Policy
@@ -94,7 +95,7 @@ class Publish:
 
     def __call__(self, request: PublishRequest, progress: Progress = no_progress) -> PublishOutcome:
         """Raises PublicationBlocked, NotConvertible, ProofFailed, or the RegistryError family."""
-        registry = self._registry(request.destination)
+        registry = registry_of(self.registries, request.destination)
         choice, policy = request.choice, request.policy
         # Whoever publishes without a card gets one.
         policy = evolve(policy, ignore=(*policy.ignore, "CD001"))
@@ -129,12 +130,6 @@ class Publish:
             plan = send.plan()
             receipt = None if request.dry_run else send.carry_out(plan)
             return PublishOutcome(report, plan, receipt, proof)
-
-    def _registry(self, destination: Destination) -> Registry:
-        found = self.registries.get(type(destination))
-        if found is None:
-            raise UsageError(problem=f"no registry is configured for {destination}")
-        return found
 
     def _judge(
         self,

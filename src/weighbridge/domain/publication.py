@@ -104,6 +104,20 @@ def parse_destination(text: str, name: str | None = None) -> Destination:
     return LocalRegistry(text.removeprefix("file://"), *_named(name))
 
 
+def parse_revision(text: str, name: str | None = None) -> Destination:
+    """One revision: ``hf://org/name@revision``, or ``directory@revision`` with ``name``.
+
+    Raises UsageError with the accepted spellings for anything else.
+    """
+    if text.startswith("hf://") or name is None or "@" in name:
+        return parse_destination(text, name)
+    folder, slash, last = text.rpartition("/")
+    root, at, revision = last.rpartition("@")
+    if not at:
+        return parse_destination(text, name)
+    return parse_destination(folder + slash + root, f"{name}@{revision}")
+
+
 @frozen
 class RemoteHead:
     """What a destination holds now."""
@@ -218,6 +232,8 @@ def changes_between(before: Manifest, after: Manifest) -> tuple[Change, ...]:
     changes = []
     for entry in after.entries:
         there = remote.pop(entry.path, None)
+        if entry.path.text in SERVER_OWNED:
+            continue
         action = "add" if there is None else "keep" if entry.same_content(there) else "change"
         changes.append(Change(action, entry.path, entry.size, _first(entry), _first(there)))
     changes += [

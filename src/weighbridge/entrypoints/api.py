@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from weighbridge.application.ports import Progress, no_progress
 from weighbridge.domain.errors import (
@@ -17,25 +16,28 @@ from weighbridge.domain.errors import (
     WeighbridgeError,
 )
 from weighbridge.domain.models import Kind
+from weighbridge.entrypoints import options
 from weighbridge.entrypoints.settings import Settings
 
 # What only some of these functions need is imported by them: all of it takes 0.2 s.
 if TYPE_CHECKING:
+    from weighbridge.application.compare import Comparison
     from weighbridge.application.convert import Converted, Target
     from weighbridge.application.dequantise import Dequantised
     from weighbridge.application.fuse import Fused
+    from weighbridge.application.history import RolledBack
     from weighbridge.application.inspect import Inspection
     from weighbridge.application.ports import GgufType
     from weighbridge.application.publish import PublishOutcome
     from weighbridge.application.repair import Repaired
     from weighbridge.application.verify_release import ReleaseVerdict
     from weighbridge.domain.conversion import Profile
-    from weighbridge.domain.detection import Choice
     from weighbridge.domain.findings import FailOn, ValidationReport
     from weighbridge.domain.policy.policy import Policy
     from weighbridge.domain.proof import Proof, ProofLevel
-    from weighbridge.domain.publication import Destination
+    from weighbridge.domain.publication import Destination, Revision
     from weighbridge.entrypoints.container import Container
+    from weighbridge.entrypoints.saved_plans import SavedPlan
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -44,38 +46,6 @@ def _container(settings: Settings | None) -> Container:
     from weighbridge.entrypoints.container import build  # dependency-injector takes 60 ms
 
     return build(settings)
-
-
-_Word = TypeVar("_Word", bound=Enum)
-
-
-def _word(name: str | _Word, words: type[_Word], what: str) -> _Word:
-    """The member that a word of an option names. Raises UsageError with those that are known."""
-    try:
-        return words(name) if isinstance(name, str) else name
-    except ValueError:
-        known = ", ".join(str(word.value) for word in words)
-        raise UsageError(problem=f"{name!r} is no {what}; known are {known}") from None
-
-
-def _choice(kind: str | Kind | None, checkpoint: int | None, *, bare: bool = False) -> Choice:
-    from weighbridge.domain.detection import Choice
-
-    return Choice(_kind(kind), checkpoint, bare)
-
-
-def _kind(name: str | Kind | None) -> Kind | None:
-    return None if name is None else _word(name, Kind, "kind of model")
-
-
-def _level(name: str | ProofLevel | None) -> ProofLevel | None:
-    from weighbridge.domain.proof import ProofLevel
-
-    try:
-        return ProofLevel.parse(name) if isinstance(name, str) else name
-    except KeyError:
-        known = ", ".join(level.label for level in ProofLevel)
-        raise UsageError(problem=f"{name!r} is no proof level; known are {known}") from None
 
 
 def _path(path: PathLike | None) -> str | None:
@@ -90,7 +60,7 @@ def inspect(
     settings: Settings | None = None,
 ) -> Inspection:
     """What the directory is. Raises InvalidModelStructure (a ValueError) if it is no model."""
-    return _container(settings).inspect()(os.fspath(path), _choice(kind, checkpoint))
+    return _container(settings).inspect()(os.fspath(path), options.choice(kind, checkpoint))
 
 
 def validate(
@@ -119,8 +89,8 @@ def validate(
     from weighbridge.domain.policy.policy import Policy
 
     settings = settings or Settings.from_environment()
-    at_hand = _base_directory(path, base, base_model, kind, settings)
-    choice = _choice(kind, checkpoint, bare=scale is not None)
+    at_hand = options.base_directory(path, base, base_model, kind, settings)
+    choice = options.choice(kind, checkpoint, bare=scale is not None)
     location = os.fspath(path)
     request = ValidateRequest(
         location,
@@ -184,16 +154,16 @@ def convert(
     from weighbridge.domain.conversion import Profile
 
     settings = settings or Settings.from_environment()
-    at_hand = _base_directory(path, base, base_model, kind, settings)
+    at_hand = options.base_directory(path, base, base_model, kind, settings)
     _keep_apart(output, *(each for each in (path, at_hand) if each is not None))
     request = ConvertRequest(
         os.fspath(path),
         os.fspath(output),
-        Wanted(base_model, at_hand, scale, _word(profile, Profile, "profile")),
-        _choice(kind, checkpoint, bare=scale is not None),
+        Wanted(base_model, at_hand, scale, options.word(profile, Profile, "profile")),
+        options.choice(kind, checkpoint, bare=scale is not None),
         force,
-        _word(to, Target, "target"),
-        _word(outtype, GgufType, "type of a GGUF"),
+        options.word(to, Target, "target"),
+        options.word(outtype, GgufType, "type of a GGUF"),
     )
     services = _container(settings)
     use = services.convert_gguf() if request.to is Target.GGUF else services.convert()
@@ -223,7 +193,7 @@ def repair(
     from weighbridge.application.repair_plan import RepairRequest
 
     settings = settings or Settings.from_environment()
-    at_hand = _base_directory(original or path, base, base_model, None, settings)
+    at_hand = options.base_directory(original or path, base, base_model, None, settings)
     if output is not None:
         _keep_apart(output, *(each for each in (path, original, at_hand) if each is not None))
     request = RepairRequest(
@@ -258,15 +228,15 @@ def verify(
     from weighbridge.application.verify import VerifyRequest
 
     settings = settings or Settings.from_environment()
-    at_hand = _base_directory(converted, base, None, None, settings)
-    at_hand = at_hand or _base_directory(path, None, None, kind, settings)
+    at_hand = options.base_directory(converted, base, None, None, settings)
+    at_hand = at_hand or options.base_directory(path, None, None, kind, settings)
     request = VerifyRequest(
         os.fspath(path),
         os.fspath(converted),
         at_hand,
         scale,
-        _choice(kind, checkpoint, bare=scale is not None),
-        _level(require),
+        options.choice(kind, checkpoint, bare=scale is not None),
+        options.level(require),
         full_base=_path(full_base),
     )
     return _container(settings).verify()(request, progress)
@@ -293,11 +263,11 @@ def fuse(
     from weighbridge.application.fuse import FuseRequest
 
     settings = settings or Settings.from_environment()
-    at_hand = _base_directory(path, base, base_model, kind, settings)
+    at_hand = options.base_directory(path, base, base_model, kind, settings)
     if at_hand is None:
         raise UsageError(problem="the base's weights are needed; give --base DIR")
     _keep_apart(output, path, at_hand)
-    choice = _choice(kind, checkpoint, bare=scale is not None)
+    choice = options.choice(kind, checkpoint, bare=scale is not None)
     request = FuseRequest(os.fspath(path), at_hand, os.fspath(output), scale, choice, force)
     return _container(settings).fuse()(request, progress)
 
@@ -322,7 +292,9 @@ def dequantize(
     if shard_bytes < 1:
         raise UsageError(problem=f"a shard of {shard_bytes} bytes holds nothing")
     _keep_apart(output, path)
-    request = DequantiseRequest(os.fspath(path), os.fspath(output), shard_bytes, _kind(kind), force)
+    request = DequantiseRequest(
+        os.fspath(path), os.fspath(output), shard_bytes, options.kind(kind), force
+    )
     return _container(settings).dequantize()(request, progress)
 
 
@@ -337,34 +309,69 @@ def _keep_apart(output: PathLike, *sources: PathLike) -> None:
         # Given the run, what is read is in its adapters directory.
         for read in (Path(source), Path(source, "adapters")):
             found = read.resolve()
-            if any(_same(output, each) for each in (found, *found.parents)):
+            if any(options.same_file(output, each) for each in (found, *found.parents)):
                 raise UsageError(problem=f"{os.fspath(output)} is, or holds, what is read: {found}")
 
 
-def _keep_outside(registry: PathLike, path: PathLike) -> None:
-    """Raises UsageError if the registry would lie in what is published: the next run finds it there
-    and takes it for a part of the model."""
-    root = Path(registry).resolve()
-    if any(_same(path, each) for each in (root, *root.parents)):
-        raise UsageError(
-            problem=f"the registry {os.fspath(registry)} lies in what is published, "
-            f"{os.fspath(path)}; give a directory outside of it"
-        )
-
-
-def _same(first: PathLike, second: PathLike) -> bool:
-    """Asked of the file system, to which names of different case may be the same."""
-    try:
-        return os.path.samefile(first, second)
-    except OSError:
-        return False
-
-
-def publish(
+def plan(
     path: PathLike,
     to: str | os.PathLike[str] | Destination,
     *,
     name: str | None = None,
+    branch: str | None = None,
+    base_model: str | None = None,
+    base: PathLike | None = None,
+    scale: float | None = None,
+    profile: str | Profile = "portable",
+    kind: str | Kind | None = None,
+    checkpoint: int | None = None,
+    public: bool = False,
+    require_proof: str | ProofLevel | None = None,
+    licence: str | None = None,
+    message: str = "Publish with Weighbridge",
+    tags: Sequence[str] = (),
+    move_tag: bool = False,
+    pull_request: bool = False,
+    sign_key: PathLike | None = None,
+    output: PathLike | None = None,
+    policy: Policy | None = None,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> SavedPlan:
+    """Do everything that ``publish`` does before it sends a byte; ``publish(plan=...)`` does the
+    rest, now or, if it is written to the file ``output``, later.
+
+    The arguments are those of ``publish``. ``plan.does_nothing`` of the result says if there is
+    nothing to do, ``outcome`` has the report and the proof.
+    """
+    from weighbridge.entrypoints.saved_plans import Wishes, plan_publication
+
+    wishes = Wishes.said(
+        path, to, name=name, branch=branch, base_model=base_model, base=_path(base), scale=scale,
+        profile=profile, kind=kind, checkpoint=checkpoint, public=public,
+        require_proof=require_proof, licence=licence, message=message, tags=tags,
+        move_tag=move_tag, pull_request=pull_request, sign_key=_path(sign_key),
+    )  # fmt: skip
+    made = plan_publication(wishes, settings or Settings.from_environment(), policy, progress)
+    if output is not None:
+        made.save(os.fspath(output))
+    return made
+
+
+def load_plan(path: PathLike) -> SavedPlan:
+    """A plan that was written by ``plan``. Raises UsageError if it is none, StorageError."""
+    from weighbridge.entrypoints.saved_plans import load
+
+    return load(os.fspath(path))
+
+
+def publish(
+    path: PathLike | None = None,
+    to: str | os.PathLike[str] | Destination | None = None,
+    *,
+    plan: SavedPlan | PathLike | None = None,
+    name: str | None = None,
+    branch: str | None = None,
     base_model: str | None = None,
     base: PathLike | None = None,
     scale: float | None = None,
@@ -376,6 +383,9 @@ def publish(
     require_proof: str | ProofLevel | None = None,
     licence: str | None = None,
     message: str = "Publish with Weighbridge",
+    tags: Sequence[str] = (),
+    move_tag: bool = False,
+    pull_request: bool = False,
     policy: Policy | None = None,
     sign_key: PathLike | None = None,
     settings: Settings | None = None,
@@ -383,41 +393,73 @@ def publish(
 ) -> PublishOutcome:
     """Validate, convert, prove, publish as one revision, and read it back.
 
-    ``to`` is ``hf://org/name[@revision]``, or a directory together with ``name``. The proof uses
-    ``base``, else the base model's snapshot in the Hugging Face cache if it is there. ``policy`` is
-    the same as for ``validate``; without one every error blocks. ``sign_key`` is a PEM file with an
-    elliptic curve's private key: the release is signed with it.
-    """
-    from weighbridge.application.convert import Wanted
-    from weighbridge.application.publish import PublishRequest
-    from weighbridge.domain.conversion import Profile
-    from weighbridge.domain.policy.policy import Policy
-    from weighbridge.domain.publication import LocalRegistry, parse_destination
+    ``to`` is ``hf://org/name[@revision]``, or a directory together with ``name``; ``branch`` is
+    another way to say the revision. The proof uses ``base``, else the base model's snapshot in the
+    Hugging Face cache if it is there. ``policy`` is the same as for ``validate``; without one every
+    error blocks. ``tags`` are set once it is read back, and stay where they are without
+    ``move_tag``. ``sign_key`` is a PEM file with an elliptic curve's private key: the release is
+    signed with it.
 
-    if isinstance(to, str | os.PathLike):
-        to = parse_destination(os.fspath(to), name)
-    if isinstance(to, LocalRegistry):
-        _keep_outside(to.root, path)
+    With ``plan``, from ``weighbridge.plan`` or its file, exactly that is published: raises
+    ArtifactChanged if a byte is another now, RevisionConflict if the head is. All is checked again,
+    since a plan is no permission; what else is said then is ``policy``, ``settings``, ``progress``.
+    """
+    from weighbridge.entrypoints.saved_plans import Wishes, apply, as_plan, publish_now
+
     settings = settings or Settings.from_environment()
-    request = PublishRequest(
-        location=os.fspath(path),
-        destination=to,
-        wanted=Wanted(
-            base_model,
-            _base_directory(path, base, base_model, kind, settings),
-            scale,
-            _word(profile, Profile, "profile"),
-        ),
-        choice=_choice(kind, checkpoint, bare=scale is not None),
-        public=public,
-        dry_run=dry_run,
-        require=_level(require_proof),
-        licence=licence,
-        message=message,
-        policy=policy or Policy(),
-        sign_key=None if sign_key is None else _path(sign_key),
+    if plan is not None:
+        if path is not None or to is not None or dry_run:
+            raise UsageError(problem="a plan says what goes where; give nothing beside it")
+        return apply(as_plan(plan), settings, policy, progress)
+    if path is None or to is None:
+        raise UsageError(problem="what to publish and where is needed, or a plan")
+    wishes = Wishes.said(
+        path, to, name=name, branch=branch, base_model=base_model, base=_path(base), scale=scale,
+        profile=profile, kind=kind, checkpoint=checkpoint, public=public,
+        require_proof=require_proof, licence=licence, message=message, tags=tags,
+        move_tag=move_tag, pull_request=pull_request, sign_key=_path(sign_key),
+    )  # fmt: skip
+    return publish_now(wishes, settings, policy, progress, dry_run=dry_run)
+
+
+def _place(destination: str | os.PathLike[str] | Destination, name: str | None) -> Destination:
+    from weighbridge.domain.publication import parse_revision
+
+    if isinstance(destination, str | os.PathLike):
+        return parse_revision(os.fspath(destination), name)
+    return destination
+
+
+def log(
+    destination: str | os.PathLike[str] | Destination,
+    *,
+    name: str | None = None,
+    limit: int = 20,
+    settings: Settings | None = None,
+) -> tuple[Revision, ...]:
+    """The publications of a destination, newest first. Raises DestinationMissing if there are
+    none."""
+    found: tuple[Revision, ...] = _container(settings).log()(_place(destination, name), limit)
+    return found
+
+
+def diff(
+    before: str | os.PathLike[str] | Destination,
+    after: str | os.PathLike[str] | Destination,
+    *,
+    name: str | None = None,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> Comparison:
+    """What differs between two published revisions, in files and in weights.
+
+    Each is ``hf://org/name@revision``, or ``directory@revision`` with ``name``; a revision is an
+    id, a tag or a branch. Only what differs is read, in chunks.
+    """
+    done: Comparison = _container(settings).diff()(
+        _place(before, name), _place(after, name), progress
     )
-    return _container(settings).publish()(request, progress)
+    return done
 
 
 def verify_release(
@@ -432,32 +474,29 @@ def verify_release(
 
     ``source`` is a destination as for :func:`publish`, or a directory that holds a release.
     """
-    from weighbridge.domain.publication import parse_destination
-
     where = os.fspath(source) if isinstance(source, os.PathLike) else source
     if isinstance(where, str) and (name is not None or "://" in where):
-        where = parse_destination(where, name)
+        where = _place(where, name)
     settings = settings or Settings.from_environment()
     use = _container(settings).verify_release()
-    return use(where, key=None if key is None else _path(key), progress=progress)
+    return use(where, key=_path(key), progress=progress)
 
 
-def _base_directory(
-    path: PathLike,
-    base: PathLike | None,
-    base_model: str | None,
-    kind: str | Kind | None,
-    settings: Settings,
-) -> str | None:
-    """The directory of the base model: as given, else its snapshot in the Hugging Face cache."""
-    if base is not None:
-        return _path(base)
-    if base_model is None:
-        try:
-            base_model = inspect(path, kind=kind, settings=settings).base_model
-        except WeighbridgeError:
-            return None  # what follows says what is wrong
-    return settings.cached_base(base_model)
+def rollback(
+    destination: str | os.PathLike[str] | Destination,
+    to: str,
+    *,
+    name: str | None = None,
+    message: str = "",
+    dry_run: bool = False,
+    settings: Settings | None = None,
+) -> RolledBack:
+    """Make a destination hold again what its revision ``to`` holds, as one revision that is read
+    back; no large file is sent. Raises DestinationMissing, RevisionConflict."""
+    done: RolledBack = _container(settings).rollback()(
+        _place(destination, name), to, message=message, dry_run=dry_run
+    )
+    return done
 
 
 # --- drop-in functions of the pipeline that this project was born in ----------------------------

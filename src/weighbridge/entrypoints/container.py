@@ -16,10 +16,12 @@ from weighbridge.domain.publication import HubRepo, LocalRegistry
 from weighbridge.entrypoints.settings import Settings
 
 if TYPE_CHECKING:
+    from weighbridge.application.compare import Compare
     from weighbridge.application.convert import Convert
     from weighbridge.application.convert_gguf import ConvertGguf
     from weighbridge.application.dequantise import Dequantise
     from weighbridge.application.fuse import Fuse
+    from weighbridge.application.history import Log, RollBack
     from weighbridge.application.inspect import Inspect
     from weighbridge.application.loadable_base import LoadableBase
     from weighbridge.application.ports import Converter, FileSystem, Prover, Registry
@@ -109,6 +111,7 @@ class Container(containers.DeclarativeContainer):
     logits = providers.Singleton(_later("adapters.logits_prover.LogitsProver"))
     provers = providers.Singleton(_provers, algebra, binding, logits)
     weight_maker = providers.Singleton(_later("adapters.numpy_weights.NumpyWeightMaker"))
+    comparer = providers.Singleton(_later("adapters.numpy_comparison.NumpyComparer"))
     weight_prover = providers.Singleton(_later("adapters.weight_prover.SamplingProver"))
     directory_registry = providers.Singleton(
         _later("adapters.directory_registry.DirectoryRegistry")
@@ -184,6 +187,15 @@ class Container(containers.DeclarativeContainer):
         _later("application.attest.Attest"),
         tool=providers.Callable(_version),
         signatures=signatures,
+    )
+    log: providers.Factory[Log] = providers.Factory(
+        _later("application.history.Log"), registries=registries
+    )
+    rollback: providers.Factory[RollBack] = providers.Factory(
+        _later("application.history.RollBack"), registries=registries
+    )
+    diff: providers.Factory[Compare] = providers.Factory(
+        _later("application.compare.Compare"), registries=registries, comparer=comparer
     )
     publish: providers.Factory[Publish] = providers.Factory(
         _later("application.publish.Publish"),

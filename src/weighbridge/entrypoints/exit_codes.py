@@ -17,8 +17,9 @@ from weighbridge.domain.errors import (
 
 if TYPE_CHECKING:
     from weighbridge.domain.findings import ValidationReport
+    from weighbridge.domain.publication import PublicationPlan
 
-GOOD, BLOCKED, USAGE, UNREADABLE, STORAGE, INCOMPLETE = 0, 1, 2, 3, 4, 5
+GOOD, BLOCKED, USAGE, UNREADABLE, STORAGE, INCOMPLETE, PENDING = 0, 1, 2, 3, 4, 5, 6
 
 
 def exit_code(error: WeighbridgeError) -> int:
@@ -37,6 +38,11 @@ def exit_code(error: WeighbridgeError) -> int:
             return UNREADABLE
         case _:
             return STORAGE
+
+
+def plan_code(plan: PublicationPlan) -> int:
+    """The exit code of ``plan --detailed-exitcode``: 6 if there is something to do."""
+    return GOOD if plan.does_nothing else PENDING
 
 
 def report_code(report: ValidationReport) -> int:

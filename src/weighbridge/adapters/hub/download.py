@@ -24,7 +24,7 @@ _ATTEMPTS = 5
 
 
 def opened(remote: Remote, revision: str, path: ArtifactPath) -> BinaryIO:
-    """The file as a stream. Raises the RegistryError family; DestinationMissing if it is missing."""
+    """The file as a stream. Raises DestinationMissing, and the rest of the RegistryError family."""
     download = _Download(remote, revision, path.text)
     return stream_of(download.chunks(download.request(0)))
 

@@ -7,7 +7,6 @@ invisible) before the commit, and after the commit what a server may have got wr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -119,16 +118,8 @@ class HubRegistry:
             remote.delete_tag(name)
         try:
             remote.create_tag(name, found)
-        except RevisionConflict as error:  # Somebody was faster.
-            theirs = remote.tags().get(name, "")
-            if theirs != found:
-                taken = TagTaken(destination=str(destination), tag=name, revision=theirs)
-                raise taken from error
-        except RegistryError:
-            if now is not None:
-                with suppress(RegistryError):
-                    remote.create_tag(name, now)
-            raise
+        except RegistryError as error:
+            _after_all(remote, name, found, error, before=now)
 
     def restore(
         self, destination: Destination, revision: str, *, parent: str, message: str
@@ -182,6 +173,24 @@ class HubRegistry:
             library_name="weighbridge",
             library_version=_version(),
         )
+
+
+def _after_all(
+    remote: Remote, name: str, wanted: str, error: RegistryError, *, before: str | None
+) -> None:
+    """A tag was refused, or the answer was lost: look. Raises unless it is where it should be, and
+    puts it back to where it was."""
+    try:
+        there = remote.tags().get(name)
+        if there is None and before is not None:
+            remote.create_tag(name, before)
+    except RegistryError:
+        raise error from None
+    if there == wanted:
+        return
+    if there is not None:  # Somebody was faster.
+        raise TagTaken(destination=str(remote.repo), tag=name, revision=there) from error
+    raise error
 
 
 def _version() -> str:

@@ -26,11 +26,9 @@ if TYPE_CHECKING:
     from weighbridge.application.dequantise import Dequantised
     from weighbridge.application.fuse import Fused
     from weighbridge.application.inspect import Inspection
-    from weighbridge.application.publish import PublishOutcome
     from weighbridge.application.repair import Repaired
     from weighbridge.application.verify_release import ReleaseVerdict
     from weighbridge.domain.artifact import ManifestEntry
-    from weighbridge.domain.publication import PublicationPlan
     from weighbridge.domain.repairing.defects import Defect
 
 
@@ -39,7 +37,8 @@ def dumps(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=2, allow_nan=False)
 
 
-def _document(name: str, body: dict[str, Any]) -> dict[str, Any]:
+def document(name: str, body: dict[str, Any]) -> dict[str, Any]:
+    """A document that names its schema."""
     return {"schema": f"weighbridge/{name}/1", **body}
 
 
@@ -61,7 +60,7 @@ def inspection(found: Inspection) -> dict[str, Any]:
         },
         "quantisation": None if found.quantisation is None else dict(found.quantisation),
     }
-    return _document("inspection", body)
+    return document("inspection", body)
 
 
 def _finding(finding: Finding, mark: str) -> dict[str, Any]:
@@ -74,7 +73,7 @@ def _finding(finding: Finding, mark: str) -> dict[str, Any]:
         "message": finding.message,
         "why": finding.why,
         "remedy": finding.remedy,
-        "facts": {name: _json_number(fact) for name, fact in finding.facts.items()},
+        "facts": {name: json_number(fact) for name, fact in finding.facts.items()},
         "fingerprint": mark,
     }
 
@@ -97,7 +96,8 @@ def _first_waived(waived: Sequence[Waived]) -> tuple[list[Waived], Mapping[str, 
     return [w for w in waived if id(w.finding) in listed], more
 
 
-def _report(judged: ValidationReport) -> dict[str, Any]:
+def report_body(judged: ValidationReport) -> dict[str, Any]:
+    """A report, as it is in several documents."""
     listed, more = first_of_each(judged.findings)
     waived, more_waived = _first_waived(judged.waived)
     return {
@@ -120,17 +120,18 @@ def _report(judged: ValidationReport) -> dict[str, Any]:
             for part in judged.unexamined
         ],
         "ignored": list(judged.ignored),
-        "files": [_entry(entry) for entry in judged.manifest.entries],
+        "files": [file_entry(entry) for entry in judged.manifest.entries],
         "fingerprint": judged.manifest.fingerprint,
     }
 
 
 def report(judged: ValidationReport) -> dict[str, Any]:
     """The answer of ``validate``."""
-    return _document("report", _report(judged))
+    return document("report", report_body(judged))
 
 
-def _proof(proved: Proof) -> dict[str, Any]:
+def proof_body(proved: Proof) -> dict[str, Any]:
+    """A proof, as it is in several documents."""
     return {
         "passed": proved.passed,
         "level": proved.level.label if proved.level else None,
@@ -138,7 +139,7 @@ def _proof(proved: Proof) -> dict[str, Any]:
             {
                 "level": step.level.label,
                 "passed": step.passed,
-                "figures": {name: _json_number(value) for name, value in step.figures},
+                "figures": {name: json_number(value) for name, value in step.figures},
                 "problems": list(step.problems),
             }
             for step in proved.steps
@@ -149,23 +150,25 @@ def _proof(proved: Proof) -> dict[str, Any]:
     }
 
 
-def _json_number(value: Any) -> Any:
+def json_number(value: Any) -> Any:
+    """A number that JSON has, or its name."""
     finite = not isinstance(value, float) or value - value == 0
     return value if finite else str(value)
 
 
 def proof(proved: Proof) -> dict[str, Any]:
     """The answer of ``verify``."""
-    return _document("proof", _proof(proved))
+    return document("proof", proof_body(proved))
 
 
 def release(found: ReleaseVerdict) -> dict[str, Any]:
     """The answer of ``verify-release``."""
     body = {f.name: getattr(found, f.name) for f in fields(type(found))}
-    return _document("release", {**body, "sound": found.sound, "problems": list(found.problems)})
+    return document("release", {**body, "sound": found.sound, "problems": list(found.problems)})
 
 
-def _entry(entry: ManifestEntry) -> dict[str, Any]:
+def file_entry(entry: ManifestEntry) -> dict[str, Any]:
+    """A file with its digests."""
     digests = {d.algorithm: d.value for d in entry.digests}
     return {"path": entry.path.text, "size": entry.size, "digests": digests}
 
@@ -174,7 +177,7 @@ def converted(done: Converted) -> dict[str, Any]:
     """The answer of ``convert``."""
     planned = done.plan
     padding = planned.padding if planned else Padding()
-    return _document(
+    return document(
         "conversion",
         {
             "output": done.output,
@@ -183,8 +186,8 @@ def converted(done: Converted) -> dict[str, Any]:
             "config": dict(planned.config) if planned else None,
             "padding": {"tensors": padding.tensors, "bytes": padding.nbytes},
             "notes": list(planned.notes) if planned else [],
-            "files": [_entry(e) for e in done.entries],
-            "proof": _proof(done.proof) if done.proof else None,
+            "files": [file_entry(e) for e in done.entries],
+            "proof": proof_body(done.proof) if done.proof else None,
         },
     )
 
@@ -192,7 +195,7 @@ def converted(done: Converted) -> dict[str, Any]:
 def repaired(done: Repaired) -> dict[str, Any]:
     """The answer of ``repair``."""
     plan = done.plan
-    return _document(
+    return document(
         "repair",
         {
             "location": done.location,
@@ -207,15 +210,15 @@ def repaired(done: Repaired) -> dict[str, Any]:
             "scale": plan.conversion.scale,
             "config": dict(plan.conversion.config),
             "unknown": list(plan.unknown),
-            "files": [_entry(e) for e in done.entries],
-            "proof": _proof(done.proof) if done.proof else None,
+            "files": [file_entry(e) for e in done.entries],
+            "proof": proof_body(done.proof) if done.proof else None,
         },
     )
 
 
 def fused(done: Fused) -> dict[str, Any]:
     """The answer of ``fuse``."""
-    return _document(
+    return document(
         "fusion",
         {
             "output": done.output,
@@ -225,8 +228,8 @@ def fused(done: Fused) -> dict[str, Any]:
             "changed": list(done.plan.changed),
             "weight_bytes": done.plan.checkpoint.total_bytes,
             "notes": list(done.plan.checkpoint.notes),
-            "files": [_entry(e) for e in done.entries],
-            "proof": _proof(done.proof),
+            "files": [file_entry(e) for e in done.entries],
+            "proof": proof_body(done.proof),
         },
     )
 
@@ -249,7 +252,7 @@ def dequantised(done: Dequantised) -> dict[str, Any]:
         {"mode": p.mode.value, "bits": p.bits, "group_size": p.group_size, "modules": count}
         for p, count in done.plan.packings
     ]
-    return _document(
+    return document(
         "dequantization",
         {
             "output": done.output,
@@ -258,41 +261,8 @@ def dequantised(done: Dequantised) -> dict[str, Any]:
             "renamed": done.plan.renamed,
             "weight_bytes": done.plan.checkpoint.total_bytes,
             "notes": list(done.plan.checkpoint.notes),
-            "files": [_entry(e) for e in done.entries],
-            "proof": _proof(done.proof),
-        },
-    )
-
-
-def _plan(planned: PublicationPlan) -> dict[str, Any]:
-    return {
-        "destination": str(planned.destination),
-        "parent": planned.parent,
-        "private": planned.private,
-        "noop": planned.is_noop,
-        "upload_bytes": planned.upload_bytes,
-        "changes": [
-            {"action": c.action, "path": c.path.text, "size": c.size} for c in planned.changes
-        ],
-        "files": [_entry(e) for e in planned.manifest.entries],
-    }
-
-
-def outcome(done: PublishOutcome) -> dict[str, Any]:
-    """The answer of ``publish``."""
-    receipt = done.receipt and {
-        "destination": str(done.receipt.destination),
-        "revision": done.receipt.revision,
-        "created": done.receipt.created,
-        "url": done.receipt.url,
-    }
-    return _document(
-        "publication",
-        {
-            "report": _report(done.report),
-            "proof": _proof(done.proof) if done.proof else None,
-            "plan": _plan(done.plan),
-            "receipt": receipt,
+            "files": [file_entry(e) for e in done.entries],
+            "proof": proof_body(done.proof),
         },
     )
 
@@ -313,7 +283,7 @@ def rule(described: Rule) -> dict[str, Any]:
 
 def catalogue(rules: tuple[Rule, ...]) -> dict[str, Any]:
     """The answer of ``rules`` and of ``explain``."""
-    return _document("rules", {"rules": [rule(r) for r in rules]})
+    return document("rules", {"rules": [rule(r) for r in rules]})
 
 
 def error(problem: Exception, code: int) -> dict[str, Any]:
@@ -321,14 +291,14 @@ def error(problem: Exception, code: int) -> dict[str, Any]:
     report_of = getattr(problem, "report", None)
     proof_of = getattr(problem, "proof", None)
     message = str(problem) if isinstance(problem, WeighbridgeError) else problem_text(problem)
-    return _document(
+    return document(
         "error",
         {
             "error": type(problem).__name__,
             "message": message,
             "exit_code": code,
-            "report": _report(report_of) if isinstance(report_of, ValidationReport) else None,
-            "proof": _proof(proof_of) if isinstance(proof_of, Proof) else None,
+            "report": report_body(report_of) if isinstance(report_of, ValidationReport) else None,
+            "proof": proof_body(proof_of) if isinstance(proof_of, Proof) else None,
         },
     )
 

@@ -9,29 +9,21 @@ import click
 
 from weighbridge.domain.models import Kind
 from weighbridge.domain.proof import Figure, Proof, ProofLevel, ProofStep
-from weighbridge.domain.publication import HubRepo, PublicationPlan
 from weighbridge.entrypoints.render.escape import human_bytes, visible
 from weighbridge.entrypoints.render.layout import dim, item, pairs, ranges, sizes
-from weighbridge.entrypoints.render.report_text import COLOURS, report
+from weighbridge.entrypoints.render.report_text import COLOURS
 
 if TYPE_CHECKING:
     from weighbridge.application.convert import Converted
     from weighbridge.application.dequantise import Dequantised
     from weighbridge.application.fuse import Fused
     from weighbridge.application.inspect import Inspection
-    from weighbridge.application.publish import PublishOutcome
     from weighbridge.application.verify_release import ReleaseVerdict
     from weighbridge.domain.artifact import ManifestEntry
     from weighbridge.domain.checkpoints.checkpoint import CheckpointPlan
     from weighbridge.domain.findings import Rule
     from weighbridge.domain.tensor_plan import ConversionPlan
 
-_SIGNS = {
-    "add": ("+", "green"),
-    "change": ("~", "yellow"),
-    "keep": (" ", None),
-    "remove": ("-", "red"),
-}
 _SIGNED = {
     "valid": "by this key",
     "invalid": "INVALID",
@@ -205,45 +197,6 @@ def dequantised(done: Dequantised, *, figures: bool = False) -> str:
     made += [f"{len(plan.checkpoint.weights)} tensors in all"]
     head = f"{verb} to {visible(done.output)}: {'; '.join(made)}"
     return _checkpoint(head, plan.checkpoint, done.entries, done.proof, figures)
-
-
-def plan(planned: PublicationPlan) -> str:
-    """What a publication would change."""
-    rows = sizes(((str(c.path), c.size) for c in planned.changes), "")
-    listed = [_change(c.action, row) for c, row in zip(planned.changes, rows, strict=True)]
-    on = f"on revision {planned.parent[:12]}" if planned.parent else "as the first revision"
-    seen = ""
-    if isinstance(planned.destination, HubRepo):
-        seen = " (private)" if planned.private else " (may be public)"
-    counts = ", ".join(f"{a} {len(planned.of(a))}" for a in _SIGNS if planned.of(a))
-    sent = human_bytes(planned.upload_bytes) if planned.upload_bytes else "nothing"
-    head = f"{visible(str(planned.destination))}{seen}, {on}"
-    return "\n".join([head, *listed, f"{counts}; {sent} to send"])
-
-
-def _change(action: str, row: str) -> str:
-    sign, colour = _SIGNS[action]
-    return click.style(f"  {sign} {row}", fg=colour) if colour else f"  {sign} {row}"
-
-
-def outcome(done: PublishOutcome, *, figures: bool = False) -> str:
-    """The answer of ``publish``."""
-    lines = [report(done.report)]
-    if done.proof is not None:
-        lines.append(proof(done.proof, figures=figures))
-    lines.append(plan(done.plan))
-    if done.receipt is None:
-        lines.append(click.style("dry run: nothing was sent", fg="yellow"))
-    else:
-        word = "published" if done.receipt.created else "up to date"
-        where = visible(str(done.receipt.destination))
-        said = click.style(word, fg="green", bold=True)
-        lines.append(f"{said} {where}, read back and equal")
-        rows = [("revision", done.receipt.revision)]
-        if done.receipt.url:
-            rows.append(("at", done.receipt.url))
-        lines += pairs(rows)
-    return "\n".join(lines)
 
 
 def catalogue(rules: Iterable[Rule]) -> str:

@@ -1,0 +1,90 @@
+"""From the words of arguments to values: the same for the command line and for Python."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from weighbridge.domain.errors import UsageError, WeighbridgeError
+from weighbridge.domain.models import Kind
+
+if TYPE_CHECKING:
+    from weighbridge.domain.detection import Choice
+    from weighbridge.domain.proof import ProofLevel
+    from weighbridge.entrypoints.settings import Settings
+
+_Word = TypeVar("_Word", bound=Enum)
+
+
+def word(name: str | _Word, words: type[_Word], what: str) -> _Word:
+    """The member that a word of an option names. Raises UsageError with those that are known."""
+    try:
+        return words(name) if isinstance(name, str) else name
+    except ValueError:
+        known = ", ".join(str(word.value) for word in words)
+        raise UsageError(problem=f"{name!r} is no {what}; known are {known}") from None
+
+
+def choice(kind_of: str | Kind | None, checkpoint: int | None, *, bare: bool = False) -> Choice:
+    """What the caller says of a directory with several models."""
+    from weighbridge.domain.detection import Choice
+
+    return Choice(kind(kind_of), checkpoint, bare)
+
+
+def kind(name: str | Kind | None) -> Kind | None:
+    """The kind of that name."""
+    return None if name is None else word(name, Kind, "kind of model")
+
+
+def level(name: str | ProofLevel | None) -> ProofLevel | None:
+    """The level of proof of that name."""
+    from weighbridge.domain.proof import ProofLevel
+
+    try:
+        return ProofLevel.parse(name) if isinstance(name, str) else name
+    except KeyError:
+        known = ", ".join(level.label for level in ProofLevel)
+        raise UsageError(problem=f"{name!r} is no proof level; known are {known}") from None
+
+
+def base_directory(
+    path: str | os.PathLike[str],
+    base: str | os.PathLike[str] | None,
+    base_model: str | None,
+    kind_of: str | Kind | None,
+    settings: Settings,
+) -> str | None:
+    """The directory of the base model: as given, else its snapshot in the Hugging Face cache."""
+    if base is not None:
+        return os.fspath(base)
+    if base_model is None:
+        from weighbridge.entrypoints.container import build
+
+        try:
+            found = build(settings).inspect()(os.fspath(path), choice(kind_of, None))
+            base_model = found.base_model
+        except WeighbridgeError:
+            return None  # what follows says what is wrong
+    return settings.cached_base(base_model)
+
+
+def keep_outside(registry: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Raises UsageError if the registry would lie in what is published: the next run finds it there
+    and takes it for a part of the model."""
+    root = Path(registry).resolve()
+    if any(same_file(path, each) for each in (root, *root.parents)):
+        raise UsageError(
+            problem=f"the registry {os.fspath(registry)} lies in what is published, "
+            f"{os.fspath(path)}; give a directory outside of it"
+        )
+
+
+def same_file(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> bool:
+    """Asked of the file system, to which names of different case may be the same."""
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return False
