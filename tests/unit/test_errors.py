@@ -81,7 +81,7 @@ CODES = {
         "StorageDenied",
         "RegistryError", "AuthenticationFailed", "PermissionDenied", "DestinationMissing",
         "VisibilityMismatch", "RevisionConflict", "RateLimited", "RegistryRejected",
-        "RegistryUnreachable", "ReadBackMismatch"],
+        "RegistryUnreachable", "ContentMismatch", "ReadBackMismatch"],
 }  # fmt: skip
 
 

@@ -18,12 +18,14 @@ from weighbridge.entrypoints.settings import Settings
 if TYPE_CHECKING:
     from weighbridge.application.convert import Convert
     from weighbridge.application.convert_gguf import ConvertGguf
+    from weighbridge.application.copy import Copy
     from weighbridge.application.dequantise import Dequantise
     from weighbridge.application.fuse import Fuse
     from weighbridge.application.inspect import Inspect
     from weighbridge.application.loadable_base import LoadableBase
     from weighbridge.application.ports import Converter, FileSystem, Prover, Registry
     from weighbridge.application.publish import Publish
+    from weighbridge.application.pull import Pull
     from weighbridge.application.repair import Repair
     from weighbridge.application.validate import Validate
     from weighbridge.application.verify import Verify
@@ -172,6 +174,12 @@ class Container(containers.DeclarativeContainer):
         provers=provers,
         registries=registries,
         loadable=loadable,
+    )
+    pull: providers.Factory[Pull] = providers.Factory(
+        _later("application.pull.Pull"), files=files, registries=registries
+    )
+    copy: providers.Factory[Copy] = providers.Factory(
+        _later("application.copy.Copy"), registries=registries
     )
 
 

@@ -21,6 +21,8 @@ _COMMANDS = {
     "dequantize": "Make a checkpoint for transformers of a fused MLX model.",
     "verify": "Prove a conversion, at the strongest level possible.",
     "publish": "Validate, convert, prove, publish, read back.",
+    "pull": "Download what is published, verified.",
+    "copy": "Copy what is published to another registry.",
     "rules": "List all rules.",
     "explain": "Explain one rule.",
     "completion": "Print a shell's completion script.",

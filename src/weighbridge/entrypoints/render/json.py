@@ -16,13 +16,15 @@ from weighbridge.domain.tensor_plan import Padding
 
 if TYPE_CHECKING:
     from weighbridge.application.convert import Converted
+    from weighbridge.application.copy import Copied
     from weighbridge.application.dequantise import Dequantised
     from weighbridge.application.fuse import Fused
     from weighbridge.application.inspect import Inspection
     from weighbridge.application.publish import PublishOutcome
+    from weighbridge.application.pull import Pulled
     from weighbridge.application.repair import Repaired
     from weighbridge.domain.artifact import ManifestEntry
-    from weighbridge.domain.publication import PublicationPlan
+    from weighbridge.domain.publication import PublicationPlan, Receipt
     from weighbridge.domain.repairing.defects import Defect
 
 
@@ -251,21 +253,52 @@ def _plan(planned: PublicationPlan) -> dict[str, Any]:
     }
 
 
+def _receipt(answered: Receipt | None) -> dict[str, Any] | None:
+    if answered is None:
+        return None
+    return {
+        "destination": str(answered.destination),
+        "revision": answered.revision,
+        "created": answered.created,
+        "url": answered.url,
+    }
+
+
+def pulled(done: Pulled) -> dict[str, Any]:
+    """The answer of ``pull``."""
+    return _document(
+        "pull",
+        {
+            "source": str(done.source),
+            "revision": done.revision,
+            "output": done.output,
+            "files": [_entry(e) for e in done.entries],
+        },
+    )
+
+
+def copied(done: Copied) -> dict[str, Any]:
+    """The answer of ``copy``."""
+    return _document(
+        "copy",
+        {
+            "source": str(done.source),
+            "revision": done.revision,
+            "plan": _plan(done.plan),
+            "receipt": _receipt(done.receipt),
+        },
+    )
+
+
 def outcome(done: PublishOutcome) -> dict[str, Any]:
     """The answer of ``publish``."""
-    receipt = done.receipt and {
-        "destination": str(done.receipt.destination),
-        "revision": done.receipt.revision,
-        "created": done.receipt.created,
-        "url": done.receipt.url,
-    }
     return _document(
         "publication",
         {
             "report": _report(done.report),
             "proof": _proof(done.proof) if done.proof else None,
             "plan": _plan(done.plan),
-            "receipt": receipt,
+            "receipt": _receipt(done.receipt),
         },
     )
 

@@ -16,13 +16,16 @@ from weighbridge.entrypoints.render.report_text import COLOURS, report
 
 if TYPE_CHECKING:
     from weighbridge.application.convert import Converted
+    from weighbridge.application.copy import Copied
     from weighbridge.application.dequantise import Dequantised
     from weighbridge.application.fuse import Fused
     from weighbridge.application.inspect import Inspection
     from weighbridge.application.publish import PublishOutcome
+    from weighbridge.application.pull import Pulled
     from weighbridge.domain.artifact import ManifestEntry
     from weighbridge.domain.checkpoints.checkpoint import CheckpointPlan
     from weighbridge.domain.findings import Rule
+    from weighbridge.domain.publication import Receipt
     from weighbridge.domain.tensor_plan import ConversionPlan
 
 _SIGNS = {
@@ -211,19 +214,33 @@ def outcome(done: PublishOutcome, *, figures: bool = False) -> str:
     lines = [report(done.report)]
     if done.proof is not None:
         lines.append(proof(done.proof, figures=figures))
-    lines.append(plan(done.plan))
-    if done.receipt is None:
-        lines.append(click.style("dry run: nothing was sent", fg="yellow"))
-    else:
-        word = "published" if done.receipt.created else "up to date"
-        where = visible(str(done.receipt.destination))
-        said = click.style(word, fg="green", bold=True)
-        lines.append(f"{said} {where}, read back and equal")
-        rows = [("revision", done.receipt.revision)]
-        if done.receipt.url:
-            rows.append(("at", done.receipt.url))
-        lines += pairs(rows)
-    return "\n".join(lines)
+    return "\n".join([*lines, plan(done.plan), *_receipt(done.receipt, "published")])
+
+
+def copied(done: Copied) -> str:
+    """The answer of ``copy``."""
+    source = f"from {visible(str(done.source))} at {done.revision}"
+    return "\n".join([source, plan(done.plan), *_receipt(done.receipt, "copied to")])
+
+
+def pulled(done: Pulled) -> str:
+    """The answer of ``pull``."""
+    word = click.style("pulled", fg="green", bold=True)
+    head = f"{word} {visible(str(done.source))} to {visible(done.output)}, every digest verified"
+    rows = sizes((str(e.path), e.size) for e in done.entries)
+    return "\n".join([head, *pairs([("revision", done.revision)]), *rows])
+
+
+def _receipt(answered: Receipt | None, done: str) -> Iterator[str]:
+    if answered is None:
+        yield click.style("dry run: nothing was sent", fg="yellow")
+        return
+    said = click.style(done if answered.created else "up to date", fg="green", bold=True)
+    yield f"{said} {visible(str(answered.destination))}, read back and equal"
+    rows = [("revision", answered.revision)]
+    if answered.url:
+        rows.append(("at", answered.url))
+    yield from pairs(rows)
 
 
 def catalogue(rules: Iterable[Rule]) -> str:
