@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dependency_injector import containers, providers
 
 from weighbridge.domain.errors import UsageError
-from weighbridge.domain.publication import HubRepo, LocalRegistry
+from weighbridge.domain.publication import HubRepo, LocalRegistry, OciRepo
 from weighbridge.entrypoints.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,8 +68,14 @@ def _converter(settings: Settings) -> Converter:
             raise UsageError(problem=f"converter {other!r} is not numpy or mlx")
 
 
-def _registries(directory: Registry, hub: Registry) -> Mapping[type, Registry]:
-    return {LocalRegistry: directory, HubRepo: hub}
+def _oci(settings: Settings) -> Registry:
+    from weighbridge.adapters.oci_registry import OciRegistry
+
+    return OciRegistry(docker_config=settings.docker_config, plain_http=settings.plain_http)
+
+
+def _registries(directory: Registry, hub: Registry, oci: Registry) -> Mapping[type, Registry]:
+    return {LocalRegistry: directory, HubRepo: hub, OciRepo: oci}
 
 
 def _today() -> str:
@@ -108,7 +114,8 @@ class Container(containers.DeclarativeContainer):
         _later("adapters.directory_registry.DirectoryRegistry")
     )
     hub_registry = providers.Singleton(_hub, settings)
-    registries = providers.Singleton(_registries, directory_registry, hub_registry)
+    oci_registry = providers.Singleton(_oci, settings)
+    registries = providers.Singleton(_registries, directory_registry, hub_registry, oci_registry)
     rules = providers.Singleton(_later("entrypoints.rulebook.installed_rulebook"))
     clock = providers.Object(_today)
 
