@@ -68,7 +68,8 @@ class TokenServer:
         certificate = (self.folder / "token.crt").read_text()
         header = {"typ": "JWT", "alg": "RS256", "x5c": ["".join(certificate.split("\n")[1:-2])]}
         claims = {
-            "iss": _ISSUER, "aud": terms.get("service", ""), "sub": user, "jti": str(time.time_ns()),
+            "iss": _ISSUER, "aud": terms.get("service", ""), "sub": user,
+            "jti": str(time.time_ns()),
             "nbf": now - 10, "iat": now, "exp": now + self.lifetime, "access": access,
         }  # fmt: skip
         signed = ".".join(_coded(json.dumps(part).encode()) for part in (header, claims))

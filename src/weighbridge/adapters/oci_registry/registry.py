@@ -44,6 +44,8 @@ class OciRegistry:
     docker_config: str | None = None
     plain_http: frozenset[str] = field(default=frozenset(), converter=_hosts)
     timeout: float = 60.0
+    #: So that a token is asked for once, and not for each file.
+    _known: dict[OciRepo, Repository] = field(factory=dict, init=False, repr=False, eq=False)
 
     def head(self, destination: Destination) -> RemoteHead | None:
         """What the tag names; None if there is no such tag or repository."""
@@ -89,10 +91,12 @@ class OciRegistry:
         return Push(self._repository(place), place, plan, blobs, progress).run()
 
     def _repository(self, place: OciRepo) -> Repository:
-        transport = Transport(self.plain_http, self.timeout)
-        login = partial(credential_for, place.host, self.docker_config)
-        session = Session(place.host, transport, Failures(str(place)), login)
-        return Repository(session, place.name)
+        if place not in self._known:
+            transport = Transport(self.plain_http, self.timeout)
+            login = partial(credential_for, place.host, self.docker_config)
+            session = Session(place.host, transport, Failures(str(place)), login)
+            self._known[place] = Repository(session, place.name)
+        return self._known[place]
 
 
 def _oci(destination: Destination) -> OciRepo:

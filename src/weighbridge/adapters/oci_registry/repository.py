@@ -38,6 +38,7 @@ _ACCEPTED = ", ".join(
     )
 )
 _T = TypeVar("_T")
+_pause = time.sleep
 
 
 @frozen
@@ -54,7 +55,6 @@ class Repository:
 
     session: Session
     name: str
-    pause: Callable[[float], object] = time.sleep
 
     def manifest(self, reference: str) -> Stored | None:
         """The manifest of a tag or digest; None if there is none."""
@@ -127,12 +127,12 @@ class Repository:
             try:
                 return work()
             except RegistryUnreachable:
-                self.pause(2.0 ** (attempt - 1))
+                _pause(2.0 ** (attempt - 1))
             except RateLimited as error:
                 wanted = error.retry_after or 2.0**attempt
                 if wanted > _MOST_PAUSE:
                     raise
-                self.pause(wanted)
+                _pause(wanted)
         return work()
 
 
@@ -169,7 +169,7 @@ class _Download:
                     raise
             if done >= self.size:
                 return
-            self.repository.pause(0.1 * attempt)
+            _pause(0.1 * attempt)
             answer = self.request(done)
         raise self._failed(
             RegistryUnreachable, f"{self.digest} ended after {done} of {self.size} bytes"
