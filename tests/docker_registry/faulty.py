@@ -12,7 +12,9 @@ from typing import Any, Literal, Self
 from attrs import define, field
 
 What = Literal["drop", "lost", "cut"] | int
-_HOP = frozenset({"connection", "transfer-encoding", "keep-alive", "content-length"})
+_HOP = frozenset(
+    {"connection", "date", "server", "transfer-encoding", "keep-alive", "content-length"}
+)
 
 
 @define
@@ -83,7 +85,10 @@ class FaultyWay:
 
 def _handler(way: FaultyWay, target: str) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # else boto3 waits for leave to send its bodies
+
         def _forward(self) -> None:
+            self.close_connection = True
             way.seen.append((self.command, self.path, self.headers.get("Range")))
             trouble = way.strikes(self.command, self.path)
             if trouble is not None and trouble.what == "drop":
@@ -94,7 +99,9 @@ def _handler(way: FaultyWay, target: str) -> type[BaseHTTPRequestHandler]:
                 return
             peer = http.client.HTTPConnection(target)
             kept = {
-                k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")
+                k: v
+                for k, v in self.headers.items()
+                if k.lower() not in ("host", "connection", "expect")
             }
             peer.request(self.command, self.path, body, kept | {"Host": way.host})
             answer = peer.getresponse()
@@ -113,6 +120,7 @@ def _handler(way: FaultyWay, target: str) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             if "Content-Length" not in headers:
                 self.send_header("Content-Length", str(len(content)))
+            self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(content[: len(content) // 2] if cut else content)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dependency_injector import containers, providers
 
 from weighbridge.domain.errors import UsageError
-from weighbridge.domain.publication import HubRepo, LocalRegistry, OciRepo
+from weighbridge.domain.publication import HubRepo, LocalRegistry, OciRepo, S3Prefix
 from weighbridge.entrypoints.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,8 +74,10 @@ def _oci(settings: Settings) -> Registry:
     return OciRegistry(docker_config=settings.docker_config, plain_http=settings.plain_http)
 
 
-def _registries(directory: Registry, hub: Registry, oci: Registry) -> Mapping[type, Registry]:
-    return {LocalRegistry: directory, HubRepo: hub, OciRepo: oci}
+def _registries(
+    directory: Registry, hub: Registry, oci: Registry, s3: Registry
+) -> Mapping[type, Registry]:
+    return {LocalRegistry: directory, HubRepo: hub, OciRepo: oci, S3Prefix: s3}
 
 
 def _today() -> str:
@@ -115,7 +117,10 @@ class Container(containers.DeclarativeContainer):
     )
     hub_registry = providers.Singleton(_hub, settings)
     oci_registry = providers.Singleton(_oci, settings)
-    registries = providers.Singleton(_registries, directory_registry, hub_registry, oci_registry)
+    s3_registry = providers.Singleton(_later("adapters.s3_registry.S3Registry"))
+    registries = providers.Singleton(
+        _registries, directory_registry, hub_registry, oci_registry, s3_registry
+    )
     rules = providers.Singleton(_later("entrypoints.rulebook.installed_rulebook"))
     clock = providers.Object(_today)
 

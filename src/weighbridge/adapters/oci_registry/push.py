@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from weighbridge.adapters.oci_registry.content import checked, identified
 from weighbridge.adapters.oci_registry.repository import Repository, Stored
+from weighbridge.application.uploads import checked, identified
 from weighbridge.domain import modelpack
 from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
 from weighbridge.domain.errors import (

@@ -1,7 +1,7 @@
 """What is sent of one file: its bytes, checked in passing.
 
-Decides that the last bytes of a file are held back until all are known to be those of the plan: a
-registry refuses other content by its digest too, but says less well what happened.
+Decides that the last bytes of a file are held back until all are known to be those of the plan: so
+that a registry that stores by digest is never given other content to store.
 """
 
 from __future__ import annotations
