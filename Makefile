@@ -38,12 +38,12 @@ lint: $(READY)  ## ruff, mypy and the import contracts
 	$(BIN)/lint-imports --no-cache
 
 test: $(READY)  ## every test
-	bash scripts/need-git-lfs.sh
+	bash scripts/need-tools.sh
 	$(BIN)/python -m tests.witnesses
 	$(BIN)/python -m pytest -n $(JOBS)
 
 test-fast: $(READY)  ## the tests that take no more than seconds
-	bash scripts/need-git-lfs.sh
+	bash scripts/need-tools.sh
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
 
 demo: $(READY)  ## train a small LoRA, judge it, publish it, load it by name

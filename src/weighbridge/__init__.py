@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from weighbridge.entrypoints.api import (
         convert as convert,
         convert_mlx_to_peft as convert_mlx_to_peft,
+        copy as copy,
         dequantize as dequantize,
         detect_model_type as detect_model_type,
         diff as diff,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         log as log,
         plan as plan,
         publish as publish,
+        pull as pull,
         repair as repair,
         rollback as rollback,
         validate as validate,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "convert",
     "convert_mlx_to_peft",
+    "copy",
     "dequantize",
     "detect_model_type",
     "diff",
@@ -42,6 +45,7 @@ __all__ = [
     "log",
     "plan",
     "publish",
+    "pull",
     "repair",
     "rollback",
     "validate",

@@ -12,13 +12,25 @@ import pytest
 from attrs import evolve, field, frozen
 
 from tests.contracts.registry import RegistryContract, Subject
+from tests.docker_registry import DockerRegistry, Guard
+from tests.docker_registry.server import PASSWORD
 from tests.fakes.memory_registry import MemoryRegistry
 from tests.hub_server import HubServer
+from tests.s3_server import SECRET_KEY, bucket_server
 from weighbridge.adapters.directory_registry import DirectoryRegistry
 from weighbridge.adapters.hub import HubRegistry
+from weighbridge.adapters.oci_registry import OciRegistry
+from weighbridge.adapters.s3_registry import S3Registry
 from weighbridge.application.ports import Blob
 from weighbridge.domain.artifact import ArtifactPath
-from weighbridge.domain.publication import HubRepo, LocalRegistry, PublicationPlan, Receipt
+from weighbridge.domain.publication import (
+    HubRepo,
+    LocalRegistry,
+    OciRepo,
+    PublicationPlan,
+    Receipt,
+    S3Prefix,
+)
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +108,46 @@ class TestHubRegistryOnABranch(RegistryContract):
         server.create_repo(name, private=True, files={"of-main.txt": b"stays on main"})
         place = HubRepo(name, "release")
         return Subject(HubRegistry(server.url, server.token), place, server.token)
+
+
+@pytest.fixture(scope="module")
+def oci(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
+    """A registry that wants tokens, which are to be had for a password."""
+    with DockerRegistry(tmp_path_factory.mktemp("oci"), Guard.TOKEN) as running:
+        yield running
+
+
+class TestOciRegistry(RegistryContract):
+    @pytest.fixture
+    def subject(self, oci: DockerRegistry) -> Subject:
+        place = OciRepo(oci.host, f"acme/{uuid4().hex}")
+        return Subject(OciRegistry(oci.docker_config), place, PASSWORD)
+
+
+class TestOciRegistryWithAnotherTag(RegistryContract):
+    @pytest.fixture
+    def subject(self, oci: DockerRegistry) -> Subject:
+        registry, name = OciRegistry(oci.docker_config), f"acme/{uuid4().hex}"
+        Subject(registry, OciRepo(oci.host, name)).publish({"config.json": b"stays"})
+        return Subject(registry, OciRepo(oci.host, name, "v1.0"), PASSWORD)
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """A bucket in a server that speaks S3's protocol."""
+    with pytest.MonkeyPatch.context() as patch, bucket_server(patch) as name:
+        yield name
+
+
+class TestS3Registry(RegistryContract):
+    @pytest.fixture
+    def subject(self, bucket: str) -> Subject:
+        return Subject(S3Registry(), S3Prefix(bucket, f"models/{uuid4().hex}"), SECRET_KEY)
+
+
+class TestS3RegistryWithAnotherName(RegistryContract):
+    @pytest.fixture
+    def subject(self, bucket: str) -> Subject:
+        registry, prefix = S3Registry(), f"models/{uuid4().hex}"
+        Subject(registry, S3Prefix(bucket, prefix)).publish({"config.json": b"stays"})
+        return Subject(registry, S3Prefix(bucket, prefix, "v1.0"), SECRET_KEY)

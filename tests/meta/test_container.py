@@ -9,7 +9,7 @@ from tests.builders import lora_files
 from tests.fakes.memory_files import MemoryFiles
 from weighbridge.domain.errors import UsageError
 from weighbridge.domain.models import Kind
-from weighbridge.domain.publication import HubRepo, LocalRegistry
+from weighbridge.domain.publication import HubRepo, LocalRegistry, OciRepo, S3Prefix
 from weighbridge.entrypoints.container import Container, build
 from weighbridge.entrypoints.settings import Settings
 
@@ -26,7 +26,7 @@ def test_use_cases_share_their_ports() -> None:
 
 
 def test_every_destination_has_a_registry() -> None:
-    assert set(build(Settings()).registries()) == {HubRepo, LocalRegistry}
+    assert set(build(Settings()).registries()) == {HubRepo, LocalRegistry, OciRepo, S3Prefix}
 
 
 def test_an_unknown_transfer_is_refused() -> None:

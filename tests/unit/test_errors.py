@@ -81,7 +81,8 @@ CODES = {
         "StorageDenied",
         "RegistryError", "AuthenticationFailed", "PermissionDenied", "DestinationMissing",
         "VisibilityMismatch", "RevisionConflict", "RateLimited", "RegistryRejected",
-        "RegistryUnreachable", "ReadBackMismatch", "TagTaken", "Unsupported", "TooLarge"],
+        "RegistryUnreachable", "ContentMismatch", "ReadBackMismatch", "TagTaken", "Unsupported",
+        "TooLarge"],
 }  # fmt: skip
 
 

@@ -32,6 +32,7 @@ NAMES = [
     "baseline",
     "completion",
     "conversion",
+    "copy",
     "dequantization",
     "diff",
     "error",
@@ -42,6 +43,7 @@ NAMES = [
     "plan",
     "proof",
     "publication",
+    "pull",
     "release",
     "repair",
     "report",
@@ -291,6 +293,28 @@ def test_plan_then_the_past(models: Path, tmp_path: Path) -> None:
     assert back["receipt"]["revision"] == first["receipt"]["revision"]
 
 
+def test_pull_and_copy(models: Path, tmp_path: Path) -> None:
+    shelf, other, out = (str(tmp_path / name) for name in ("shelf", "other", "out"))
+    code, first = run(models, "publish", "peft", shelf, "--name", "a/b", "--format", "json")
+    assert code == 0
+    source = [shelf, "--name", "a/b", "--format", "json"]
+    code, document = run(models, "pull", *source, "-o", out)
+    assert code == 0 and document["revision"] == first["receipt"]["revision"]
+    assert {f["path"] for f in document["files"]} == {p.name for p in Path(out).iterdir()}
+    code, document = run(models, "pull", *source, "-o", out)
+    assert (code, document["error"]) == (2, "OutputExists")
+    assert run(models, "pull", *source, "-o", out, "--force")[0] == 0
+    places = [shelf, other, "--source-name", "a/b", "--name", "c/d", "--format", "json"]
+    code, document = run(models, "copy", *places, "--dry-run")
+    assert code == 0 and document["receipt"] is None and not Path(other).exists()
+    code, document = run(models, "copy", *places)
+    assert code == 0 and document["receipt"]["created"] is True
+    code, document = run(models, "copy", *places)
+    assert code == 0 and document["plan"]["noop"] and document["receipt"]["created"] is False
+    code, document = run(models, "pull", shelf, "--name", "a/none", "-o", "new", *source[3:])
+    assert (code, document["error"]) == (4, "DestinationMissing")
+
+
 def test_publish_blocked_carries_the_report(models: Path, tmp_path: Path) -> None:
     write(tmp_path / "mock", lora_files() | {"README.md": b"# TODO\n"})
     where = [str(tmp_path / "registry"), "--name", "acme/bot"]
@@ -380,6 +404,12 @@ def test_version(models: Path) -> None:
         ["publish", "lora", "s3://bucket", "--name", "a/b"],
         ["publish", "lora", "hf://nonsense"],
         ["publish", "lora", "registry", "--name", "nonsense"],
+        ["pull", "registry", "--name", "a/b"],
+        ["pull", "registry", "-o", "out"],
+        ["pull", "hf://a/b", "-o", ""],
+        ["copy", "hf://a/b"],
+        ["copy", "hf://a/b", "hf://a/b"],
+        ["copy", "hf://a/b", "hf://c/d", "--name", "a/b"],
         ["explain"],
         ["explain", "ZZ999"],
         ["rules", "more"],

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import BinaryIO, cast
 
 _BUFFER = 1 << 20
 
 
-def stream_of(chunks: Generator[bytes, None, None]) -> BinaryIO:
-    """The chunks as one stream that cannot be rewound. Closing it closes the generator.
+def stream_of(
+    chunks: Generator[bytes, None, None], close: Callable[[], object] = lambda: None
+) -> BinaryIO:
+    """The chunks as one stream that cannot be rewound. Closing it closes the generator, and
+    calls ``close``: a generator that was never begun has nothing to run.
 
     Errors of the generator pass through to whoever reads; so an adapter translates inside of it.
     """
-    return cast(BinaryIO, io.BufferedReader(_Chunks(chunks), _BUFFER))
+    return cast(BinaryIO, io.BufferedReader(_Chunks(chunks, close), _BUFFER))
 
 
 class _Chunks(io.RawIOBase):
-    def __init__(self, chunks: Generator[bytes, None, None]) -> None:
-        self._chunks = chunks
+    def __init__(self, chunks: Generator[bytes, None, None], close: Callable[[], object]) -> None:
+        self._chunks, self._close = chunks, close
         self._rest = memoryview(b"")
 
     def readable(self) -> bool:
@@ -38,4 +41,5 @@ class _Chunks(io.RawIOBase):
 
     def close(self) -> None:
         self._chunks.close()
+        self._close()
         super().close()

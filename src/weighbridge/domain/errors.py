@@ -340,6 +340,21 @@ class RegistryUnreachable(RegistryError):
 
 
 @define(kw_only=True, eq=False, slots=False)
+class ContentMismatch(RegistryError):
+    """The bytes that a registry sent are not those that it announced. None of them are kept."""
+
+    path: str
+    expected: str
+    actual: str
+
+    def message(self) -> str:
+        return (
+            f"{self.destination}: {self.path} came as {self.actual}, but the registry says that it "
+            f"holds {self.expected}. Try again; if it stays so, what is stored there is damaged."
+        )
+
+
+@define(kw_only=True, eq=False, slots=False)
 class ReadBackMismatch(RegistryError):
     """What the registry holds is not what was sent."""
 

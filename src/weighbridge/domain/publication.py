@@ -6,7 +6,7 @@ The plan is a value: adapters carry it out, ``--dry-run`` prints it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from attrs import evolve, frozen
@@ -15,7 +15,21 @@ from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, Manifest
 from weighbridge.domain.errors import RevisionConflict, TagTaken, UsageError, VisibilityMismatch
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})")
+#: Ways to say where a model is published.
+SPELLINGS = (
+    "hf://org/name[@revision], oci://host[:port]/repository[:tag], s3://bucket/prefix[@revision], "
+    "or a directory with --name org/name"
+)
 _REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+
+_OCI = re.compile(
+    r"(?P<host>([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?)"
+    r"/(?P<name>[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*)"
+    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127})|@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# What every server and tool takes in a key without quoting it.
+_S3_PART = re.compile(r"[A-Za-z0-9!_.*'()-]+")
 
 
 @frozen
@@ -41,7 +55,42 @@ class LocalRegistry:
         return f"{self.root}:{self.name}@{self.revision}"
 
 
-Destination: TypeAlias = HubRepo | LocalRegistry
+@frozen
+class OciRepo:
+    """A repository in an OCI registry. ``revision`` is a tag, or a digest for reading."""
+
+    host: str
+    name: str
+    revision: str = "latest"
+
+    @property
+    def is_tag(self) -> bool:
+        """Whether something may be published there; a digest names what is there already."""
+        return ":" not in self.revision
+
+    def __str__(self) -> str:
+        return f"oci://{self.host}/{self.name}{':' if self.is_tag else '@'}{self.revision}"
+
+
+@frozen
+class S3Prefix:
+    """A model below a prefix of a bucket; ``revision`` is one of the names in its index."""
+
+    bucket: str
+    prefix: str
+    revision: str = "main"
+
+    @property
+    def name(self) -> str:
+        """What a card calls it: the last two parts."""
+        return "/".join(self.prefix.split("/")[-2:])
+
+    def __str__(self) -> str:
+        at = "" if self.revision == "main" else f"@{self.revision}"
+        return f"s3://{self.bucket}/{self.prefix}{at}"
+
+
+Destination: TypeAlias = HubRepo | LocalRegistry | OciRepo | S3Prefix
 
 
 def repository_id(text: str) -> str:
@@ -79,29 +128,57 @@ def tag_name(text: str) -> str:
     return text
 
 
+def _oci(text: str) -> OciRepo:
+    found = _OCI.fullmatch(text)
+    if found is None:
+        raise UsageError(
+            problem=f"'oci://{text}' is not oci://host[:port]/repository[:tag] or @sha256:digest; "
+            "repositories are in lower case"
+        )
+    return OciRepo(found["host"], found["name"], found["tag"] or found["digest"] or "latest")
+
+
+def _s3(text: str) -> S3Prefix:
+    place, at, revision = text.partition("@")
+    bucket, _, prefix = place.partition("/")
+    prefix = prefix.removesuffix("/")
+    parts_known = all(_S3_PART.fullmatch(part) and part.strip(".") for part in prefix.split("/"))
+    if not _BUCKET.fullmatch(bucket) or not parts_known:
+        raise UsageError(problem=f"'s3://{text}' is not s3://bucket/prefix[@revision]")
+    if at and not _REVISION.fullmatch(revision):
+        raise UsageError(problem=f"{revision!r} is not a name for a revision")
+    return S3Prefix(bucket, prefix, revision or "main")
+
+
+def _hub(text: str) -> HubRepo:
+    return HubRepo(*_named(text))
+
+
+_SCHEMES: Mapping[str, Callable[[str], Destination]] = {"hf": _hub, "oci": _oci, "s3": _s3}
+
+
 def parse_destination(text: str, name: str | None = None) -> Destination:
-    """``hf://org/name[@revision]``, or a directory together with ``name`` (org/name[@revision]).
+    """``hf://org/name[@revision]``, ``oci://host/repository[:tag]``, ``s3://bucket/prefix``, or a
+    directory together with ``name`` (org/name[@revision]).
 
     Raises UsageError with the accepted spellings for anything else.
     """
-    if text.startswith("hf://"):
+    scheme, separated, rest = text.partition("://")
+    if separated and scheme in _SCHEMES:
         if name is not None:
-            raise UsageError(problem="--name goes with a directory registry, not with hf://")
-        return HubRepo(*_named(text.removeprefix("hf://")))
-    if "://" in text and not text.startswith("file://"):
-        scheme = text.partition("://")[0]
-        raise UsageError(
-            problem=f"unknown registry scheme {scheme}://; use hf://org/name, or a directory "
-            "with --name org/name"
-        )
-    if not text.removeprefix("file://"):
-        raise UsageError(problem="the destination is an empty path")
+            raise UsageError(problem=f"--name goes with a directory registry, not with {scheme}://")
+        return _SCHEMES[scheme](rest)
+    if separated and scheme != "file":
+        raise UsageError(problem=f"unknown registry scheme {scheme}://; use {SPELLINGS}")
+    root = text.removeprefix("file://")
+    if not root:
+        raise UsageError(problem=f"the destination is an empty path; use {SPELLINGS}")
     if name is None:
         raise UsageError(
             problem=f"the directory registry {text!r} needs --name org/name: the name under which "
             "the model will be loaded"
         )
-    return LocalRegistry(text.removeprefix("file://"), *_named(name))
+    return LocalRegistry(root, *_named(name))
 
 
 def parse_revision(text: str, name: str | None = None) -> Destination:
@@ -109,7 +186,7 @@ def parse_revision(text: str, name: str | None = None) -> Destination:
 
     Raises UsageError with the accepted spellings for anything else.
     """
-    if text.startswith("hf://") or name is None or "@" in name:
+    if name is None or "@" in name:
         return parse_destination(text, name)
     folder, slash, last = text.rpartition("/")
     root, at, revision = last.rpartition("@")

@@ -23,12 +23,14 @@ from weighbridge.entrypoints.settings import Settings
 if TYPE_CHECKING:
     from weighbridge.application.compare import Comparison
     from weighbridge.application.convert import Converted, Target
+    from weighbridge.application.copy import Copied
     from weighbridge.application.dequantise import Dequantised
     from weighbridge.application.fuse import Fused
     from weighbridge.application.history import RolledBack
     from weighbridge.application.inspect import Inspection
     from weighbridge.application.ports import GgufType
     from weighbridge.application.publish import PublishOutcome
+    from weighbridge.application.pull import Pulled
     from weighbridge.application.repair import Repaired
     from weighbridge.application.verify_release import ReleaseVerdict
     from weighbridge.domain.conversion import Profile
@@ -497,6 +499,60 @@ def rollback(
         _place(destination, name), to, message=message, dry_run=dry_run
     )
     return done
+
+
+def pull(
+    source: str | os.PathLike[str] | Destination,
+    output: PathLike,
+    *,
+    name: str | None = None,
+    force: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> Pulled:
+    """Write what ``source`` holds to the directory ``output``, all or nothing, digests verified.
+
+    ``source`` is spelled as a destination of ``publish``. Raises ContentMismatch if other bytes
+    come than were announced, OutputExists if not ``force``, DestinationMissing.
+    """
+    from weighbridge.application.pull import PullRequest
+
+    _keep_apart(output)
+    request = PullRequest(_destination(source, name), os.fspath(output), force)
+    return _container(settings).pull()(request, progress)
+
+
+def copy(
+    source: str | os.PathLike[str] | Destination,
+    to: str | os.PathLike[str] | Destination,
+    *,
+    source_name: str | None = None,
+    name: str | None = None,
+    public: bool = False,
+    dry_run: bool = False,
+    message: str | None = None,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
+) -> Copied:
+    """Publish at ``to`` what ``source`` holds, as it is, as one revision, and read it back.
+
+    ``source_name`` and ``name`` go with directory registries. Raises VisibilityMismatch if the
+    destination is public and not ``public``, RevisionConflict, and the rest of RegistryError.
+    """
+    from weighbridge.application.copy import CopyRequest
+
+    request = CopyRequest(
+        _destination(source, source_name), _destination(to, name), public, dry_run, message
+    )
+    return _container(settings).copy()(request, progress)
+
+
+def _destination(place: str | os.PathLike[str] | Destination, name: str | None) -> Destination:
+    from weighbridge.domain.publication import parse_destination
+
+    if isinstance(place, str | os.PathLike):
+        return parse_destination(os.fspath(place), name)
+    return place
 
 
 # --- drop-in functions of the pipeline that this project was born in ----------------------------

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 from dependency_injector import containers, providers
 
 from weighbridge.domain.errors import UsageError
-from weighbridge.domain.publication import HubRepo, LocalRegistry
+from weighbridge.domain.publication import HubRepo, LocalRegistry, OciRepo, S3Prefix
 from weighbridge.entrypoints.settings import Settings
 
 if TYPE_CHECKING:
     from weighbridge.application.compare import Compare
     from weighbridge.application.convert import Convert
     from weighbridge.application.convert_gguf import ConvertGguf
+    from weighbridge.application.copy import Copy
     from weighbridge.application.dequantise import Dequantise
     from weighbridge.application.fuse import Fuse
     from weighbridge.application.history import Log, RollBack
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from weighbridge.application.loadable_base import LoadableBase
     from weighbridge.application.ports import Converter, FileSystem, Prover, Registry
     from weighbridge.application.publish import Publish
+    from weighbridge.application.pull import Pull
     from weighbridge.application.repair import Repair
     from weighbridge.application.validate import Validate
     from weighbridge.application.verify import Verify
@@ -69,8 +71,16 @@ def _converter(settings: Settings) -> Converter:
             raise UsageError(problem=f"converter {other!r} is not numpy or mlx")
 
 
-def _registries(directory: Registry, hub: Registry) -> Mapping[type, Registry]:
-    return {LocalRegistry: directory, HubRepo: hub}
+def _oci(settings: Settings) -> Registry:
+    from weighbridge.adapters.oci_registry import OciRegistry
+
+    return OciRegistry(docker_config=settings.docker_config, plain_http=settings.plain_http)
+
+
+def _registries(
+    directory: Registry, hub: Registry, oci: Registry, s3: Registry
+) -> Mapping[type, Registry]:
+    return {LocalRegistry: directory, HubRepo: hub, OciRepo: oci, S3Prefix: s3}
 
 
 def _version() -> str:
@@ -117,7 +127,11 @@ class Container(containers.DeclarativeContainer):
         _later("adapters.directory_registry.DirectoryRegistry")
     )
     hub_registry = providers.Singleton(_hub, settings)
-    registries = providers.Singleton(_registries, directory_registry, hub_registry)
+    oci_registry = providers.Singleton(_oci, settings)
+    s3_registry = providers.Singleton(_later("adapters.s3_registry.S3Registry"))
+    registries = providers.Singleton(
+        _registries, directory_registry, hub_registry, oci_registry, s3_registry
+    )
     rules = providers.Singleton(_later("entrypoints.rulebook.installed_rulebook"))
     clock = providers.Object(_today)
 
@@ -212,6 +226,12 @@ class Container(containers.DeclarativeContainer):
         files=files,
         registries=registries,
         signatures=signatures,
+    )
+    pull: providers.Factory[Pull] = providers.Factory(
+        _later("application.pull.Pull"), files=files, registries=registries
+    )
+    copy: providers.Factory[Copy] = providers.Factory(
+        _later("application.copy.Copy"), registries=registries
     )
 
 

@@ -14,7 +14,8 @@ class Settings:
     """``endpoint`` and ``token`` are of the Hub; None means the client's own defaults.
 
     ``hub_cache`` is the Hugging Face cache where base models are looked up by name.
-    ``transfer`` is auto, xet or lfs; ``converter`` is numpy or mlx.
+    ``transfer`` is auto, xet or lfs; ``converter`` is numpy or mlx. ``docker_config`` is the
+    directory with docker's login, ``plain_http`` the registries that have no TLS.
     """
 
     endpoint: str | None = None
@@ -22,11 +23,13 @@ class Settings:
     hub_cache: str | None = None
     transfer: str = "auto"
     converter: str = "numpy"
+    docker_config: str | None = None
+    plain_http: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """From HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE, HF_HOME, and
-        WEIGHBRIDGE_TRANSFER, WEIGHBRIDGE_CONVERTER."""
+        """From HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE, HF_HOME, DOCKER_CONFIG, and
+        WEIGHBRIDGE_TRANSFER, WEIGHBRIDGE_CONVERTER, WEIGHBRIDGE_PLAIN_HTTP (host:port,...)."""
         env = os.environ if environ is None else environ
         home = env.get("HF_HOME") or os.path.join(
             env.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"), "huggingface"
@@ -37,6 +40,8 @@ class Settings:
             hub_cache=env.get("HF_HUB_CACHE") or os.path.join(home, "hub"),
             transfer=env.get("WEIGHBRIDGE_TRANSFER") or "auto",
             converter=env.get("WEIGHBRIDGE_CONVERTER") or "numpy",
+            docker_config=env.get("DOCKER_CONFIG") or str(Path.home() / ".docker"),
+            plain_http=tuple(env.get("WEIGHBRIDGE_PLAIN_HTTP", "").replace(",", " ").split()),
         )
 
     def cached_base(self, name: str | None) -> str | None:

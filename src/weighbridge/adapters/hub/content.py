@@ -83,9 +83,8 @@ def _content(blob: Blob, streams: ExitStack) -> str | bytes | BinaryIO:
 def _spooled(stream: BinaryIO, streams: ExitStack) -> str:
     """A file with the content of a stream from another registry: the client reads content twice,
     and Xet sends files only. Gone when ``streams`` is closed."""
-    spool = streams.enter_context(
-        tempfile.NamedTemporaryFile(prefix="weighbridge-")  # noqa: SIM115
-    )
+    spool = tempfile.NamedTemporaryFile(prefix="weighbridge-")  # noqa: SIM115
+    streams.enter_context(spool)
     shutil.copyfileobj(stream, spool, _CHUNK)
     spool.flush()
     return spool.name

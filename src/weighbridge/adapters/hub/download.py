@@ -26,7 +26,7 @@ _ATTEMPTS = 5
 def opened(remote: Remote, revision: str, path: ArtifactPath) -> BinaryIO:
     """The file as a stream. Raises DestinationMissing, and the rest of the RegistryError family."""
     download = _Download(remote, revision, path.text)
-    return stream_of(download.chunks(download.request(0)))
+    return stream_of(download.chunks(download.request(0)), download.close)
 
 
 @define
@@ -35,9 +35,14 @@ class _Download:
     revision: str
     path: str
     size: int | None = field(default=None, init=False)
+    _answers: ExitStack = field(factory=ExitStack, init=False)
 
-    def request(self, offset: int) -> tuple[ExitStack, Any]:
-        """An answer with the bytes from ``offset``, and what has to be closed after it."""
+    def close(self) -> None:
+        """Give the connection back."""
+        self._answers.close()
+
+    def request(self, offset: int) -> Any:
+        """An answer with the bytes from ``offset``; the one before is closed."""
         from huggingface_hub import get_session, hf_hub_url
         from huggingface_hub.errors import EntryNotFoundError
 
@@ -47,6 +52,7 @@ class _Download:
             hf_raise_for_status,
         )
 
+        self.close()
         api, name = self.remote.api, self.remote.repo.name
         url = hf_hub_url(name, self.path, revision=self.revision, endpoint=api.endpoint)
         headers = build_hf_headers(token=api.token, library_name="weighbridge")
@@ -55,9 +61,9 @@ class _Download:
         if offset:
             headers["Range"] = f"bytes={offset}-"
         session: Any = get_session()
-        with ExitStack() as stack, self.remote.errors.calls():
+        with self.remote.errors.calls():
             request = session.stream("GET", url, headers=headers, follow_redirects=True)
-            answer = stack.enter_context(request)
+            answer = self._answers.enter_context(request)
             try:
                 hf_raise_for_status(answer)
             except EntryNotFoundError as error:
@@ -65,14 +71,13 @@ class _Download:
                 raise DestinationMissing(
                     destination=str(self.remote.repo), reason=reason
                 ) from error
-            return stack.pop_all(), answer
+            return answer
 
-    def chunks(self, first: tuple[ExitStack, Any]) -> Generator[bytes, None, None]:
+    def chunks(self, answer: Any) -> Generator[bytes, None, None]:
         """All bytes; asks for the rest where a connection broke."""
-        done, (stack, answer) = 0, first
-        self.size = _length(answer)
+        done, self.size = 0, _length(answer)
         for attempt in range(1, _ATTEMPTS + 1):
-            with stack, self.remote.errors.calls():
+            with self.remote.errors.calls():
                 try:
                     for chunk in answer.iter_bytes():
                         done += len(chunk)
@@ -82,9 +87,8 @@ class _Download:
                         raise
             if self.size is None or done == self.size:
                 return
-            stack, answer = self.request(done)
+            answer = self.request(done)
             if answer.status_code != 206:
-                stack.close()
                 break
         reason = f"{self.path} ended after {done} of {self.size} bytes"
         raise RegistryUnreachable(destination=str(self.remote.repo), reason=reason, applied=False)

@@ -26,6 +26,8 @@ _COMMANDS = {
     "log": "Show what was published before.",
     "diff": "Compare two published revisions, files and weights.",
     "rollback": "Go back to a former revision.",
+    "pull": "Download what is published, verified.",
+    "copy": "Copy what is published to another registry.",
     "rules": "List all rules.",
     "explain": "Explain one rule.",
     "completion": "Print a shell's completion script.",

@@ -15,8 +15,10 @@ from weighbridge.entrypoints.render.json import (
 
 if TYPE_CHECKING:
     from weighbridge.application.compare import Comparison, TensorChange
+    from weighbridge.application.copy import Copied
     from weighbridge.application.history import RolledBack
     from weighbridge.application.publish import PublishOutcome
+    from weighbridge.application.pull import Pulled
     from weighbridge.domain.publication import Change, PublicationPlan, Receipt, Revision
     from weighbridge.domain.tensors import TensorSpec
     from weighbridge.entrypoints.saved_plans import SavedPlan
@@ -141,5 +143,31 @@ def outcome(done: PublishOutcome) -> dict[str, Any]:
             "proof": proof_body(done.proof) if done.proof else None,
             "plan": _plan(done.plan),
             "receipt": _receipt(done.receipt) if done.receipt else None,
+        },
+    )
+
+
+def pulled(done: Pulled) -> dict[str, Any]:
+    """The answer of ``pull``."""
+    return document(
+        "pull",
+        {
+            "source": str(done.source),
+            "revision": done.revision,
+            "output": done.output,
+            "files": [file_entry(e) for e in done.entries],
+        },
+    )
+
+
+def copied(done: Copied) -> dict[str, Any]:
+    """The answer of ``copy``."""
+    return document(
+        "copy",
+        {
+            "source": str(done.source),
+            "revision": done.revision,
+            "plan": _plan(done.plan),
+            "receipt": None if done.receipt is None else _receipt(done.receipt),
         },
     )

@@ -15,8 +15,10 @@ from weighbridge.entrypoints.render.text import proof
 
 if TYPE_CHECKING:
     from weighbridge.application.compare import Comparison, TensorChange
+    from weighbridge.application.copy import Copied
     from weighbridge.application.history import RolledBack
     from weighbridge.application.publish import PublishOutcome
+    from weighbridge.application.pull import Pulled
     from weighbridge.domain.artifact import Digest
     from weighbridge.domain.tensors import TensorSpec
     from weighbridge.entrypoints.saved_plans import SavedPlan
@@ -167,3 +169,21 @@ def _received(receipt: Receipt, word: str) -> Iterator[str]:
     yield from pairs(
         [("revision", receipt.revision), *([("at", receipt.url)] if receipt.url else [])]
     )
+
+
+def copied(done: Copied) -> str:
+    """The answer of ``copy``."""
+    source = f"from {visible(str(done.source))} at {done.revision}"
+    if done.receipt is None:
+        ending: Iterable[str] = [click.style("dry run: nothing was sent", fg="yellow")]
+    else:
+        ending = _received(done.receipt, "copied to" if done.receipt.created else "up to date")
+    return "\n".join([source, plan(done.plan), *ending])
+
+
+def pulled(done: Pulled) -> str:
+    """The answer of ``pull``."""
+    word = click.style("pulled", fg="green", bold=True)
+    head = f"{word} {visible(str(done.source))} to {visible(done.output)}, every digest verified"
+    rows = sizes((str(e.path), e.size) for e in done.entries)
+    return "\n".join([head, *pairs([("revision", done.revision)]), *rows])

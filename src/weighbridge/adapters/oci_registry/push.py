@@ -1,0 +1,169 @@
+"""One push: blobs that are missing, then the manifest under its digest, then the tag.
+
+Decides when the parent is compared: before anything is sent, and again right before the tag. OCI
+has no compare-and-swap, so a writer on another machine can still come between these two requests.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from weighbridge.adapters.oci_registry.log import Log
+from weighbridge.adapters.oci_registry.repository import Repository, Stored
+from weighbridge.application.uploads import checked, identified
+from weighbridge.domain import modelpack
+from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
+from weighbridge.domain.errors import (
+    RegistryError,
+    RegistryRejected,
+    RegistryUnreachable,
+    RevisionConflict,
+)
+from weighbridge.domain.publication import OciRepo, PublicationPlan, Receipt, read_back_differences
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import Blob, Progress
+
+#: The writers of one process take turns at a tag, so that among them nothing can come between.
+_turns: defaultdict[OciRepo, threading.Lock] = defaultdict(threading.Lock)
+
+
+@define
+class Push:
+    """A plan on its way to a repository."""
+
+    repository: Repository
+    place: OciRepo
+    plan: PublicationPlan
+    blobs: Mapping[ArtifactPath, Blob]
+    message: str
+    progress: Progress
+    _done: int = field(default=0, init=False)
+    _shown: int = field(default=-1, init=False)
+
+    def run(self) -> Receipt:
+        """Carry the plan out."""
+        head = self.repository.manifest(self.place.revision)
+        if (head.digest if head else None) != self.plan.parent:
+            return self._already_there(head)
+        if head is not None and self.plan.is_noop:
+            return self._receipt(head.digest, created=False)
+        manifest = self._manifest(head)
+        made = modelpack.pack(manifest)
+        self._show(0)
+        self._send(manifest, made)
+        with turn(self.place):
+            require_head(self.repository, self.place, self.plan.parent)
+            point(self.repository, self.place, made.digest, made.manifest)
+            log = Log(self.repository, self.place.revision)
+            log.add(self.plan.parent, made.digest, self.message)
+        return self._receipt(made.digest, created=made.digest != self.plan.parent)
+
+    def _manifest(self, head: Stored | None) -> Manifest:
+        """What will be there, each file by its sha256."""
+        kept = self.files(head) if head else Manifest(())
+        return Manifest(self._entry(entry, kept) for entry in self.plan.manifest.entries)
+
+    def _entry(self, entry: ManifestEntry, kept: Manifest) -> ManifestEntry:
+        blob = self.blobs.get(entry.path)
+        if blob is None:
+            there = kept.find(entry.path)
+            if there is None:
+                raise self._conflict(self.plan.parent)
+            return there
+        return entry if entry.digest("sha256") else identified(blob)
+
+    def files(self, stored: Stored) -> Manifest:
+        """What a manifest of the repository names."""
+        try:
+            return modelpack.unpack(stored.content)
+        except ValueError as error:
+            raise RegistryRejected(destination=str(self.place), reason=str(error)) from error
+
+    def _send(self, manifest: Manifest, made: modelpack.ModelPack) -> None:
+        """Whatever of it is not there. Nobody sees it yet."""
+        sent = set()
+        for entry in manifest.entries:
+            digest, blob = modelpack.blob_digest(entry), self.blobs.get(entry.path)
+            if blob is None:
+                continue
+            if digest not in sent and not self.repository.has_blob(digest, entry.size):
+                self._upload(entry, blob)
+            sent.add(digest)
+            self._done += entry.size
+            self._show(self._done)
+        config = modelpack.digest_of(made.config)
+        if not self.repository.has_blob(config, len(made.config)):
+            self.repository.upload(config, len(made.config), lambda: [made.config])
+
+    def _upload(self, entry: ManifestEntry, blob: Blob) -> None:
+        def body() -> Iterator[bytes]:
+            return checked(blob, lambda taken: self._show(self._done + taken))
+
+        if entry.size == 0:  # nothing would be asked of the body
+            list(body())
+        self.repository.upload(modelpack.blob_digest(entry), entry.size, body)
+
+    def _show(self, done: int) -> None:
+        """Progress never goes back, though an upload may have to begin again."""
+        if done > self._shown:
+            self._shown = done
+            self.progress("upload", done, self.plan.upload_bytes)
+
+    def _already_there(self, head: Stored | None) -> Receipt:
+        """The tag has moved, which is well if it moved to just this content."""
+        if head is None:
+            raise self._conflict(None)
+        if read_back_differences(self.plan.manifest, self.files(head)):
+            raise self._conflict(head.digest)
+        return self._receipt(head.digest, created=False)
+
+    def _conflict(self, actual: str | None) -> RevisionConflict:
+        return RevisionConflict(
+            destination=str(self.place), expected=self.plan.parent, actual=actual
+        )
+
+    def _receipt(self, revision: str, *, created: bool) -> Receipt:
+        where = f"{self.place.host}/{self.place.name}@{revision}"
+        return Receipt(self.plan.destination, revision, created, where)
+
+
+def turn(place: OciRepo) -> threading.Lock:
+    """The lock of this process for a tag."""
+    return _turns[place]
+
+
+def require_head(repository: Repository, place: OciRepo, expected: str | None) -> None:
+    """Raises RevisionConflict if the tag names something else by now."""
+    head = repository.manifest(place.revision)
+    actual = head.digest if head else None
+    if actual != expected:
+        raise RevisionConflict(destination=str(place), expected=expected, actual=actual)
+
+
+def point(repository: Repository, place: OciRepo, digest: str, manifest: bytes) -> None:
+    """The one request that readers see, and what became of it."""
+    try:
+        repository.put_manifest(place.revision, manifest)
+    except RegistryUnreachable as error:
+        error.applied = _landed(repository, place, digest)
+        if not error.applied:
+            raise
+    if _landed(repository, place, digest) is False:
+        head = repository.manifest(place.revision)
+        actual = head.digest if head else None
+        raise RevisionConflict(destination=str(place), expected=digest, actual=actual)
+
+
+def _landed(repository: Repository, place: OciRepo, digest: str) -> bool | None:
+    """Whether the tag names our manifest; None if that cannot be known."""
+    try:
+        head = repository.manifest(place.revision)
+    except RegistryError:
+        return None
+    return head is not None and head.digest == digest

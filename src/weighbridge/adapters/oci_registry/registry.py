@@ -1,0 +1,198 @@
+"""OCI registries as a registry: a tag is the head, the digest of a manifest is the revision.
+
+Decides what a tag may hold for us to read it, or to publish over it: a model whose files are
+layers, and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
+
+from attrs import evolve, field, frozen
+
+from weighbridge.adapters.oci_registry.failures import Failures
+from weighbridge.adapters.oci_registry.log import Log, without_branches
+from weighbridge.adapters.oci_registry.login import credential_for
+from weighbridge.adapters.oci_registry.push import Push, point, require_head, turn
+from weighbridge.adapters.oci_registry.repository import Repository, Stored
+from weighbridge.adapters.oci_registry.session import Session
+from weighbridge.adapters.oci_registry.transport import Transport
+from weighbridge.domain import modelpack
+from weighbridge.domain.artifact import Manifest
+from weighbridge.domain.errors import (
+    DestinationMissing,
+    RegistryRejected,
+    TagTaken,
+    Unsupported,
+    UsageError,
+)
+from weighbridge.domain.publication import Destination, OciRepo, Receipt, RemoteHead, Revision
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import Blob, Progress
+    from weighbridge.domain.artifact import ArtifactPath
+    from weighbridge.domain.publication import PublicationPlan
+
+
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
+
+def _hosts(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
+
+
+@frozen
+class OciRegistry:
+    """A Registry for ``OciRepo`` destinations.
+
+    ``docker_config`` is the directory of docker's config.json, where the login is; ``plain_http``
+    are hosts, with port, that are spoken to without TLS. This machine always is.
+    """
+
+    docker_config: str | None = None
+    plain_http: frozenset[str] = field(default=frozenset(), converter=_hosts)
+    timeout: float = 60.0
+    #: So that a token is asked for once, and not for each file.
+    _known: dict[OciRepo, Repository] = field(factory=dict, init=False, repr=False, eq=False)
+
+    def head(self, destination: Destination) -> RemoteHead | None:
+        """What the tag names; None if there is no such tag or repository."""
+        place = _oci(destination)
+        stored = self._repository(place).manifest(place.revision)
+        return RemoteHead(stored.digest, _files(place, stored)) if stored else None
+
+    def manifest(self, destination: Destination, revision: str) -> RemoteHead:
+        """The manifest of that digest or tag; a file whose blob is not there is not in it."""
+        place = _oci(destination)
+        repository = self._repository(place)
+        stored = _required(place, repository, revision)
+        entries = _files(place, stored).entries
+        there = {d for d, size in {(modelpack.blob_digest(e), e.size) for e in entries}
+                 if repository.has_blob(d, size)}  # fmt: skip
+        return RemoteHead(
+            stored.digest, Manifest(e for e in entries if modelpack.blob_digest(e) in there)
+        )
+
+    def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
+        """The blob of that file. A broken connection asks for the rest."""
+        place = _oci(destination)
+        repository = self._repository(place)
+        entry = _files(place, _required(place, repository, revision)).find(path)
+        if entry is None:
+            reason = f"no {path} in revision {revision}"
+            raise DestinationMissing(destination=str(place), reason=reason)
+        return repository.open_blob(modelpack.blob_digest(entry), entry.size)
+
+    def push(
+        self,
+        plan: PublicationPlan,
+        blobs: Mapping[ArtifactPath, Blob],
+        *,
+        message: str,
+        progress: Progress,
+    ) -> Receipt:
+        """Blobs first, then the tag, then the log with ``message``: equal content has an equal
+        digest. Raises UsageError for a digest, which nothing can be published to."""
+        place = _tag(plan.destination)
+        return Push(self._repository(place), place, plan, blobs, message, progress).run()
+
+    def start(self, destination: Destination) -> RemoteHead | None:
+        """A tag begins with nothing."""
+        return None
+
+    def check(self, destination: Destination, *, pull_request: bool = False) -> None:
+        """That the registry answers and knows us; it tells the right to write by writing only."""
+        if pull_request:
+            reason = "OCI registries have no pull requests; publish to a tag of its own"
+            raise Unsupported(destination=str(destination), reason=reason)
+        place = _tag(destination)
+        self._repository(place).manifest(place.revision)
+
+    def history(self, destination: Destination, *, limit: int) -> tuple[Revision, ...]:
+        """The log that is kept beside the tag; what others pushed is in it without a date."""
+        place = _oci(destination)
+        repository = self._repository(place)
+        head = repository.manifest(place.revision)
+        told = Log(repository, place.revision).read(head.digest if head else None)
+        tags = self.tags(destination) if told else {}
+        return tuple(
+            evolve(each, tags=tuple(n for n, d in tags.items() if d == each.id))
+            for each in told[:limit]
+        )
+
+    def tags(self, destination: Destination) -> Mapping[str, str]:
+        """The tags that nothing is published to, with the digest of each."""
+        place = _oci(destination)
+        repository = self._repository(place)
+        names = (t for t in without_branches(repository.tags()) if t != place.revision)
+        found = ((name, repository.manifest(name)) for name in names)
+        return {name: stored.digest for name, stored in found if stored}
+
+    def tag(
+        self, destination: Destination, name: str, revision: str, *, move: bool = False
+    ) -> None:
+        """Not in one step with the look whether it is taken: OCI has no compare-and-swap."""
+        place = _oci(destination)
+        if not _TAG.fullmatch(name):
+            raise UsageError(problem=f"{name!r} cannot be a tag of an OCI registry")
+        repository = self._repository(place)
+        wanted, now = _required(place, repository, revision), repository.manifest(name)
+        if now is not None and now.digest != wanted.digest and not move:
+            raise TagTaken(destination=str(place), tag=name, revision=now.digest)
+        if now is None or now.digest != wanted.digest:
+            repository.put_manifest(name, wanted.content)
+
+    def restore(
+        self, destination: Destination, revision: str, *, parent: str, message: str
+    ) -> Receipt:
+        """The tag names the old manifest again; no blob is sent. A registry that has collected what
+        no tag named any more raises DestinationMissing."""
+        place = _tag(destination)
+        repository = self._repository(place)
+        with turn(place):
+            require_head(repository, place, parent)
+            wanted = _required(place, repository, revision)
+            if wanted.digest != parent:
+                point(repository, place, wanted.digest, wanted.content)
+                Log(repository, place.revision).add(parent, wanted.digest, message)
+        where = f"{place.host}/{place.name}@{wanted.digest}"
+        return Receipt(destination, wanted.digest, wanted.digest != parent, where)
+
+    def _repository(self, place: OciRepo) -> Repository:
+        if place not in self._known:
+            transport = Transport(self.plain_http, self.timeout)
+            login = partial(credential_for, place.host, self.docker_config)
+            session = Session(place.host, transport, Failures(str(place)), login)
+            self._known[place] = Repository(session, place.name)
+        return self._known[place]
+
+
+def _oci(destination: Destination) -> OciRepo:
+    if not isinstance(destination, OciRepo):
+        raise UsageError(problem=f"{destination} is not in an OCI registry")
+    return destination
+
+
+def _tag(destination: Destination) -> OciRepo:
+    """A destination that can be published to."""
+    place = _oci(destination)
+    if not place.is_tag:
+        raise UsageError(problem=f"{place} names a digest; publish to a tag")
+    return place
+
+
+def _required(place: OciRepo, repository: Repository, revision: str) -> Stored:
+    stored = repository.manifest(revision)
+    if stored is None:
+        raise DestinationMissing(destination=str(place), reason=f"no revision {revision}")
+    return stored
+
+
+def _files(place: OciRepo, stored: Stored) -> Manifest:
+    try:
+        return modelpack.unpack(stored.content)
+    except ValueError as error:
+        raise RegistryRejected(destination=str(place), reason=str(error)) from error

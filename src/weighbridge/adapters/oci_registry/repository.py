@@ -1,0 +1,216 @@
+"""One repository of a registry by the calls of the distribution specification.
+
+Decides what of an answer is believed: a manifest is what its digest says, and a blob is there if
+its size is right. Specification: https://github.com/opencontainers/distribution-spec
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable
+from functools import partial
+from typing import BinaryIO, TypeVar
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+
+from attrs import frozen
+
+from weighbridge.adapters.oci_registry.session import Session
+from weighbridge.adapters.oci_registry.transport import Answer
+from weighbridge.application.streams import stream_of
+from weighbridge.domain import modelpack
+from weighbridge.domain.errors import (
+    DestinationMissing,
+    RateLimited,
+    RegistryError,
+    RegistryRejected,
+    RegistryUnreachable,
+)
+from weighbridge.domain.strict_json import StrictJsonError, parse_object
+
+_CHUNK = 1 << 20
+_ATTEMPTS = 5
+_MOST_PAUSE = 60.0
+_TAGS_AT_ONCE = 1000
+# Others are asked for too, so that what is no model is not taken for nothing.
+_ACCEPTED = ", ".join(
+    (
+        modelpack.MANIFEST,
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    )
+)
+_T = TypeVar("_T")
+_pause = time.sleep
+
+
+@frozen
+class Stored:
+    """A manifest as the registry gave it, and its digest, which was computed here."""
+
+    digest: str
+    content: bytes
+
+
+@frozen
+class Repository:
+    """The calls on one repository. All raise the RegistryError family."""
+
+    session: Session
+    name: str
+
+    def manifest(self, reference: str) -> Stored | None:
+        """The manifest of a tag or digest; None if there is none."""
+        return self._patiently(lambda: self._manifest(reference))
+
+    def put_manifest(self, reference: str, content: bytes) -> None:
+        """Make ``reference`` name that manifest: the one request that readers see."""
+        headers = {"Content-Type": modelpack.MANIFEST, "Content-Length": str(len(content))}
+        self.session.request(
+            "PUT", f"{self.name}/manifests/{reference}", doing="writing the manifest",
+            headers=headers, body=lambda: [content], good=(200, 201),
+        ).close()  # fmt: skip
+
+    def tags(self) -> tuple[str, ...]:
+        """Every tag; () if there is no such repository."""
+        found: set[str] = set()
+        last = ""
+        while page := self._patiently(partial(self._tags, last)):
+            if found.issuperset(page):  # it answers the first page to whatever is asked
+                break
+            found.update(page)
+            last = page[-1]
+        return tuple(sorted(found))
+
+    def has_blob(self, digest: str, size: int) -> bool:
+        """Whether a blob of that digest and size is there."""
+        return self._patiently(lambda: self._has_blob(digest, size))
+
+    def upload(self, digest: str, size: int, body: Callable[[], Iterable[bytes]]) -> None:
+        """Store a blob. ``body`` gives its bytes, anew for each attempt."""
+        self._patiently(lambda: self._upload(digest, size, body))
+
+    def open_blob(self, digest: str, size: int) -> BinaryIO:
+        """The bytes of a blob, from the first. The caller closes."""
+        download = _Download(self, digest, size)
+        answer = self._patiently(lambda: download.request(0))
+        return stream_of(download.chunks(answer), answer.close)
+
+    def _tags(self, last: str) -> list[str]:
+        query = urlencode({"n": _TAGS_AT_ONCE} | ({"last": last} if last else {}))
+        answer = self.session.request(
+            "GET", f"{self.name}/tags/list?{query}", doing="listing the tags", good=(200, 404)
+        )
+        if answer.status == 404:
+            answer.close()
+            return []
+        with self.session.failures.calls("listing the tags"):
+            content = answer.content(modelpack.MOST_BYTES)
+        try:
+            tags = parse_object(content).get("tags") or []
+        except StrictJsonError as error:
+            reason = f"its list of tags is none: {error.detail}"
+            raise self.session.failures.make(RegistryRejected, reason) from error
+        return sorted(t for t in tags if isinstance(t, str)) if isinstance(tags, list) else []
+
+    def _manifest(self, reference: str) -> Stored | None:
+        answer = self.session.request(
+            "GET", f"{self.name}/manifests/{reference}", doing="reading the manifest",
+            headers={"Accept": _ACCEPTED}, good=(200, 404),
+        )  # fmt: skip
+        if answer.status == 404:
+            answer.close()
+            return None
+        with self.session.failures.calls("reading the manifest"):
+            content = answer.content(modelpack.MOST_BYTES + 1)
+        digest = modelpack.digest_of(content)
+        announced = answer.headers.get("docker-content-digest", digest)
+        wanted = reference if ":" in reference else announced
+        if len(content) > modelpack.MOST_BYTES or not announced == wanted == digest:
+            reason = f"the manifest {wanted} came as other bytes, of digest {digest}"
+            raise self.session.failures.make(RegistryRejected, reason)
+        return Stored(digest, content)
+
+    def _has_blob(self, digest: str, size: int) -> bool:
+        answer = self.session.request(
+            "HEAD", f"{self.name}/blobs/{digest}", doing="looking for a blob", good=(200, 404)
+        )
+        answer.close()
+        said = answer.headers.get("content-length")
+        return answer.status == 200 and said in (None, str(size))
+
+    def _upload(self, digest: str, size: int, body: Callable[[], Iterable[bytes]]) -> None:
+        begun = self.session.request(
+            "POST", f"{self.name}/blobs/uploads/", doing="beginning an upload",
+            headers={"Content-Length": "0"}, good=(202,),
+        )  # fmt: skip
+        begun.close()
+        location = urljoin(begun.url, begun.headers.get("location", ""))
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        self.session.request(
+            "PUT", _with_digest(location, digest), doing="uploading", headers=headers,
+            body=body, good=(201, 204),
+        ).close()  # fmt: skip
+
+    def _patiently(self, work: Callable[[], _T]) -> _T:
+        """``work`` again if the connection broke or the registry wants a pause, a few times."""
+        for attempt in range(1, _ATTEMPTS):
+            try:
+                return work()
+            except RegistryUnreachable:
+                _pause(2.0 ** (attempt - 1))
+            except RateLimited as error:
+                wanted = error.retry_after or 2.0**attempt
+                if wanted > _MOST_PAUSE:
+                    raise
+                _pause(wanted)
+        return work()
+
+
+@frozen
+class _Download:
+    repository: Repository
+    digest: str
+    size: int
+
+    def request(self, offset: int) -> Answer:
+        """The bytes from ``offset``."""
+        path = f"{self.repository.name}/blobs/{self.digest}"
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        good = (200, 404) if not offset else (206,)
+        answer = self.repository.session.request(
+            "GET", path, doing="reading a blob", headers=headers, good=good
+        )
+        if answer.status == 404:
+            answer.close()
+            raise self._failed(DestinationMissing, f"the blob {self.digest} is not there")
+        return answer
+
+    def chunks(self, answer: Answer) -> Generator[bytes, None, None]:
+        """All bytes; asks for the rest where a connection broke."""
+        done = 0
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self.repository.session.failures.calls("reading a blob"), answer.response:
+                    while chunk := answer.response.read(_CHUNK):
+                        done += len(chunk)
+                        yield chunk
+            except RegistryUnreachable:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            if done >= self.size:
+                return
+            _pause(0.1 * attempt)
+            answer = self.request(done)
+        raise self._failed(
+            RegistryUnreachable, f"{self.digest} ended after {done} of {self.size} bytes"
+        )
+
+    def _failed(self, kind: type[RegistryError], reason: str) -> RegistryError:
+        return self.repository.session.failures.make(kind, reason)
+
+
+def _with_digest(location: str, digest: str) -> str:
+    parts = urlsplit(location)
+    query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), ("digest", digest)])
+    return urlunsplit(parts._replace(query=query))

@@ -1,0 +1,134 @@
+"""Requests to one repository in the name of its user, as the registry's challenges demand.
+
+Decides when a login is asked for (never before the registry asks), and to whom it is told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from attrs import define, field
+
+from weighbridge.adapters.oci_registry.failures import Failures
+from weighbridge.adapters.oci_registry.login import Credential
+from weighbridge.adapters.oci_registry.transport import Answer, Transport
+from weighbridge.domain.errors import AuthenticationFailed, RegistryError
+from weighbridge.domain.strict_json import StrictJsonError, parse_object
+
+Body = Callable[[], Iterable[bytes]]
+_PARAMETER = re.compile(r'(\w+)="?((?<=")[^"]*|[^",\s]*)"?')
+_MOST_BYTES = 1 << 20
+_AGENT = {"User-Agent": "weighbridge"}
+
+
+@define
+class Session:
+    """One registry, as seen by one user. ``login`` is called when a registry demands it."""
+
+    host: str
+    transport: Transport
+    failures: Failures
+    login: Callable[[], Credential | None]
+    _authorization: str | None = field(default=None, init=False, repr=False)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        doing: str,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        good: Iterable[int] = (200,),
+    ) -> Answer:
+        """An answer with one of the ``good`` statuses; 401 is met with the login, once.
+
+        ``path`` is below the registry's API, or an address that it gave. ``body`` is called for
+        each attempt. Raises the RegistryError family.
+        """
+        url = urljoin(self.transport.base(self.host), path)
+        with self.failures.calls(doing):
+            answer = self._sent(method, url, headers, body)
+            if answer.status == 401 and self._is_ours(url):
+                challenge = answer.headers.get("www-authenticate", "")
+                answer.close()
+                self._authorization = self._authorized(challenge)
+                answer = self._sent(method, url, headers, body)
+            if answer.status not in good:
+                raise self.failures.answered(answer, doing)
+        return answer
+
+    def _sent(
+        self, method: str, url: str, headers: Mapping[str, str] | None, body: Body | None
+    ) -> Answer:
+        self.transport.require_safe(self.transport.base(self.host), url)
+        more = dict(headers or {}) | _AGENT
+        if self._authorization is not None and self._is_ours(url):
+            more["Authorization"] = self._authorization
+        return self.transport.send(method, url, more, body() if body else None)
+
+    def _is_ours(self, url: str) -> bool:
+        """Only the registry itself is told who we are; uploads may go to another host."""
+        return urlsplit(url).netloc == self.host
+
+    def _authorized(self, challenge: str) -> str:
+        """The header that answers a challenge."""
+        scheme, _, rest = challenge.partition(" ")
+        credential = self.login()
+        if credential is not None:
+            self.failures.secrets |= {credential.secret, credential.basic.partition(" ")[2]}
+        match scheme.lower():
+            case "basic" if credential is not None:
+                return credential.basic
+            case "basic":
+                reason = f"there is no login for {self.host}; use `docker login {self.host}`"
+                raise self.failures.make(AuthenticationFailed, reason)
+            case "bearer":
+                token = self._token(dict(_PARAMETER.findall(rest)), credential)
+                self.failures.secrets.add(token)
+                return f"Bearer {token}"
+        raise self.failures.make(
+            AuthenticationFailed, f"the registry demands a login of a kind {scheme!r}"
+        )
+
+    def _token(self, asked: Mapping[str, str], credential: Credential | None) -> str:
+        """A token from the address that the challenge names."""
+        realm = asked.get("realm", "")
+        parts = urlsplit(realm)
+        if parts.scheme != "https" and not (
+            parts.scheme == "http" and self.transport.is_plain(parts.netloc)
+        ):
+            raise self._denied(f"tokens are to be had from {realm}, which is not safe")
+        terms = {name: asked[name] for name in ("service", "scope") if name in asked}
+        answer = self._asked(realm, terms, credential)
+        if answer.status != 200:
+            kind = AuthenticationFailed if answer.status < 500 else None
+            error: RegistryError = self.failures.answered(answer, f"asking {realm} for a token")
+            raise kind(destination=error.destination, reason=error.reason) if kind else error
+        try:
+            document = parse_object(answer.content(_MOST_BYTES))
+        except StrictJsonError:
+            document = {}
+        token = document.get("token") or document.get("access_token")
+        if not isinstance(token, str):
+            raise self._denied(f"{realm} gave no token")
+        return token
+
+    def _asked(self, realm: str, terms: dict[str, str], credential: Credential | None) -> Answer:
+        if credential is not None and credential.is_token:
+            form = {"grant_type": "refresh_token", "client_id": "weighbridge",
+                    "refresh_token": credential.secret, **terms}  # fmt: skip
+            content = urlencode(form).encode()
+            headers = {"Content-Type": "application/x-www-form-urlencoded",
+                       "Content-Length": str(len(content)), **_AGENT}  # fmt: skip
+            return self.transport.send("POST", realm, headers, [content])
+        headers = dict(_AGENT)
+        if credential is not None:
+            headers["Authorization"] = credential.basic
+        mark = "&" if urlsplit(realm).query else "?"
+        return self.transport.send("GET", f"{realm}{mark}{urlencode(terms)}", headers)
+
+    def _denied(self, reason: str) -> RegistryError:
+        return self.failures.make(AuthenticationFailed, reason)

@@ -1,0 +1,115 @@
+"""HTTP with the standard library: bodies of any size, streamed both ways.
+
+Decides when a connection may be plain, and that a redirect takes no credential to another host.
+No other client is a dependency that stays: the Hub's client changed its own twice.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from http.client import HTTPResponse
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from attrs import field, frozen
+
+_MOST_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class _AsAnswered(urllib.request.HTTPErrorProcessor):
+    """Every status is an answer; redirects are followed by ``Transport``, which strips headers."""
+
+    def http_response(self, request: Any, response: Any) -> Any:
+        return response
+
+    https_response = http_response
+
+
+@frozen
+class Answer:
+    """What came back; the caller closes it."""
+
+    status: int
+    headers: Mapping[str, str]
+    url: str
+    response: HTTPResponse = field(repr=False)
+
+    def content(self, most: int) -> bytes:
+        """The body, of which no more than ``most`` bytes are wanted; the answer is closed."""
+        with self.response:
+            return self.response.read(most)
+
+    def close(self) -> None:
+        """Hang up."""
+        self.response.close()
+
+
+@frozen
+class Transport:
+    """Sends requests. ``plain`` are hosts, with port, that are spoken to without TLS."""
+
+    plain: frozenset[str] = frozenset()
+    timeout: float = 60.0
+
+    def is_plain(self, host: str) -> bool:
+        """Whether ``host``, with port, is spoken to without TLS: this machine, or by setting."""
+        return host in self.plain or is_loopback(host)
+
+    def base(self, host: str) -> str:
+        """Where the API of that host begins."""
+        return f"{'http' if self.is_plain(host) else 'https'}://{host}/v2/"
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Iterable[bytes] | None = None,
+    ) -> Answer:
+        """One request. Reads are followed to where they are sent on, without the Authorization
+        if that is another host. Raises OSError and HTTPException as the library does."""
+        for _ in range(_MOST_REDIRECTS):
+            answer = self._once(method, url, headers, body)
+            target = answer.headers.get("location")
+            if method not in ("GET", "HEAD") or answer.status not in _REDIRECTS or not target:
+                return answer
+            answer.close()
+            target = urljoin(url, target)
+            self.require_safe(url, target)
+            if urlsplit(target).netloc != urlsplit(url).netloc:
+                headers = {k: v for k, v in headers.items() if k != "Authorization"}
+            url = target
+        raise OSError("is sent from one address to the next")
+
+    def require_safe(self, origin: str, target: str) -> None:
+        """Raises OSError if the way leads from TLS to a connection without, or to no HTTP."""
+        before, after = urlsplit(origin), urlsplit(target)
+        if after.scheme != "https" and (before.scheme == "https" or after.scheme != "http"):
+            raise OSError(f"is sent on to {after.scheme}://{after.netloc}, which is not safe")
+
+    def _once(
+        self, method: str, url: str, headers: Mapping[str, str], body: Iterable[bytes] | None
+    ) -> Answer:
+        request = urllib.request.Request(url, data=body, method=method, headers=dict(headers))
+        opener = urllib.request.build_opener(_AsAnswered, *_proxies(url))
+        response = opener.open(request, timeout=self.timeout)
+        found = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status, found, url, response)
+
+
+def _proxies(url: str) -> tuple[urllib.request.ProxyHandler, ...]:
+    """As docker does, this machine is reached without a proxy, whatever the environment says."""
+    return (urllib.request.ProxyHandler({}),) if is_loopback(urlsplit(url).netloc) else ()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether that host, with or without port, is this machine."""
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

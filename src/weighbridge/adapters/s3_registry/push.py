@@ -1,0 +1,102 @@
+"""One push: blobs that are missing, then one conditional write of the index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from weighbridge.adapters.s3_registry.names import Goal, Names, files_of
+from weighbridge.adapters.s3_registry.store import Store
+from weighbridge.application.uploads import checked, identified
+from weighbridge.domain import modelpack
+from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
+from weighbridge.domain.errors import RevisionConflict
+from weighbridge.domain.publication import (
+    PublicationPlan,
+    Receipt,
+    S3Prefix,
+    read_back_differences,
+)
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import Blob, Progress
+
+
+@define
+class Push:
+    """A plan on its way to a prefix."""
+
+    store: Store
+    place: S3Prefix
+    plan: PublicationPlan
+    blobs: Mapping[ArtifactPath, Blob]
+    message: str
+    progress: Progress
+    _done: int = field(default=0, init=False)
+
+    def run(self) -> Receipt:
+        """Carry the plan out."""
+        names = Names(self.store)
+        index = self.store.index()
+        head = names.of(index, self.place.revision)
+        if head != self.plan.parent:
+            return self._already_there(head)
+        if head is not None and self.plan.is_noop:
+            return self._receipt(head, created=False)
+        manifest = self._manifest(head)
+        made = modelpack.pack(manifest)
+        self.progress("upload", 0, self.plan.upload_bytes)
+        self._send(manifest, made)
+        goal = Goal(self.place.revision, made.digest, len(made.manifest), self.message)
+        names.move(index, head, goal)
+        return self._receipt(made.digest, created=made.digest != self.plan.parent)
+
+    def _manifest(self, head: str | None) -> Manifest:
+        """What will be there, each file by its sha256."""
+        kept = files_of(self.store, head) if head else Manifest(())
+        return Manifest(self._entry(entry, kept) for entry in self.plan.manifest.entries)
+
+    def _entry(self, entry: ManifestEntry, kept: Manifest) -> ManifestEntry:
+        blob = self.blobs.get(entry.path)
+        if blob is None:
+            there = kept.find(entry.path)
+            if there is None:
+                raise self._conflict(self.plan.parent)
+            return there
+        return entry if entry.digest("sha256") else identified(blob)
+
+    def _send(self, manifest: Manifest, made: modelpack.ModelPack) -> None:
+        """Whatever of it is not there. Nobody sees it yet."""
+        for entry in manifest.entries:
+            digest, blob = modelpack.blob_digest(entry), self.blobs.get(entry.path)
+            if blob is None:
+                continue
+            if not self.store.has_blob(digest, entry.size):
+                self.store.put_blob(digest, entry.size, checked(blob, self._advance))
+            self._done += entry.size
+            self.progress("upload", self._done, self.plan.upload_bytes)
+        for content in (made.config, made.manifest):
+            digest = modelpack.digest_of(content)
+            if not self.store.has_blob(digest, len(content)):
+                self.store.put_blob(digest, len(content), [content])
+        self.store.write_layout()
+
+    def _advance(self, taken: int) -> None:
+        self.progress("upload", self._done + taken, self.plan.upload_bytes)
+
+    def _already_there(self, head: str | None) -> Receipt:
+        """The name has moved, which is well if it moved to just this content."""
+        if head is None or read_back_differences(self.plan.manifest, files_of(self.store, head)):
+            raise self._conflict(head)
+        return self._receipt(head, created=False)
+
+    def _conflict(self, actual: str | None) -> RevisionConflict:
+        return RevisionConflict(
+            destination=str(self.place), expected=self.plan.parent, actual=actual
+        )
+
+    def _receipt(self, revision: str, *, created: bool) -> Receipt:
+        where = f"s3://{self.place.bucket}/{self.place.prefix}/index.json"
+        return Receipt(self.plan.destination, revision, created, where)

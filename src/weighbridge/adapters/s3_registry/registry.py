@@ -1,0 +1,179 @@
+"""A prefix of a bucket as a registry: an OCI image layout whose index is written conditionally.
+
+Decides the form, which other tools read too: what is copied from the bucket to a directory is a
+layout that skopeo takes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from attrs import define, evolve, field
+
+from weighbridge.adapters.s3_registry.failures import translated
+from weighbridge.adapters.s3_registry.names import Goal, Names, files_of, manifest_of
+from weighbridge.adapters.s3_registry.push import Push
+from weighbridge.adapters.s3_registry.store import Store
+from weighbridge.domain import modelpack
+from weighbridge.domain.artifact import Manifest
+from weighbridge.domain.errors import (
+    DestinationMissing,
+    MissingExtra,
+    RevisionConflict,
+    TagTaken,
+    Unsupported,
+    UsageError,
+)
+from weighbridge.domain.publication import Destination, Receipt, RemoteHead, Revision, S3Prefix
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import Blob, Progress
+    from weighbridge.domain.artifact import ArtifactPath
+    from weighbridge.domain.publication import PublicationPlan
+
+
+@define
+class S3Registry:
+    """A Registry for ``S3Prefix`` destinations.
+
+    Endpoint, region and login are boto3's to find, as AWS_ENDPOINT_URL, AWS_PROFILE and the rest
+    say. All methods raise MissingExtra if boto3 is not installed.
+    """
+
+    _client: Any = field(default=None, init=False, repr=False)
+    _making: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
+
+    def head(self, destination: Destination) -> RemoteHead | None:
+        """What the index has for the name; None if there is no index or no such name.
+
+        Raises DestinationMissing if there is no such bucket.
+        """
+        store = self._store(destination)
+        revision = Names(store).of(store.index(), store.place.revision)
+        return RemoteHead(revision, files_of(store, revision)) if revision else None
+
+    def manifest(self, destination: Destination, revision: str) -> RemoteHead:
+        """The manifest of that digest or name; a file whose blob is missing, or has another size or
+        checksum, is not in it."""
+        store = self._store(destination)
+        revision = _digest(store, revision)
+        found = files_of(store, revision)
+        there = (e for e in found.entries if store.has_blob(modelpack.blob_digest(e), e.size))
+        return RemoteHead(revision, Manifest(there))
+
+    def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
+        """The blob of that file. A broken connection asks for the rest."""
+        store = self._store(destination)
+        entry = files_of(store, _digest(store, revision)).find(path)
+        if entry is None:
+            reason = f"no {path} in revision {revision}"
+            raise DestinationMissing(destination=str(destination), reason=reason)
+        return store.open_blob(modelpack.blob_digest(entry), entry.size)
+
+    def start(self, destination: Destination) -> RemoteHead | None:
+        """A name begins with nothing."""
+        return None
+
+    def check(self, destination: Destination, *, pull_request: bool = False) -> None:
+        """That the bucket is there and can be read; S3 tells the right to write by writing only."""
+        if pull_request:
+            reason = "S3 has no pull requests; publish to a name of its own, and tag or copy it"
+            raise Unsupported(destination=str(destination), reason=reason)
+        self._store(destination).index()
+
+    def history(self, destination: Destination, *, limit: int) -> tuple[Revision, ...]:
+        """What the index says of the name's past."""
+        store = self._store(destination)
+        names, index = Names(store), store.index()
+        tags = names.tags(index)
+        return tuple(
+            evolve(each, tags=tuple(n for n, d in tags.items() if d == each.id))
+            for each in names.log(index, store.place.revision)[:limit]
+        )
+
+    def tags(self, destination: Destination) -> Mapping[str, str]:
+        """The names of the index that nothing is published to."""
+        store = self._store(destination)
+        return Names(store).tags(store.index())
+
+    def tag(
+        self, destination: Destination, name: str, revision: str, *, move: bool = False
+    ) -> None:
+        """One conditional write of the index."""
+        store = self._store(destination)
+        names, index = Names(store), store.index()
+        found, now = _digest(store, revision), names.of(index, name)
+        if now == found:
+            return
+        content = manifest_of(store, found)
+        if now is not None and not move:
+            raise TagTaken(destination=str(destination), tag=name, revision=now)
+        names.move(index, now, Goal(name, found, len(content), None))
+
+    def restore(
+        self, destination: Destination, revision: str, *, parent: str, message: str
+    ) -> Receipt:
+        """One conditional write of the index; no blob is sent."""
+        store = self._store(destination)
+        names, index = Names(store), store.index()
+        head = names.of(index, store.place.revision)
+        if head != parent:
+            raise RevisionConflict(destination=str(destination), expected=parent, actual=head)
+        found = _digest(store, revision)
+        content = manifest_of(store, found)
+        if found != head:
+            names.move(index, head, Goal(store.place.revision, found, len(content), message))
+        where = f"s3://{store.place.bucket}/{store.place.prefix}/index.json"
+        return Receipt(destination, found, found != head, where)
+
+    def push(
+        self,
+        plan: PublicationPlan,
+        blobs: Mapping[ArtifactPath, Blob],
+        *,
+        message: str,
+        progress: Progress,
+    ) -> Receipt:
+        """Blobs first, the index last; ``message`` is in the index: equal content has an equal
+        digest."""
+        store = self._store(plan.destination)
+        return Push(store, store.place, plan, blobs, message, progress).run()
+
+    def _store(self, destination: Destination) -> Store:
+        if not isinstance(destination, S3Prefix):
+            raise UsageError(problem=f"{destination} is not in S3")
+        with self._making:
+            if self._client is None:
+                with translated(str(destination), "reading the login"):
+                    self._client = _client()
+        return Store(self._client, destination)
+
+
+def _client() -> Any:
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError as error:
+        problem = "s3:// needs boto3: pip install 'weighbridge[s3]'"
+        raise MissingExtra(problem=problem, extra="s3") from error
+    # What we send has its sha256; the sums that boto3 adds by itself are unknown to many stores.
+    config = Config(
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        user_agent_extra="weighbridge",
+    )
+    return boto3.session.Session().client("s3", config=config)
+
+
+def _digest(store: Store, revision: str) -> str:
+    """The digest that ``revision`` is, or is a name of. Raises DestinationMissing: so nothing else
+    can lead to another object."""
+    algorithm, _, value = revision.partition(":")
+    if algorithm == "sha256" and len(value) == 64 and not set(value) - set("0123456789abcdef"):
+        return revision
+    found = Names(store).of(store.index(), revision)
+    if found is None:
+        raise DestinationMissing(destination=str(store.place), reason=f"no revision {revision}")
+    return found

@@ -1,0 +1,208 @@
+"""The objects of one prefix: blobs by their sha256, and the index that names revisions.
+
+Decides how large content travels: in parts, of which one is in memory, each with its sha256.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, BinaryIO
+
+from attrs import frozen
+
+from weighbridge.adapters.s3_registry.failures import translated
+from weighbridge.application.streams import stream_of
+from weighbridge.domain import oci_layout
+from weighbridge.domain.errors import DestinationMissing, RegistryUnreachable
+from weighbridge.domain.publication import S3Prefix
+
+_PART = 16 << 20
+_MOST_PARTS = 10_000
+_CHUNK = 1 << 20
+_ATTEMPTS = 5
+_MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+
+
+@frozen
+class Index:
+    """The index as it was read, and the tag by which its next writer proves to have read it."""
+
+    content: bytes
+    etag: str
+
+
+@frozen
+class Store:
+    """The objects below a prefix. All calls raise the RegistryError family."""
+
+    client: Any
+    place: S3Prefix
+
+    def index(self) -> Index | None:
+        """The index; None if nothing was published here yet."""
+        with translated(str(self.place), "reading index.json"):
+            answer = self._found(self._key("index.json"))
+            if answer is None:
+                return None
+            with answer["Body"] as body:
+                return Index(body.read(), answer["ETag"])
+
+    def write_index(self, content: bytes, before: Index | None) -> None:
+        """Replace what was read as ``before``; the one write that readers see.
+
+        Raises RevisionConflict if the index is another by now: then nothing has changed.
+        """
+        condition = {"IfNoneMatch": "*"} if before is None else {"IfMatch": before.etag}
+        self._put(self._key("index.json"), content, "application/json", **condition)
+
+    def write_layout(self) -> None:
+        """Write the file that makes the prefix an OCI image layout."""
+        key = self._key(oci_layout.LAYOUT_FILE)
+        if self._size(key) is None:
+            self._put(key, oci_layout.LAYOUT, "application/json")
+
+    def has_blob(self, digest: str, size: int) -> bool:
+        """Whether a blob of that digest and size is there, as far as the store says."""
+        with translated(str(self.place), "looking for a blob"):
+            found = self._head(self._blob(digest), ChecksumMode="ENABLED")
+        if found is None or found["ContentLength"] != size:
+            return False
+        stored = found.get("ChecksumSHA256", "")
+        # Of an object in parts the sum is one of sums, with their number behind it.
+        return not stored or "-" in stored or stored == _coded(bytes.fromhex(digest[7:]))
+
+    def put_blob(self, digest: str, size: int, chunks: Iterable[bytes]) -> None:
+        """Store a blob. If ``chunks`` raise, nothing is stored."""
+        key = self._blob(digest)
+        if size <= _PART:
+            self._put(key, b"".join(chunks), "application/octet-stream")
+            return
+        self._put_in_parts(key, _parts(chunks, max(_PART, -(-size // _MOST_PARTS))))
+
+    def read_blob(self, digest: str) -> bytes:
+        """A small blob. Raises DestinationMissing if it is not there."""
+        with translated(str(self.place), "reading a manifest"):
+            answer = self._found(self._blob(digest))
+            if answer is None:
+                raise self._missing(f"no revision {digest}")
+            with answer["Body"] as body:
+                return bytes(body.read())
+
+    def open_blob(self, digest: str, size: int) -> BinaryIO:
+        """The bytes of a blob, from the first. The caller closes."""
+        with translated(str(self.place), "reading a blob"):
+            answer = self._found(self._blob(digest))
+        if answer is None:
+            raise self._missing(f"the blob {digest} is not there")
+        body = answer["Body"]
+        return stream_of(self._chunks(digest, size, body), body.close)
+
+    def _chunks(self, digest: str, size: int, body: Any) -> Generator[bytes, None, None]:
+        """All bytes; asks for the rest where a connection broke."""
+        done = 0
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with translated(str(self.place), "reading a blob"), body:
+                    while chunk := body.read(_CHUNK):
+                        done += len(chunk)
+                        yield chunk
+            except RegistryUnreachable:
+                if attempt == _ATTEMPTS:
+                    raise
+            if done >= size:
+                return
+            with translated(str(self.place), "reading a blob"):
+                rest = self.client.get_object(
+                    Bucket=self.place.bucket, Key=self._blob(digest), Range=f"bytes={done}-"
+                )
+            body = rest["Body"]
+        reason = f"{digest} ended after {done} of {size} bytes"
+        raise RegistryUnreachable(destination=str(self.place), reason=reason, applied=False)
+
+    def _put(self, key: str, content: bytes, kind: str, **condition: str) -> None:
+        with translated(str(self.place), f"writing {key}"):
+            self.client.put_object(
+                Bucket=self.place.bucket, Key=key, Body=content, ContentType=kind,
+                ChecksumSHA256=_checksum(content), **condition,
+            )  # fmt: skip
+
+    def _put_in_parts(self, key: str, parts: Iterator[bytes]) -> None:
+        target = {"Bucket": self.place.bucket, "Key": key}
+        with translated(str(self.place), f"writing {key}"):
+            begun = self.client.create_multipart_upload(**target, ChecksumAlgorithm="SHA256")
+            target["UploadId"] = begun["UploadId"]
+            try:
+                done = [self._put_part(target, n, part) for n, part in enumerate(parts, 1)]
+                self.client.complete_multipart_upload(**target, MultipartUpload={"Parts": done})
+            except BaseException:
+                self._abort(target)
+                raise
+
+    def _put_part(self, target: dict[str, str], number: int, part: bytes) -> dict[str, Any]:
+        checksum = _checksum(part)
+        answer = self.client.upload_part(
+            **target, PartNumber=number, Body=part, ChecksumSHA256=checksum
+        )
+        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+
+    def _abort(self, target: dict[str, str]) -> None:
+        """Give the parts back, which would be paid for. What failed first is what is told."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self.client.abort_multipart_upload(**target)
+        except (BotoCoreError, ClientError):
+            return
+
+    def _size(self, key: str) -> int | None:
+        with translated(str(self.place), f"looking for {key}"):
+            found = self._head(key)
+        return None if found is None else int(found["ContentLength"])
+
+    def _head(self, key: str, **more: str) -> Any:
+        return self._unless_missing(self.client.head_object, key, **more)
+
+    def _found(self, key: str) -> Any:
+        return self._unless_missing(self.client.get_object, key)
+
+    def _unless_missing(self, call: Any, key: str, **more: str) -> Any:
+        from botocore.exceptions import ClientError
+
+        try:
+            return call(Bucket=self.place.bucket, Key=key, **more)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _MISSING:
+                return None
+            raise
+
+    def _missing(self, reason: str) -> DestinationMissing:
+        return DestinationMissing(destination=str(self.place), reason=reason)
+
+    def _key(self, name: str) -> str:
+        return f"{self.place.prefix}/{name}"
+
+    def _blob(self, digest: str) -> str:
+        algorithm, _, value = digest.partition(":")
+        return self._key(f"blobs/{algorithm}/{value}")
+
+
+def _parts(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes in pieces of ``size``, but for the last."""
+    part = bytearray()
+    for chunk in chunks:
+        part += chunk
+        while len(part) >= size:
+            yield bytes(part[:size])
+            del part[:size]
+    if part:
+        yield bytes(part)
+
+
+def _checksum(content: bytes) -> str:
+    return _coded(hashlib.sha256(content).digest())
+
+
+def _coded(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()

@@ -1,0 +1,121 @@
+"""Copy: what one registry holds to another place, as it is, as one revision that is read back.
+
+Nothing is converted or judged again: what is published passed the gate. The rules of the place
+that it goes to hold all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+from attrs import frozen
+
+from weighbridge.application.ports import Blob, Progress, Registry, no_progress
+from weighbridge.application.published import Published
+from weighbridge.application.registries import registry_of
+from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
+from weighbridge.domain.errors import ReadBackMismatch, UsageError
+from weighbridge.domain.publication import (
+    Destination,
+    PublicationPlan,
+    Receipt,
+    plan_publication,
+    read_back_differences,
+)
+
+
+@frozen
+class CopyRequest:
+    """From where to where; ``public`` allows that everybody may see it there."""
+
+    source: Destination
+    destination: Destination
+    public: bool = False
+    dry_run: bool = False
+    message: str | None = None
+
+
+@frozen
+class Copied:
+    """The revision that was read, the plan, and what became of it. ``receipt`` is None for a dry
+    run."""
+
+    source: Destination
+    revision: str
+    plan: PublicationPlan
+    receipt: Receipt | None
+
+
+@frozen
+class Copy:
+    """The use case, over its ports. ``registries`` are chosen by the type of each place."""
+
+    registries: Mapping[type, Registry]
+
+    def __call__(self, request: CopyRequest, progress: Progress = no_progress) -> Copied:
+        """Raises the RegistryError family, ArtifactChanged if bytes come that are not those that
+        the source announced, and UsageError for a copy of something onto itself."""
+        if request.source == request.destination:
+            raise UsageError(problem=f"{request.source} is both the source and the destination")
+        target = registry_of(self.registries, request.destination)
+        source = Published.at(registry_of(self.registries, request.source), request.source)
+        head = target.head(request.destination)
+        manifest = _identified(source)
+        if head is not None:
+            manifest = _comparable(source, manifest, head.manifest)
+        plan = plan_publication(request.destination, manifest, head, private=not request.public)
+        if request.dry_run:
+            return Copied(request.source, source.revision, plan, None)
+        receipt = target.push(
+            plan,
+            _blobs(source, plan),
+            message=request.message or f"Copy of {request.source} at {source.revision}",
+            progress=progress,
+        )
+        self._read_back(source, target, manifest, receipt)
+        return Copied(request.source, source.revision, plan, receipt)
+
+    def _read_back(
+        self, source: Published, target: Registry, sent: Manifest, receipt: Receipt
+    ) -> None:
+        stored = target.manifest(receipt.destination, receipt.revision).manifest
+        differences = read_back_differences(_comparable(source, sent, stored), stored)
+        if differences:
+            raise ReadBackMismatch(destination=str(receipt.destination), differences=differences)
+
+
+def _blobs(source: Published, plan: PublicationPlan) -> dict[ArtifactPath, Blob]:
+    changed = {c.path for c in (*plan.of("add"), *plan.of("change"))}
+    return {
+        entry.path: Blob(entry, partial(source.open, entry.path))
+        for entry in plan.manifest.entries
+        if entry.path in changed
+    }
+
+
+def _identified(source: Published) -> Manifest:
+    """What is to be copied, each file by its sha256: some sources know small files otherwise."""
+    unknown = (e for e in source.manifest.entries if e.digest("sha256") is None)
+    return _read(source, source.manifest, unknown)
+
+
+def _comparable(source: Published, manifest: Manifest, other: Manifest) -> Manifest:
+    """``manifest``, knowing a digest of each file that ``other`` knows too."""
+    apart = (
+        e for e in manifest.entries
+        if (there := other.find(e.path)) and there.size == e.size and not _common(e, there)
+    )  # fmt: skip
+    return _read(source, manifest, apart)
+
+
+def _common(one: ManifestEntry, other: ManifestEntry) -> bool:
+    return any(other.digest(d.algorithm) for d in one.digests)
+
+
+def _read(source: Published, manifest: Manifest, unknown: Iterable[ManifestEntry]) -> Manifest:
+    found = (source.known_by_all(entry) for entry in unknown)
+    more: dict[ArtifactPath, tuple[Digest, ...]] = {e.path: e.digests for e in found}
+    return Manifest(
+        ManifestEntry(e.path, e.size, more.get(e.path, e.digests)) for e in manifest.entries
+    )

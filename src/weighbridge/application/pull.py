@@ -1,0 +1,76 @@
+"""Pull: what a registry holds into a directory, every digest verified, by one rename."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from weighbridge.application.outputs import require_free
+from weighbridge.application.ports import FileSystem, Progress, Registry, Stage, no_progress
+from weighbridge.application.published import Published
+from weighbridge.application.registries import registry_of
+from weighbridge.domain.artifact import ManifestEntry
+from weighbridge.domain.publication import Destination
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import Buffer
+
+
+@frozen
+class PullRequest:
+    """From where and to which directory; ``force`` replaces what an earlier pull wrote."""
+
+    source: Destination
+    output: str
+    force: bool = False
+
+
+@frozen
+class Pulled:
+    """What was written, of which revision. Each entry has the sha256 of the bytes on the disk."""
+
+    source: Destination
+    revision: str
+    output: str
+    entries: tuple[ManifestEntry, ...]
+
+
+@frozen
+class Pull:
+    """The use case, over its ports. ``registries`` are chosen by the source's type."""
+
+    files: FileSystem
+    registries: Mapping[type, Registry]
+
+    def __call__(self, request: PullRequest, progress: Progress = no_progress) -> Pulled:
+        """Raises OutputExists, NotAnOutput, StorageError, ContentMismatch or another of the
+        RegistryError family; then nothing is at the output, or what was there before."""
+        require_free(self.files, request.output, "pull", force=request.force)
+        registry = registry_of(self.registries, request.source)
+        published = Published.at(registry, request.source)
+        with self.files.stage(request.output) as stage:
+            entries = tuple(_download(published, stage, progress))
+            stage.commit(replace=request.force)
+        return Pulled(request.source, published.revision, request.output, entries)
+
+
+def _download(published: Published, stage: Stage, progress: Progress) -> Iterator[ManifestEntry]:
+    advance = counted(progress, "download", published.manifest.total_bytes)
+    for entry in published.manifest.entries:
+        chunks: Iterator[Buffer] = published.chunks(entry, advance)
+        yield stage.write(entry.path, chunks, digest=True, expected=entry.size)
+
+
+def counted(progress: Progress, stage: str, total: int) -> Callable[[int], None]:
+    """A listener for bytes, which tells ``progress`` their sum."""
+    done = 0
+    progress(stage, 0, total)
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(stage, done, max(done, total))
+
+    return advance

@@ -1,0 +1,73 @@
+"""What is sent of one file: its bytes, checked in passing.
+
+Decides that the last bytes of a file are held back until all are known to be those of the plan: so
+that a registry that stores by digest is never given other content to store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from weighbridge.domain.artifact import Digest, ManifestEntry
+from weighbridge.domain.errors import ArtifactChanged, StorageError
+
+if TYPE_CHECKING:
+    from weighbridge.application.ports import Blob
+
+_CHUNK = 1 << 20
+
+
+def checked(blob: Blob, advance: Callable[[int], None]) -> Iterator[bytes]:
+    """The bytes of ``blob``, all but the last chunk before they are known to be right.
+
+    Raises ArtifactChanged if they are others than its entry says, StorageError if they cannot be
+    read. ``advance`` is told how many bytes of it were taken.
+    """
+    hasher, taken, held = hashlib.sha256(), 0, b""
+    for chunk in _read(blob):
+        if held:
+            yield held
+        hasher.update(chunk)
+        taken, held = taken + len(chunk), chunk
+        if taken > blob.entry.size:
+            break
+        advance(taken)
+    _require(blob.entry, ManifestEntry(blob.entry.path, taken, (_sha256(hasher),)))
+    if held:
+        yield held
+
+
+def identified(blob: Blob) -> ManifestEntry:
+    """The entry of a blob whose sha256 is not known, with it. It is read for that."""
+    hasher, taken = hashlib.sha256(), 0
+    for chunk in _read(blob):
+        hasher.update(chunk)
+        taken += len(chunk)
+    return ManifestEntry(blob.entry.path, taken, (*blob.entry.digests, _sha256(hasher)))
+
+
+def _read(blob: Blob) -> Iterator[bytes]:
+    with blob.open() as stream:
+        while True:
+            try:
+                chunk = stream.read(_CHUNK)
+            except OSError as error:  # must not be taken for one of the connection
+                reason = error.strerror or str(error)
+                raise StorageError(
+                    path=blob.entry.path.text, operation="read", reason=reason
+                ) from error
+            if not chunk:
+                return
+            yield chunk
+
+
+def _sha256(hasher: hashlib._Hash) -> Digest:
+    return Digest("sha256", hasher.hexdigest())
+
+
+def _require(planned: ManifestEntry, actual: ManifestEntry) -> None:
+    if not planned.same_content(actual):
+        expected, found = (f"{e.size} bytes {e.digests[0]}" for e in (planned, actual))
+        raise ArtifactChanged(path=planned.path.text, expected=expected, actual=found)

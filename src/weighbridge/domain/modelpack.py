@@ -1,0 +1,137 @@
+"""A model as an OCI manifest in the form of the CNCF ModelPack: one layer for each file, unpacked.
+
+Decides the media types, and what of a stranger's manifest can be taken for files. Equal content
+gives equal bytes, so the digest of a manifest names the content: no date, no message.
+
+Specification: https://github.com/modelpack/model-spec
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from typing import Any
+
+from attrs import frozen
+
+from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
+from weighbridge.domain.shipping import is_legal
+from weighbridge.domain.strict_json import StrictJsonError, parse_object
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+MODEL = "application/vnd.cncf.model.manifest.v1+json"
+CONFIG = "application/vnd.cncf.model.config.v1+json"
+FILEPATH = "org.cncf.model.filepath"
+#: By which `oras pull` names the file that it writes.
+TITLE = "org.opencontainers.image.title"
+#: What the distribution specification lets a registry refuse is larger than this.
+MOST_BYTES = 4 << 20
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_WEIGHTS = (".safetensors", ".gguf", ".npz", ".bin")
+_PACKED = re.compile(r"[.+](tar|gzip|zstd)\b")
+
+
+@frozen
+class ModelPack:
+    """A manifest and the config that it names, as bytes."""
+
+    manifest: bytes
+    config: bytes
+
+    @property
+    def digest(self) -> str:
+        """The digest of the manifest, which is the name of the revision."""
+        return digest_of(self.manifest)
+
+
+def digest_of(content: bytes) -> str:
+    """The digest of a blob in the spelling of OCI."""
+    return f"sha256:{sha256(content).hexdigest()}"
+
+
+def blob_digest(entry: ManifestEntry) -> str:
+    """The digest by which a file is stored. Raises ValueError if its sha256 is not known."""
+    known = entry.digest("sha256")
+    if known is None:
+        raise ValueError(f"the sha256 of {entry.path} is not known")
+    return f"sha256:{known.value}"
+
+
+def pack(manifest: Manifest) -> ModelPack:
+    """The OCI manifest of those files. Raises ValueError if a sha256 is not known."""
+    layers = [_layer(entry) for entry in manifest.entries]
+    weights = any(e.path.name.endswith(".safetensors") for e in manifest.entries)
+    config = _encoded(
+        {
+            "descriptor": {},
+            "modelfs": {"type": "layers", "diffIds": [layer["digest"] for layer in layers]},
+            "config": {"format": "safetensors"} if weights else {},
+        }
+    )
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": MODEL,
+        "config": {"mediaType": CONFIG, "digest": digest_of(config), "size": len(config)},
+        "layers": layers,
+    }
+    return ModelPack(_encoded(document), config)
+
+
+def unpack(content: bytes) -> Manifest:
+    """The files that a manifest names. Raises ValueError with what is wrong with it."""
+    try:
+        document = parse_object(content)
+    except StrictJsonError as error:
+        raise ValueError(f"its manifest {error.detail}") from error
+    layers = document.get("layers")
+    if not isinstance(layers, list):
+        raise ValueError("what is there is no model but an image for several platforms, or another "
+                         "kind of artifact")  # fmt: skip
+    entries = tuple(_entries(layers))
+    if len({entry.path for entry in entries}) != len(entries):
+        raise ValueError("its manifest names a file twice")
+    return Manifest(entries)
+
+
+def _layer(entry: ManifestEntry) -> dict[str, Any]:
+    return {
+        "mediaType": f"application/vnd.cncf.model.{_kind(entry.path)}.v1.raw",
+        "digest": blob_digest(entry),
+        "size": entry.size,
+        "annotations": {FILEPATH: entry.path.text, TITLE: entry.path.text},
+    }
+
+
+def _kind(path: ArtifactPath) -> str:
+    name = path.name
+    if name.endswith(_WEIGHTS):
+        return "weight"
+    if name.endswith(".md") or is_legal(name):
+        return "doc"
+    return "code" if name.endswith(".py") else "weight.config"
+
+
+def _entries(layers: list[Any]) -> Iterator[ManifestEntry]:
+    for number, layer in enumerate(layers, 1):
+        fields: Mapping[str, Any] = layer if isinstance(layer, dict) else {}
+        annotations = fields.get("annotations") or {}
+        path = annotations.get(FILEPATH) or annotations.get(TITLE)
+        found = _DIGEST.fullmatch(str(fields.get("digest")))
+        size = fields.get("size")
+        if not isinstance(path, str):
+            raise ValueError(f"layer {number} of its manifest names no file: it is no model")
+        if found is None or not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise ValueError(f"layer {number} of its manifest has no sha256 or no size")
+        if _PACKED.search(str(fields.get("mediaType"))):
+            raise ValueError(f"{path} is packed; only models whose files are layers as they are "
+                             "can be verified file by file")  # fmt: skip
+        if (problem := ArtifactPath.problem_with(path)) is not None:
+            raise ValueError(f"holds the path {path!r}, which {problem}")
+        yield ManifestEntry(ArtifactPath(path), size, (Digest("sha256", found[1]),))
+
+
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"

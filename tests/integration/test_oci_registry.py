@@ -1,0 +1,449 @@
+"""The OCI adapter against Debian's docker-registry, with skopeo as a witness."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+import subprocess
+import threading
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+import weighbridge
+from tests.contracts.registry import FIRST, LARGE, SECOND, Subject, blobs_of
+from tests.docker_registry import DockerRegistry, Guard
+from tests.docker_registry.faulty import FaultyWay
+from tests.docker_registry.server import PASSWORD, USER
+from weighbridge.adapters.oci_registry import OciRegistry
+from weighbridge.adapters.oci_registry.transport import Transport
+from weighbridge.domain.errors import (
+    AuthenticationFailed,
+    PermissionDenied,
+    RateLimited,
+    RegistryRejected,
+    RegistryUnreachable,
+    RevisionConflict,
+    StorageError,
+    UsageError,
+)
+from weighbridge.domain.publication import OciRepo
+from weighbridge.entrypoints.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
+    with DockerRegistry(tmp_path_factory.mktemp("plain")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
+    with DockerRegistry(tmp_path_factory.mktemp("basic"), Guard.BASIC) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
+    with DockerRegistry(tmp_path_factory.mktemp("token"), Guard.TOKEN) as running:
+        yield running
+
+
+def on(host: str, config: str | None = None, name: str = "", tag: str = "v1") -> Subject:
+    place = OciRepo(host, name or f"acme/{uuid4().hex}", tag)
+    return Subject(OciRegistry(config, timeout=10), place, PASSWORD)
+
+
+def skopeo(*arguments: str, policy: Path) -> bytes:
+    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    command = ["skopeo", "--policy", str(policy), *arguments]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def address(place: OciRepo) -> str:
+    return str(place).replace("oci://", "docker://")
+
+
+# --- witnesses -----------------------------------------------------------------------------------
+
+
+def test_skopeo_reads_what_was_published(plain: DockerRegistry, tmp_path: Path) -> None:
+    place = on(plain.host)
+    receipt = place.publish(FIRST)
+    assert isinstance(place.destination, OciRepo)
+    policy, where = tmp_path / "policy.json", address(place.destination)
+    raw = skopeo("inspect", "--raw", "--tls-verify=false", where, policy=policy)
+    document = json.loads(raw)
+    assert document["artifactType"] == "application/vnd.cncf.model.manifest.v1+json"
+    skopeo("copy", "--preserve-digests", "--src-tls-verify=false", where,
+           f"oci:{tmp_path / 'layout'}:v1", policy=policy)  # fmt: skip
+    index = json.loads((tmp_path / "layout" / "index.json").read_text())
+    assert index["manifests"][0]["digest"] == receipt.revision
+    blobs = tmp_path / "layout" / "blobs" / "sha256"
+    found = {
+        layer["annotations"]["org.cncf.model.filepath"]: blobs.joinpath(
+            layer["digest"].removeprefix("sha256:")
+        ).read_bytes()
+        for layer in document["layers"]
+    }
+    assert found == FIRST
+    config = json.loads((blobs / document["config"]["digest"].removeprefix("sha256:")).read_text())
+    assert config["modelfs"]["diffIds"] == [layer["digest"] for layer in document["layers"]]
+
+
+def test_what_skopeo_copied_is_pulled_with_the_same_digest(
+    plain: DockerRegistry, tmp_path: Path
+) -> None:
+    first, second = on(plain.host), on(plain.host)
+    receipt = first.publish(FIRST)
+    assert isinstance(first.destination, OciRepo) and isinstance(second.destination, OciRepo)
+    skopeo("copy", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false",
+           address(first.destination), address(second.destination),
+           policy=tmp_path / "policy.json")  # fmt: skip
+    done = weighbridge.pull(str(second.destination), tmp_path / "out")
+    assert done.revision == receipt.revision
+    assert all((tmp_path / "out" / p).read_bytes() == content for p, content in FIRST.items())
+    copied = weighbridge.copy(str(first.destination), str(second.destination))
+    assert copied.plan.is_noop
+
+
+def test_a_container_image_is_neither_read_nor_replaced(
+    plain: DockerRegistry, tmp_path: Path
+) -> None:
+    place = on(plain.host)
+    assert isinstance(place.destination, OciRepo)
+    layout = tmp_path / "image"
+    blobs = layout / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def stored(content: bytes, kind: str) -> dict[str, Any]:
+        name = hashlib.sha256(content).hexdigest()
+        (blobs / name).write_bytes(content)
+        return {"mediaType": kind, "digest": f"sha256:{name}", "size": len(content)}
+
+    vendor = "application/vnd.oci.image."
+    root = {"type": "layers", "diff_ids": []}
+    described = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": root})
+    config = stored(described.encode(), vendor + "config.v1+json")
+    manifest = {"schemaVersion": 2, "mediaType": vendor + "manifest.v1+json", "config": config,
+                "layers": [stored(b"x", vendor + "layer.v1.tar+gzip")]}  # fmt: skip
+    named = stored(json.dumps(manifest).encode(), vendor + "manifest.v1+json")
+    named["annotations"] = {"org.opencontainers.image.ref.name": "v1"}
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    skopeo("copy", "--dest-tls-verify=false", f"oci:{layout}:v1", address(place.destination),
+           policy=tmp_path / "policy.json")  # fmt: skip
+    for attempt in (lambda: place.registry.head(place.destination), lambda: place.publish(FIRST)):
+        with pytest.raises(RegistryRejected, match="no model"):
+            attempt()
+
+
+# --- what is sent --------------------------------------------------------------------------------
+
+
+def test_only_missing_blobs_are_sent(plain: DockerRegistry) -> None:
+    place = on(plain.host)
+    place.publish(FIRST)
+    before = len(plain.requests("PUT", "/blobs/uploads/"))
+    place.publish({**FIRST, "config.json": b"{}"})
+    assert len(plain.requests("PUT", "/blobs/uploads/")) == before + 2  # and the config
+    assert isinstance(place.destination, OciRepo)
+    # The same content under another tag: the blobs and even the manifest are there.
+    other = on(plain.host, name=place.destination.name, tag="other")
+    before = len(plain.requests("PUT", "/blobs/uploads/"))
+    assert other.publish(FIRST).created
+    assert len(plain.requests("PUT", "/blobs/uploads/")) == before
+
+
+def test_equal_content_has_an_equal_revision(plain: DockerRegistry) -> None:
+    assert on(plain.host).publish(FIRST).revision == on(plain.host).publish(FIRST).revision
+
+
+def test_a_digest_is_for_reading(plain: DockerRegistry, tmp_path: Path) -> None:
+    place = on(plain.host)
+    old = place.publish(FIRST).revision
+    place.publish(SECOND)
+    assert isinstance(place.destination, OciRepo)
+    pinned = f"oci://{plain.host}/{place.destination.name}@{old}"
+    weighbridge.pull(pinned, tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").read_bytes() == FIRST["config.json"]
+    by_digest = on(plain.host, name=place.destination.name, tag=old)
+    with pytest.raises(UsageError, match="publish to a tag"):
+        by_digest.publish(SECOND)
+
+
+def test_a_blob_that_is_gone_shows_in_the_read_back(plain: DockerRegistry) -> None:
+    place = on(plain.host)
+    receipt = place.publish({"config.json": b"only here " + uuid4().hex.encode()})
+    shutil.rmtree(next(plain.folder.rglob(f"{place.destination.name}/_layers")))
+    read = place.registry.manifest(place.destination, receipt.revision)
+    assert read.manifest.entries == ()
+
+
+# --- who we are ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("guard", ["guarded", "tokens"])
+def test_without_a_login_nothing_is_sent(guard: str, request: pytest.FixtureRequest) -> None:
+    registry: DockerRegistry = request.getfixturevalue(guard)
+    with pytest.raises(AuthenticationFailed, match="docker login"):
+        on(registry.host).publish(FIRST)
+    assert not registry.requests("POST", "/uploads/") or guard == "guarded"
+
+
+@pytest.mark.parametrize("guard", ["guarded", "tokens"])
+def test_a_wrong_password_is_not_shown(
+    guard: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    registry: DockerRegistry = request.getfixturevalue(guard)
+    wrong = "another-planted-password"
+    pair = base64.b64encode(f"{USER}:{wrong}".encode()).decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": pair}}}))
+    place = on(registry.host, str(tmp_path))
+    with pytest.raises(AuthenticationFailed) as failed:
+        place.publish(FIRST)
+    shown = "".join(traceback.format_exception(failed.value)) + repr(place.registry)
+    assert wrong not in shown and pair not in shown
+
+
+def helper(folder: Path, answer: str, code: int = 0) -> None:
+    script = folder / "docker-credential-tests"
+    script.write_text(f"#!/bin/sh\ncat > {folder}/asked\ncat <<'END'\n{answer}\nEND\nexit {code}\n")
+    script.chmod(0o755)
+
+
+@pytest.mark.parametrize("kind", ["credHelpers", "credsStore", "auth", "address", "identitytoken"])
+def test_every_way_of_docker_to_keep_a_login(
+    kind: str, tokens: DockerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    helper(tmp_path, json.dumps({"ServerURL": "", "Username": USER, "Secret": PASSWORD}))
+    pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    config = {
+        "credHelpers": {"credHelpers": {tokens.host: "tests"}},
+        "credsStore": {"auths": {tokens.host: {}}, "credsStore": "tests"},
+        "auth": {"auths": {tokens.host: {"auth": pair}}},
+        "address": {"auths": {f"https://{tokens.host}/v1/": {"auth": pair}}},
+        "identitytoken": {"auths": {tokens.host: {"auth": "", "identitytoken": PASSWORD}}},
+    }[kind]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    place = on(tokens.host, str(tmp_path))
+    place.publish(FIRST)
+    assert place.holds(FIRST)
+    if kind.startswith("cred"):
+        assert (tmp_path / "asked").read_text() == tokens.host
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [("no keychain here", 1), ("nonsense", 0), ('{"Username": 1}', 0)]
+)
+def test_a_helper_that_fails(
+    answer: str, code: int, guarded: DockerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    helper(tmp_path, answer, code)
+    (tmp_path / "config.json").write_text(json.dumps({"credsStore": "tests"}))
+    with pytest.raises(StorageError, match="docker-credential-tests"):
+        on(guarded.host, str(tmp_path)).publish(FIRST)
+    helper(tmp_path, "credentials not found in native keychain", 1)
+    with pytest.raises(AuthenticationFailed):
+        on(guarded.host, str(tmp_path)).publish(FIRST)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"auths": {"HOST": {"auth": "???"}}}'])
+def test_a_config_that_cannot_be_read(
+    content: str, guarded: DockerRegistry, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(content.replace("HOST", guarded.host))
+    with pytest.raises(StorageError, match=r"config\.json"):
+        on(guarded.host, str(tmp_path)).publish(FIRST)
+
+
+def test_a_token_that_ran_out_is_asked_for_again(tokens: DockerRegistry) -> None:
+    assert tokens.tokens is not None
+    tokens.tokens.lifetime = -200  # below the registry's leeway
+    try:
+        with pytest.raises(AuthenticationFailed):
+            on(tokens.host, tokens.docker_config).publish(FIRST)
+    finally:
+        tokens.tokens.lifetime = 300
+    place = on(tokens.host, tokens.docker_config)
+    place.publish(FIRST)
+    session = place.registry._known[place.destination].session  # type: ignore[attr-defined]
+    session._authorization = "Bearer expired"
+    place.publish(SECOND)
+    assert place.holds(SECOND)
+
+
+def test_tls_is_demanded_of_other_machines() -> None:
+    transport = Transport(frozenset({"registry.lan:5000"}))
+    for host in ("localhost:5000", "127.0.0.1:5000", "[::1]:5000", "registry.lan:5000"):
+        assert transport.base(host) == f"http://{host}/v2/"
+    for host in ("registry.lan", "registry.lan:5001", "localhost.lan", "127.example:80"):
+        assert transport.base(host) == f"https://{host}/v2/"
+    with pytest.raises(OSError, match="not safe"):
+        transport.require_safe("https://a/v2/", "http://a/v2/blob")
+    with pytest.raises(OSError, match="not safe"):
+        transport.require_safe("http://localhost/v2/", "file:///etc/passwd")
+    settings = Settings.from_environment({"WEIGHBRIDGE_PLAIN_HTTP": "a:1, b:2"})
+    assert settings.plain_http == ("a:1", "b:2")
+
+
+def test_a_login_is_not_taken_along_to_another_host(guarded: DockerRegistry) -> None:
+    """Registries that keep blobs in a cloud send on to addresses that are signed for anybody."""
+    place = on(guarded.host, guarded.docker_config)
+    receipt = place.publish({"w.safetensors": LARGE})
+    asked: list[str | None] = []
+
+    class Store(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("Authorization"))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(LARGE)))
+            self.end_headers()
+            self.wfile.write(LARGE)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    store = ThreadingHTTPServer(("127.0.0.1", 0), Store)
+    threading.Thread(target=store.serve_forever, args=(0.01,), daemon=True).start()
+    with FaultyWay(guarded.host) as way:
+        way.trouble(
+            307, "GET", "/blobs/", 1, {"Location": f"http://localhost:{store.server_port}/blob"}
+        )
+        pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        config = Path(guarded.docker_config, "redirected")
+        config.mkdir(exist_ok=True)
+        (config / "config.json").write_text(json.dumps({"auths": {way.host: {"auth": pair}}}))
+        assert isinstance(place.destination, OciRepo)
+        there = on(way.host, str(config), place.destination.name)
+        [entry] = there.plan({"w.safetensors": LARGE}).manifest.entries
+        with there.registry.open(there.destination, receipt.revision, entry.path) as stream:
+            assert stream.read() == LARGE
+    store.shutdown()
+    assert asked == [None]
+
+
+# --- what goes wrong -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def way(plain: DockerRegistry) -> Iterator[FaultyWay]:
+    with FaultyWay(plain.host) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    waited: list[float] = []
+    monkeypatch.setattr("weighbridge.adapters.oci_registry.repository._pause", waited.append)
+    return waited
+
+
+@pytest.mark.parametrize("what", ["drop", "lost", 500, 503, 429])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/manifests/"), ("HEAD", "/blobs/"), ("POST", "/uploads/"), ("PUT", "/uploads/")],
+)
+def test_trouble_that_passes(what: Any, method: str, path: str, way: FaultyWay) -> None:
+    trouble = way.trouble(what, method, path, times=2)
+    place = on(way.host)
+    place.publish(FIRST)
+    assert trouble.hits == 2 and place.holds(FIRST)
+
+
+@pytest.mark.parametrize("what", ["drop", 503])
+def test_trouble_that_stays_leaves_the_old_revision(what: Any, way: FaultyWay) -> None:
+    place = on(way.host)
+    old = place.publish(FIRST)
+    way.trouble(what, "PUT", "/uploads/", times=1000)
+    with pytest.raises(RegistryUnreachable):
+        place.publish(SECOND)
+    way.troubles.clear()
+    head = place.registry.head(place.destination)
+    assert head is not None and head.revision == old.revision
+    assert place.publish(SECOND).created and place.holds(SECOND)
+
+
+def test_an_answer_to_the_manifest_that_is_lost(way: FaultyWay) -> None:
+    place = on(way.host)
+    way.trouble("lost", "PUT", "/manifests/")
+    assert place.publish(FIRST).created and place.holds(FIRST)
+    assert len([p for m, p, _ in way.seen if m == "PUT" and "/manifests/" in p]) == 1
+
+
+@pytest.mark.parametrize(("reads", "applied"), [(1000, None), (0, False)])
+def test_a_manifest_that_never_arrives(reads: int, applied: bool | None, way: FaultyWay) -> None:
+    place = on(way.host)
+    place.publish(FIRST)
+    plan = place.plan(SECOND)
+    trouble = way.trouble("drop", "PUT", "/manifests/")
+    # What became of it cannot be asked either, from then on.
+    way.trouble("drop", "GET", "/manifests/", reads, after=trouble)
+    with pytest.raises(RegistryUnreachable) as failed:
+        place.push(plan, blobs_of(plan, SECOND))
+    assert failed.value.applied is applied
+
+
+def test_a_long_pause_is_not_waited_for(way: FaultyWay, no_waiting: list[float]) -> None:
+    way.trouble(429, "GET", "/manifests/", 100, {"Retry-After": "3600"})
+    with pytest.raises(RateLimited) as limited:
+        on(way.host).publish(FIRST)
+    assert limited.value.retry_after == 3600 and not no_waiting
+
+
+def test_a_refusal_is_told_in_the_registry_s_words(way: FaultyWay) -> None:
+    way.trouble(403, "POST", "/uploads/", 100)
+    with pytest.raises(PermissionDenied, match="beginning an upload: HTTP 403"):
+        on(way.host).publish(FIRST)
+
+
+def test_a_broken_download_asks_for_the_rest(way: FaultyWay, tmp_path: Path) -> None:
+    place = on(way.host)
+    place.publish({"w.safetensors": LARGE})
+    trouble = way.trouble("cut", "GET", "/blobs/", times=2)
+    weighbridge.pull(str(place.destination), tmp_path / "out")
+    assert (tmp_path / "out" / "w.safetensors").read_bytes() == LARGE and trouble.hits == 2
+    assert [r for m, p, r in way.seen if m == "GET" and "/blobs/" in p and r]
+
+
+def test_nobody_there() -> None:
+    with pytest.raises(RegistryUnreachable):
+        on("127.0.0.1:9").registry.head(OciRepo("127.0.0.1:9", "acme/m"))
+
+
+def test_a_tag_that_moves_while_the_blobs_go_up(plain: DockerRegistry) -> None:
+    place = on(plain.host)
+    place.publish(FIRST)
+    plan = place.plan(SECOND)
+    blobs = blobs_of(plan, SECOND)
+    assert isinstance(place.destination, OciRepo)
+    other = on(plain.host, name=place.destination.name)
+    winner: list[str] = []
+
+    def meddle(*_: object) -> None:
+        if not winner:
+            winner.append(other.publish({"config.json": b"{}"}).revision)
+
+    with pytest.raises(RevisionConflict) as conflict:
+        place.registry.push(plan, blobs, message="m", progress=meddle)
+    assert conflict.value.actual == winner[0] and place.holds({"config.json": b"{}"})
+
+
+def test_writers_of_several_tags_do_not_meet(plain: DockerRegistry) -> None:
+    name = f"acme/{uuid4().hex}"
+    places = [on(plain.host, name=name, tag=f"t{n}") for n in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda place: place.publish(FIRST), places))
+    assert all(place.holds(FIRST) for place in places)

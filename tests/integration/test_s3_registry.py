@@ -1,0 +1,266 @@
+"""The S3 adapter against a server that speaks S3's protocol, with skopeo as a witness."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+import weighbridge
+from tests.contracts.registry import FIRST, LARGE, SECOND, Subject, blobs_of
+from tests.docker_registry import DockerRegistry
+from tests.docker_registry.faulty import FaultyWay
+from tests.s3_server import bucket_server
+from weighbridge.adapters.oci_registry import OciRegistry
+from weighbridge.adapters.s3_registry import S3Registry
+from weighbridge.adapters.s3_registry.failures import translated
+from weighbridge.application.ports import Blob
+from weighbridge.domain.artifact import ArtifactPath
+from weighbridge.domain.errors import (
+    ArtifactChanged,
+    AuthenticationFailed,
+    DestinationMissing,
+    PermissionDenied,
+    RateLimited,
+    RegistryRejected,
+    RegistryUnreachable,
+    RevisionConflict,
+)
+from weighbridge.domain.publication import OciRepo, S3Prefix
+
+HUGE = bytes(range(251)) * 160_000  # three parts
+KEY = "models/x"
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with bucket_server(monkeypatch) as name:
+        yield name
+
+
+@pytest.fixture
+def client(bucket: str) -> Any:
+    import boto3
+
+    return boto3.session.Session().client("s3")
+
+
+def on(bucket: str, prefix: str = KEY, name: str = "main") -> Subject:
+    return Subject(S3Registry(), S3Prefix(bucket, prefix, name))
+
+
+def keys(client: Any, bucket: str) -> set[str]:
+    found = client.list_objects_v2(Bucket=bucket).get("Contents", [])
+    return {each["Key"] for each in found}
+
+
+def test_what_is_stored_is_an_oci_layout(bucket: str, client: Any, tmp_path: Path) -> None:
+    """Copied to a directory, skopeo takes it to a registry, where it has the same digest."""
+    receipt = on(bucket).publish(FIRST)
+    for key in keys(client, bucket):
+        target = tmp_path / "layout" / key.removeprefix(f"{KEY}/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        client.download_file(bucket, key, str(target))
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    with DockerRegistry(tmp_path / "registry") as registry:
+        command = ["skopeo", "--policy", str(policy), "copy", "--preserve-digests",
+                   "--dest-tls-verify=false", f"oci:{tmp_path / 'layout'}:main",
+                   f"docker://{registry.host}/acme/m:main"]  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True)
+        head = OciRegistry().head(OciRepo(registry.host, "acme/m", "main"))
+        assert head is not None and head.revision == receipt.revision
+        done = weighbridge.copy(f"s3://{bucket}/{KEY}", f"oci://{registry.host}/acme/m:main")
+        assert done.plan.is_noop
+
+
+def test_large_files_go_in_parts(bucket: str, client: Any, tmp_path: Path) -> None:
+    place = on(bucket)
+    place.publish({"w.safetensors": HUGE})
+    [entry] = place.plan({"w.safetensors": HUGE}).manifest.entries
+    stored = client.head_object(Bucket=bucket, Key=f"{KEY}/blobs/sha256/{entry.digests[0].value}")
+    assert stored["ETag"].endswith('-3"')
+    weighbridge.pull(f"s3://{bucket}/{KEY}", tmp_path / "out")
+    assert (tmp_path / "out" / "w.safetensors").read_bytes() == HUGE
+
+
+@pytest.mark.parametrize("content", [HUGE[:-1] + b"?", HUGE + b"?", HUGE[:-1]])
+def test_other_content_is_never_stored_under_a_digest(
+    bucket: str, client: Any, content: bytes
+) -> None:
+    place = on(bucket)
+    plan = place.plan({"w.safetensors": HUGE})
+    [path] = blobs_of(plan, {"w.safetensors": HUGE})
+    changed = Blob(plan.manifest.entries[0], lambda: io.BytesIO(content))
+    with pytest.raises(ArtifactChanged):
+        place.push(plan, {path: changed})
+    assert not keys(client, bucket)
+    assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
+
+
+def test_only_missing_blobs_are_sent(bucket: str, client: Any) -> None:
+    place = on(bucket)
+    old = place.publish(FIRST).revision
+    before = keys(client, bucket)
+    place.publish({**FIRST, "config.json": b"{}"})
+    # The config, its manifest, and the manifest's own config.
+    assert len(keys(client, bucket) - before) == 3
+    assert place.publish(FIRST).revision == old
+
+
+def test_names_in_one_prefix_do_not_meet(bucket: str) -> None:
+    places = [on(bucket, name=f"v{n}") for n in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda place: place.publish(FIRST), places))
+    assert all(place.holds(FIRST) for place in places)
+
+
+def test_an_index_that_moves_while_the_blobs_go_up(bucket: str) -> None:
+    place, other = on(bucket), on(bucket)
+    place.publish(FIRST)
+    plan = place.plan(SECOND)
+    winner: list[str] = []
+
+    def meddle(*_: object) -> None:
+        if not winner:
+            winner.append(other.publish({"config.json": b"{}"}).revision)
+
+    with pytest.raises(RevisionConflict) as conflict:
+        place.registry.push(plan, blobs_of(plan, SECOND), message="m", progress=meddle)
+    assert conflict.value.actual == winner[0] and place.holds({"config.json": b"{}"})
+
+
+def test_a_blob_of_another_size_shows_in_the_read_back(bucket: str, client: Any) -> None:
+    place = on(bucket)
+    receipt = place.publish(FIRST)
+    entry = place.plan(FIRST).manifest.entries[0]
+    client.put_object(
+        Bucket=bucket, Key=f"{KEY}/blobs/sha256/{entry.digests[0].value}", Body=b"short"
+    )
+    read = place.registry.manifest(place.destination, receipt.revision)
+    assert entry.path not in {e.path for e in read.manifest.entries}
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b'{"manifests": 1}', b'{"manifests": [1]}',
+                b'{"manifests": [{"annotations": {"org.opencontainers.image.ref.name": "main"}}]}']
+)  # fmt: skip
+def test_an_index_that_is_none(bucket: str, client: Any, content: bytes) -> None:
+    client.put_object(Bucket=bucket, Key=f"{KEY}/index.json", Body=content)
+    with pytest.raises(RegistryRejected, match=r"index\.json"):
+        on(bucket).publish(FIRST)
+    assert keys(client, bucket) == {f"{KEY}/index.json"}
+
+
+def test_a_bucket_that_is_not_there(bucket: str) -> None:
+    with pytest.raises(DestinationMissing, match="NoSuchBucket"):
+        on("no-such-bucket").publish(FIRST)
+
+
+def test_a_revision_cannot_lead_elsewhere(bucket: str) -> None:
+    place = on(bucket)
+    place.publish(FIRST)
+    for revision in ("sha256:../../index.json", "main", "sha256:" + "0" * 64, "md5:x"):
+        with pytest.raises(DestinationMissing):
+            place.registry.open(place.destination, revision, ArtifactPath("config.json"))
+
+
+# --- trouble on the way --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def way(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyWay]:
+    import os
+
+    with FaultyWay(os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{running.host}")
+        yield running
+
+
+@pytest.mark.parametrize("what", ["drop", "lost", 503])
+@pytest.mark.parametrize(("method", "path"), [("PUT", r"index\.json"), ("PUT", "/blobs/")])
+def test_trouble_that_passes(
+    what: Any, method: str, path: str, bucket: str, way: FaultyWay
+) -> None:
+    """A write whose answer was lost is tried again by boto3, and must not conflict with itself."""
+    place = on(bucket, uuid4().hex)
+    place.publish(FIRST)
+    trouble = way.trouble(what, method, path)
+    assert place.publish(SECOND).created and place.holds(SECOND)
+    assert trouble.hits == 1
+
+
+def test_trouble_that_stays_leaves_the_old_revision(bucket: str, way: FaultyWay) -> None:
+    place = on(bucket)
+    place.publish(FIRST)
+    way.trouble("drop", "PUT", r"index\.json", 100)
+    with pytest.raises(RegistryUnreachable) as failed:
+        place.publish(SECOND)
+    assert failed.value.applied is False
+    way.troubles.clear()
+    assert place.holds(FIRST) and place.publish(SECOND).created and place.holds(SECOND)
+
+
+def test_a_broken_download_asks_for_the_rest(bucket: str, way: FaultyWay, tmp_path: Path) -> None:
+    on(bucket).publish({"w.safetensors": LARGE})
+    [entry] = on(bucket).plan({"w.safetensors": LARGE}).manifest.entries
+    trouble = way.trouble("cut", "GET", entry.digests[0].value, 2)
+    weighbridge.pull(f"s3://{bucket}/{KEY}", tmp_path / "out")
+    assert (tmp_path / "out" / "w.safetensors").read_bytes() == LARGE and trouble.hits == 2
+
+
+# --- what boto3 says -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("InvalidAccessKeyId", 403, AuthenticationFailed),
+        ("ExpiredToken", 400, AuthenticationFailed),
+        ("AccessDenied", 403, PermissionDenied),
+        ("SlowDown", 503, RateLimited),
+        ("InternalError", 500, RegistryUnreachable),
+        ("NoSuchBucket", 404, DestinationMissing),
+        ("ConditionalRequestConflict", 409, RevisionConflict),
+        ("EntityTooLarge", 400, RegistryRejected),
+    ],
+)
+def test_errors_by_their_code(code: str, status: int, kind: type[Exception]) -> None:
+    from botocore.exceptions import ClientError
+
+    told = {"Error": {"Code": code, "Message": "no\nway"},
+            "ResponseMetadata": {"HTTPStatusCode": status}}  # fmt: skip
+    with pytest.raises(kind) as failed, translated("s3://b/p", "writing"):
+        raise ClientError(told, "PutObject")  # type: ignore[arg-type]
+    assert f"{code}: no way" in failed.value.reason  # type: ignore[attr-defined]
+
+
+def test_without_a_login(bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(AuthenticationFailed):
+        on(bucket).publish(FIRST)
+
+
+def test_a_bug_is_no_failure_of_the_store() -> None:
+    with pytest.raises(KeyError), translated("s3://b/p", "writing"):
+        raise KeyError("x")
+
+
+def test_without_boto3_the_extra_is_named(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['boto3'] = None\n"
+        "from weighbridge.entrypoints.cli import main\n"
+        f"main(['pull', 's3://bucket/model', '-o', {str(tmp_path / 'out')!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2 and "pip install 'weighbridge[s3]'" in done.stderr
