@@ -403,6 +403,14 @@ def publish(
     return _container(settings).publish()(request, progress)
 
 
+def _may_name_a_base(location: str) -> bool:
+    """False if no adapter's config is there; to inspect takes as long as to check the headers."""
+    if location.startswith("hf://"):
+        return True
+    names = ("adapter_config.json", "*/adapter_config.json")
+    return any(next(Path(location).glob(name), None) for name in names)
+
+
 def _base_directory(
     path: PathLike,
     base: PathLike | None,
@@ -414,6 +422,8 @@ def _base_directory(
     if base is not None:
         return _path(base)
     if base_model is None:
+        if not _may_name_a_base(os.fspath(path)):
+            return None
         try:
             base_model = inspect(path, kind=kind, settings=settings).base_model
         except WeighbridgeError:
