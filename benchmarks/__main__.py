@@ -8,13 +8,15 @@ import platform
 import sys
 from collections.abc import Mapping
 
-from benchmarks import checkpoints, convert, startup, validate
+from benchmarks import checkpoints, convert, headers, shards, startup, validate
 from benchmarks.common import Benchmark, Settings
 
 _ALL: Mapping[str, Benchmark] = {
     "startup": startup.run,
     "convert": convert.run,
     "validate": validate.run,
+    "headers": headers.run,
+    "shards": shards.run,
     "checkpoints": checkpoints.run,
 }
 

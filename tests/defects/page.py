@@ -40,10 +40,10 @@ _OUT_OF_SCOPE = """\
 - Memory estimates, and the versions of MLX that a model needs.
 
 Not in the table, though there are rules: what shows only beside the base model (AD017, AD018,
-AD020, AD021, CD007, CF038, PE008, TK007), config fields that only some architectures have (CF032,
-CF033, CF034, CF036, CF037), the old archive of numpy (NZ001), files that cannot be read, are
-larger than the Hub takes or than is looked through, or a whole model of some bytes (FS005, FS014,
-FS018, FS019), and the policy's own rules (PO001 to PO003)."""
+AD020, AD021, CD007, CF038, PE008, TK007, WT011 to WT013), config fields that only some
+architectures have (CF032, CF033, CF034, CF036, CF037), the old archive of numpy (NZ001), files
+that cannot be read, are larger than the Hub takes or than is looked through, or a whole model of
+some bytes (FS005, FS014, FS018, FS019), and the policy's own rules (PO001 to PO003)."""
 
 
 @frozen

@@ -61,6 +61,8 @@ def base_directory(
     if base is not None:
         return os.fspath(base)
     if base_model is None:
+        if not _may_name_a_base(os.fspath(path)):
+            return None
         from weighbridge.entrypoints.container import build
 
         try:
@@ -88,3 +90,11 @@ def same_file(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> 
         return os.path.samefile(first, second)
     except OSError:
         return False
+
+
+def _may_name_a_base(location: str) -> bool:
+    """False if no adapter's config is there; to inspect takes as long as to check the headers."""
+    if location.startswith("hf://"):
+        return True
+    names = ("adapter_config.json", "*/adapter_config.json")
+    return any(next(Path(location).glob(name), None) for name in names)

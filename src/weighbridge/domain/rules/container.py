@@ -55,18 +55,23 @@ def _shard_escapes(subject: Subject) -> Iterator[Observation]:
 def _wrong_shard(subject: Subject) -> Iterator[Observation]:
     """transformers looks a tensor up where the index says; mlx-lm ignores the index. The two load
     different models."""
+    held = {
+        file.path.text: file.header.specs.keys()
+        for file in subject.artifact.tensor_files
+        if file.header is not None
+    }
     for tensor, shard in sorted(_weight_map(subject).items()):
-        file = subject.artifact.tensor_file(shard)
-        if file is not None and file.header is not None and tensor not in file.header.specs:
+        if shard in held and tensor not in held[shard]:
             yield Observation(Location(INDEX, tensor), {"shard": shard})
 
 
 def _stored(subject: Subject) -> dict[str, list[str]]:
     shards: dict[str, list[str]] = {}
-    for path in sorted(set(_weight_map(subject).values())):
-        file = subject.artifact.tensor_file(path)
-        for name in file.header.specs if file and file.header else ():
-            shards.setdefault(name, []).append(path)
+    named = set(_weight_map(subject).values())
+    for file in sorted(subject.artifact.tensor_files, key=lambda f: f.path.text):
+        if file.header is not None and file.path.text in named:
+            for slot in file.header.slots:
+                shards.setdefault(slot.spec.name, []).append(file.path.text)
     return shards
 
 
