@@ -7,6 +7,7 @@ invisible) before the commit, and after the commit what a server may have got wr
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -181,9 +182,14 @@ class HubRegistry:
         from huggingface_hub import HfApi
 
         # Public, but exported in a way that type checkers do not see.
-        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            disable_progress_bars,
+            logging,
+        )
 
         disable_progress_bars()  # Progress is the caller's to show.
+        if "HF_HUB_VERBOSITY" not in os.environ:
+            logging.set_verbosity_error()  # Its warnings show signed addresses.
         return HfApi(
             endpoint=self.endpoint,
             token=self.token,
