@@ -189,7 +189,8 @@ class HubRegistry:
 
         disable_progress_bars()  # Progress is the caller's to show.
         if "HF_HUB_VERBOSITY" not in os.environ:
-            logging.set_verbosity_error()  # Its warnings show signed addresses.
+            # Its warnings show signed addresses.
+            logging.set_verbosity(logging.ERROR)
         return HfApi(
             endpoint=self.endpoint,
             token=self.token,
