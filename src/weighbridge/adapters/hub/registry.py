@@ -190,7 +190,7 @@ class HubRegistry:
         disable_progress_bars()  # Progress is the caller's to show.
         if "HF_HUB_VERBOSITY" not in os.environ:
             # Its warnings show signed addresses.
-            logging.set_verbosity(logging.ERROR)
+            logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         return HfApi(
             endpoint=self.endpoint,
             token=self.token,
