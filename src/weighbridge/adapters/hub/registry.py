@@ -6,6 +6,7 @@ invisible) before the commit, and after the commit what a server may have got wr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -164,9 +165,15 @@ class HubRegistry:
         from huggingface_hub import HfApi
 
         # Public, but exported in a way that type checkers do not see.
-        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            disable_progress_bars,
+            logging,
+        )
 
         disable_progress_bars()  # Progress is the caller's to show.
+        if "HF_HUB_VERBOSITY" not in os.environ:
+            # Its warnings show signed addresses.
+            logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         return HfApi(
             endpoint=self.endpoint,
             token=self.token,
