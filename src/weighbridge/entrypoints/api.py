@@ -366,7 +366,8 @@ def publish(
 ) -> PublishOutcome:
     """Validate, convert, prove, publish as one revision, and read it back.
 
-    ``to`` is ``hf://org/name[@revision]``, or a directory together with ``name``. The proof uses
+    ``to`` is ``hf://org/name[@revision]``, ``oci://host/repository[:tag]``,
+    ``s3://bucket/prefix[@revision]``, or a directory together with ``name``. The proof uses
     ``base``, else the base model's snapshot in the Hugging Face cache if it is there. ``policy`` is
     the same as for ``validate``; without one every error blocks.
     """
