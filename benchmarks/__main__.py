@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Mapping
 
-from benchmarks import checkpoints, convert, startup, validate
+from benchmarks import checkpoints, convert, oci, startup, validate
 from benchmarks.common import Benchmark, Settings
 
 _ALL: Mapping[str, Benchmark] = {
@@ -16,6 +16,7 @@ _ALL: Mapping[str, Benchmark] = {
     "convert": convert.run,
     "validate": validate.run,
     "checkpoints": checkpoints.run,
+    "oci": oci.run,
 }
 
 
