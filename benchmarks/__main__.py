@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Mapping
 
-from benchmarks import checkpoints, convert, headers, shards, startup, validate
+from benchmarks import checkpoints, convert, headers, oci, shards, startup, validate
 from benchmarks.common import Benchmark, Settings
 
 _ALL: Mapping[str, Benchmark] = {
@@ -18,6 +18,7 @@ _ALL: Mapping[str, Benchmark] = {
     "headers": headers.run,
     "shards": shards.run,
     "checkpoints": checkpoints.run,
+    "oci": oci.run,
 }
 
 

@@ -9,7 +9,9 @@ from weighbridge.domain.errors import UsageError
 from weighbridge.domain.publication import (
     HubRepo,
     LocalRegistry,
+    OciRepo,
     RemoteHead,
+    S3Prefix,
     parse_destination,
     plan_publication,
     read_back_differences,
@@ -24,6 +26,16 @@ HUB = HubRepo("acme/bot")
         ("hf://acme/bot", None, HUB),
         ("hf://acme/bot@v1.0", None, HubRepo("acme/bot", "v1.0")),
         ("hf://acme/bot@feature/x", None, HubRepo("acme/bot", "feature/x")),
+        ("oci://reg.lan:5000/team/bot:v1", None, OciRepo("reg.lan:5000", "team/bot", "v1")),
+        ("oci://reg.lan/bot", None, OciRepo("reg.lan", "bot", "latest")),
+        ("oci://[::1]:5000/a/b/c", None, OciRepo("[::1]:5000", "a/b/c", "latest")),
+        (
+            f"oci://reg.lan/bot@sha256:{'0' * 64}",
+            None,
+            OciRepo("reg.lan", "bot", f"sha256:{'0' * 64}"),
+        ),
+        ("s3://bucket/team/bot", None, S3Prefix("bucket", "team/bot")),
+        ("s3://bucket/team/bot/@v2", None, S3Prefix("bucket", "team/bot", "v2")),
         ("./registry", "acme/bot", LocalRegistry("./registry", "acme/bot")),
         ("/srv/models", "acme/bot@dev", LocalRegistry("/srv/models", "acme/bot", "dev")),
         ("file:///srv/models", "acme/bot", LocalRegistry("/srv/models", "acme/bot")),
@@ -49,6 +61,22 @@ def test_spellings(text: str, name: str | None, wanted: object) -> None:
         ("hf://acme/bot@", None),
         ("hf://acme/bot\n", None),
         ("s3://bucket/x", "acme/bot"),
+        ("oci://reg.lan/bot", "acme/bot"),
+        ("oci://reg.lan", None),
+        ("oci://reg.lan/Bot", None),
+        ("oci://reg.lan/bot:", None),
+        ("oci://reg.lan/bot:a b", None),
+        ("oci://reg.lan/../bot", None),
+        ("oci://user:word@reg.lan/bot", None),
+        ("oci://reg.lan/bot@sha256:0", None),
+        ("oci:///bot", None),
+        ("s3://bucket", None),
+        ("s3://bucket/", None),
+        ("s3://B/x", None),
+        ("s3://bucket/../x", None),
+        ("s3://bucket/a//b", None),
+        ("s3://bucket/x@", None),
+        ("s3://bucket/a b", None),
         ("./registry", None),
         ("", "acme/bot"),
         ("file://", "acme/bot"),
@@ -64,9 +92,19 @@ def test_refusals(text: str, name: str | None) -> None:
     assert caught.value.problem
 
 
+def test_what_is_not_understood_names_all_that_is() -> None:
+    for text in ("ftp://x/y", "", "oras://x/y"):
+        with pytest.raises(UsageError) as caught:
+            parse_destination(text)
+        assert all(s in caught.value.problem for s in ("hf://", "oci://", "s3://", "--name"))
+
+
 def test_destinations_as_text() -> None:
     assert str(HUB) == "hf://acme/bot"
     assert str(HubRepo("acme/bot", "dev")) == "hf://acme/bot@dev"
+    for text in ("oci://reg.lan/bot:v1", f"oci://reg.lan/bot@sha256:{'0' * 64}", "s3://b-1/x@v2"):
+        assert str(parse_destination(text)) == text
+    assert str(parse_destination("s3://bucket/x/")) == "s3://bucket/x"
     assert "acme/bot@main" in str(LocalRegistry("/srv", "acme/bot"))
 
 

@@ -395,8 +395,9 @@ def publish(
 ) -> PublishOutcome:
     """Validate, convert, prove, publish as one revision, and read it back.
 
-    ``to`` is ``hf://org/name[@revision]``, or a directory together with ``name``; ``branch`` is
-    another way to say the revision. The proof uses ``base``, else the base model's snapshot in the
+    ``to`` is ``hf://org/name[@revision]``, ``oci://host/repository[:tag]``,
+    ``s3://bucket/prefix[@revision]``, or a directory together with ``name``; ``branch`` is another
+    way to say the revision. The proof uses ``base``, else the base model's snapshot in the
     Hugging Face cache if it is there. ``policy`` is the same as for ``validate``; without one every
     error blocks. ``tags`` are set once it is read back, and stay where they are without
     ``move_tag``. ``sign_key`` is a PEM file with an elliptic curve's private key: the release is

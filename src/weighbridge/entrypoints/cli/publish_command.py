@@ -42,8 +42,9 @@ def command(
 ) -> None:
     """Validate RUN, convert it, prove it, publish it to DEST and read it back.
 
-    DEST is hf://org/name[@revision], or a directory with --name org/name. The directory is in
-    the Hugging Face cache layout: HF_HUB_CACHE=DEST HF_HUB_OFFLINE=1 loads from it by name.
+    DEST is hf://org/name[@revision], oci://host/repository[:tag], s3://bucket/prefix[@revision],
+    or a directory with --name org/name. The directory is in the Hugging Face cache layout:
+    HF_HUB_CACHE=DEST HF_HUB_OFFLINE=1 loads from it by name.
 
     A .weighbridgeignore in RUN, in the syntax of a .gitignore, takes away from what ships.
     """
