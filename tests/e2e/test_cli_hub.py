@@ -109,7 +109,8 @@ def test_a_branch_and_a_proposal(desk: Desk) -> None:
     planned = desk.document("plan", "run", DEST, "--branch", "staging")["plan"]
     assert planned["parent"] is None and planned["start"]
     actions = {c["path"]: c["action"] for c in planned["changes"]}
-    assert actions.pop("LICENSE") == "add" and set(actions.values()) == {"keep"}
+    assert (actions.pop("LICENSE"), actions.pop("weighbridge.json")) == ("add", "change")
+    assert set(actions.values()) == {"keep"}
     desk.run("publish", "run", DEST, "--branch", "staging")
     assert "proposed" in desk.run("publish", "run", DEST, "--pull-request")
     assert len(desk.hub.repo(REPO).commits()) == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 
 from attrs import frozen
@@ -57,7 +57,8 @@ class MeasureChanges:
     """The measurements, over their ports."""
 
     files: FileSystem
-    meter: ChangeMeter
+    #: Made when weights are to be measured: most checks measure none, and it loads numpy.
+    meter: Callable[[], ChangeMeter]
 
     def of_adapter(
         self,
@@ -90,7 +91,7 @@ class MeasureChanges:
         vectors = tuple(norms(other.weights, own.weights))
         with ExitStack() as opened:
             sources = other.source(self.files, opened), own.source(self.files, opened)
-            offsets = tuple(self.meter.offsets(vectors, *sources))
+            offsets = tuple(self.meter().offsets(vectors, *sources))
         return BesideBase(_same_weights(self.files, own, other), offsets)
 
     def kept(
@@ -114,7 +115,7 @@ class MeasureChanges:
             changes = FilesSource.of(self.files, location, (held,), opened)
             sources = Sources(base.source(self.files, opened), changes)
             after = None if made is None else made.source(self.files, opened)
-            return tuple(self.meter.measure(changed, sources, after))
+            return tuple(self.meter().measure(changed, sources, after))
 
 
 def _changed(

@@ -140,7 +140,9 @@ class Container(containers.DeclarativeContainer):
     )
     change_meter = providers.Singleton(_later("adapters.change_meter.NumpyChangeMeter"))
     measure = providers.Factory(
-        _later("application.changed_weights.MeasureChanges"), files=files, meter=change_meter
+        _later("application.changed_weights.MeasureChanges"),
+        files=files,
+        meter=change_meter.provider,
     )
     validate: providers.Factory[Validate] = providers.Factory(
         _later("application.validate.Validate"),
