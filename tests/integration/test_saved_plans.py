@@ -191,7 +191,7 @@ def test_what_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     # It can only take away.
     Path(run, "train.jsonl").write_text("{}\n")
     Path(run, ".weighbridgeignore").write_text("*\n!train.jsonl\n!config.json\n!*.safetensors\n")
-    assert shipped(run) == {"config.json", "model.safetensors"}
+    assert shipped(run) == {"config.json", "model.safetensors", "weighbridge.json"}
 
 
 @pytest.mark.parametrize("pattern", ["*", "*.safetensors", "*config.json", "/**", "!x\n*.json"])

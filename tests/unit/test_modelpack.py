@@ -80,8 +80,10 @@ def test_a_file_without_its_sha256_cannot_be_packed() -> None:
 def test_an_index_keeps_the_names_of_others() -> None:
     first = modelpack.pack(Manifest([entry_of(ArtifactPath("a"), b"1")]))
     second = modelpack.pack(Manifest([entry_of(ArtifactPath("a"), b"2")]))
-    index = oci_layout.with_name(oci_layout.with_name(None, "v1", first), "v2", second)
-    index = oci_layout.with_name(index, "v2", first)
+    index = None
+    for name, pack in (("v1", first), ("v2", second), ("v2", first)):
+        index = oci_layout.with_name(index, name, pack.digest, len(pack.manifest))
+    assert index is not None
     assert oci_layout.named(index, "v1") == oci_layout.named(index, "v2") == first.digest
     assert oci_layout.named(index, "v3") is None and oci_layout.named(None, "v1") is None
     assert len(json.loads(index)["manifests"]) == 2

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from weighbridge.domain.artifact import ArtifactPath, Manifest
+from weighbridge.domain.findings import Severity
 from weighbridge.domain.models import FusedModel
 from weighbridge.domain.provenance import (
     SIGNATURE,
@@ -68,7 +69,8 @@ class Attest:
         MissingExtra, and UsageError for a key that is none.
         """
         listed = tuple(files)
-        statement = render_statement(listed, facts_of(made, self.tool))
+        names = frozenset(e.path.text for e in listed)
+        statement = render_statement(listed, facts_of(made, self.tool, names))
         entry = stage.write(STATEMENT, [statement], digest=True)
         if key is None:
             return (entry,)
@@ -78,8 +80,8 @@ class Attest:
         return entry, stage.write(SIGNATURE, [bundle], digest=True)
 
 
-def facts_of(made: Made, tool: str) -> Facts:
-    """What the statement says."""
+def facts_of(made: Made, tool: str, names: frozenset[str]) -> Facts:
+    """What the statement says of a release with files of these names."""
     model = made.loaded.model
     base = made.wanted.base_model or model.base_model
     if made.plan is not None:
@@ -87,16 +89,17 @@ def facts_of(made: Made, tool: str) -> Facts:
     if base is not None and not _ON_THE_HUB.fullmatch(base):
         base = None  # a path says nothing to others, and something about its owner
     found = _AT_COMMIT.search(made.wanted.base or "")
+    sources = _sources(model, made.report.manifest)
     return Facts(
         kind=made.loaded.detected.kind.value,
-        sources=_sources(model, made.report.manifest),
+        sources=sources,
         tool=tool,
         base_model=base,
         base_revision=found.group(1) if found else None,
         training={} if isinstance(model, FusedModel) else training_of(model.config),
         conversion=_conversion(made),
         proof=made.proof,
-        report=_summary(made.report),
+        report=_summary(made.report, names | {e.path.text for e in sources} | {""}),
     )
 
 
@@ -120,13 +123,16 @@ def _conversion(made: Made) -> dict[str, Any]:
     }
 
 
-def _summary(report: ValidationReport) -> dict[str, Any]:
-    """Counts, and the codes that people chose not to hear of; no place, and no text of a file."""
+def _summary(report: ValidationReport, names: frozenset[str]) -> dict[str, Any]:
+    """Counts and codes of what was found in files that ship or were converted; no place, no text of
+    a file. What else lies in the directory is no part of the release."""
+    found = [f for f in report.findings if f.location.path in names]
+    waived = [w.finding for w in report.waived if w.finding.location.path in names]
     return {
         "rules": report.rules_run,
-        "findings": {s.value: count for s, count in report.counts.items()},
-        "codes": sorted({f.code for f in report.findings}),
-        "waived": sorted({w.finding.code for w in report.waived}),
+        "findings": {s.value: sum(f.severity is s for f in found) for s in Severity},
+        "codes": sorted({f.code for f in found}),
+        "waived": sorted({f.code for f in waived}),
         # Publication itself leaves that one out, for it writes a card where there is none.
         "ignored": sorted({*report.ignored} - {"CD001"}),
     }
