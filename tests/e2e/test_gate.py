@@ -150,6 +150,7 @@ def test_the_hub_gets_one_private_commit(lora: Path, tmp_path: Path) -> None:
         assert repo.private and len(repo.commits()) == 2  # the Hub's own initial one, and ours
         assert set(repo.files()) == {
             ".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors",
+            "weighbridge.json",
         }  # fmt: skip
         assert b"/" not in repo.files()["adapter_config.json"].replace(b"acme/tiny", b"")
         assert server.token not in done.stdout + done.stderr

@@ -49,7 +49,15 @@ def test_it_is_an_in_toto_statement() -> None:
 
 
 def test_the_same_release_has_the_same_statement() -> None:
-    proof = Proof((ProofStep(ProofLevel.ALGEBRA, True, (("seconds", 9.0), ("worst", 1.2349e-9))),))
+    proof = Proof(
+        (
+            ProofStep(
+                ProofLevel.ALGEBRA,
+                True,
+                (("seconds", 9.0), ("seconds_mlx", 1.0), ("worst", 1.2349e-9)),
+            ),
+        )
+    )
     other = Facts("lora", FACTS.sources, "1.2.3", "acme/base", "c" * 40, proof=proof)
     assert render_statement(FILES[::-1], other) == render_statement(FILES, FACTS)
 

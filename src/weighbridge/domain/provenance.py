@@ -37,8 +37,8 @@ _TRAINING = re.compile(
     "|optimizer_config|rank|alpha|dropout|scale|seed|steps_per_eval|train_type|val_batches"
 )
 _WORD = re.compile(r"[\w.+-]{1,64}")
-# A figure that is another each time.
-_TIMES = frozenset({"seconds"})
+# Figures that are another each time: "seconds", "seconds_mlx".
+_TIME = "seconds"
 
 
 @frozen
@@ -139,7 +139,7 @@ def _figures(figures: Iterable[tuple[str, Figure]]) -> dict[str, Figure]:
     return {
         name: float(f"{value:.3g}") if isinstance(value, float) else value
         for name, value in figures
-        if name not in _TIMES
+        if not name.startswith(_TIME)
     }
 
 
