@@ -8,8 +8,6 @@ import threading
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from attrs import evolve
-
 from weighbridge.application.ports import Blob, Progress
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import (
@@ -26,6 +24,7 @@ from weighbridge.domain.publication import (
     RemoteHead,
     Revision,
     read_back_differences,
+    tagged,
 )
 
 Files = dict[ArtifactPath, bytes]
@@ -76,11 +75,8 @@ class MemoryRegistry:
     def history(self, destination: Destination, *, limit: int) -> tuple[Revision, ...]:
         """What was published, the last first."""
         with self._lock:
-            tags = self._tags.get(destination, {})
-            return tuple(
-                evolve(each, tags=tuple(sorted(n for n, r in tags.items() if r == each.id)))
-                for each in self._logs.get(destination, [])[::-1][:limit]
-            )
+            told = self._logs.get(destination, [])[::-1][:limit]
+            return tagged(told, self._tags.get(destination, {}))
 
     def tags(self, destination: Destination) -> Mapping[str, str]:
         """Those that were set."""

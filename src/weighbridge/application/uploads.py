@@ -7,14 +7,16 @@ that a registry that stores by digest is never given other content to store.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from weighbridge.domain.artifact import Digest, ManifestEntry
-from weighbridge.domain.errors import ArtifactChanged, StorageError
+from weighbridge.domain.artifact import Digest, Manifest, ManifestEntry
+from weighbridge.domain.errors import ArtifactChanged, RevisionConflict, StorageError
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Blob
+    from weighbridge.domain.artifact import ArtifactPath
+    from weighbridge.domain.publication import PublicationPlan
 
 _CHUNK = 1 << 20
 
@@ -46,6 +48,29 @@ def identified(blob: Blob) -> ManifestEntry:
         hasher.update(chunk)
         taken += len(chunk)
     return ManifestEntry(blob.entry.path, taken, (*blob.entry.digests, _sha256(hasher)))
+
+
+def by_sha256(
+    plan: PublicationPlan, blobs: Mapping[ArtifactPath, Blob], kept: Manifest, head: str | None
+) -> Manifest:
+    """What a registry will hold that stores by sha256. ``kept`` are the files of ``head``, which
+    the plan was made on.
+
+    Raises RevisionConflict if a file that is neither sent nor kept is wanted.
+    """
+    entries = []
+    for entry in plan.manifest.entries:
+        blob = blobs.get(entry.path)
+        if blob is not None:
+            found = entry if entry.digest("sha256") else identified(blob)
+        elif (there := kept.find(entry.path)) is not None:
+            found = there
+        else:
+            raise RevisionConflict(
+                destination=str(plan.destination), expected=plan.parent, actual=head
+            )
+        entries.append(found)
+    return Manifest(entries)
 
 
 def _read(blob: Blob) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ The plan is a value: adapters carry it out, ``--dry-run`` prints it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from attrs import evolve, frozen
@@ -212,6 +212,14 @@ class Revision:
     when: str
     message: str
     tags: tuple[str, ...] = ()
+
+
+def tagged(told: Iterable[Revision], tags: Mapping[str, str]) -> tuple[Revision, ...]:
+    """Revisions with the tags that name them; ``tags`` has the revision of each."""
+    return tuple(
+        evolve(each, tags=tuple(sorted(n for n, r in tags.items() if r == each.id)))
+        for each in told
+    )
 
 
 @frozen

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from weighbridge.adapters.directory_registry.hashing import (
     Hashes,
@@ -40,6 +40,7 @@ from weighbridge.domain.publication import (
     RemoteHead,
     Revision,
     read_back_differences,
+    tagged,
 )
 
 if TYPE_CHECKING:
@@ -83,11 +84,7 @@ class DirectoryRegistry:
         """What this program published to the branch, and what is there now."""
         model = ModelDirectory(_local(destination))
         with typed_errors(model.path, "reading the registry"):
-            tags = model.record.tags()
-            return tuple(
-                evolve(each, tags=tuple(sorted(n for n, r in tags.items() if r == each.id)))
-                for each in islice(model.history(), limit)
-            )
+            return tagged(islice(model.history(), limit), model.record.tags())
 
     def tags(self, destination: Destination) -> Mapping[str, str]:
         """The refs that were made as tags."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from attrs import define, field
 
 from weighbridge.adapters.hub.errors import is_transport
+from weighbridge.adapters.hub.ranges import file_request
 from weighbridge.application.streams import stream_of
 from weighbridge.domain.errors import DestinationMissing, RegistryUnreachable
 
@@ -43,26 +44,18 @@ class _Download:
 
     def request(self, offset: int) -> Any:
         """An answer with the bytes from ``offset``; the one before is closed."""
-        from huggingface_hub import get_session, hf_hub_url
         from huggingface_hub.errors import EntryNotFoundError
 
         # Public, but exported in a way that type checkers do not see.
-        from huggingface_hub.utils import (  # type: ignore[attr-defined]
-            build_hf_headers,
-            hf_raise_for_status,
-        )
+        from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
         self.close()
         api, name = self.remote.api, self.remote.repo.name
-        url = hf_hub_url(name, self.path, revision=self.revision, endpoint=api.endpoint)
-        headers = build_hf_headers(token=api.token, library_name="weighbridge")
-        # Compressed, neither the length nor a range would be that of the file.
-        headers |= {"Accept-Encoding": "identity"}
-        if offset:
-            headers["Range"] = f"bytes={offset}-"
-        session: Any = get_session()
+        span = f"{offset}-" if offset else None
         with self.remote.errors.calls():
-            request = session.stream("GET", url, headers=headers, follow_redirects=True)
+            request = file_request(
+                name, self.path, self.revision, span, endpoint=api.endpoint, token=api.token
+            )
             answer = self._answers.enter_context(request)
             try:
                 hf_raise_for_status(answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 # A server that ignores the range of a request sends the file from its beginning.
@@ -13,26 +14,38 @@ class NoRanges(Exception):
     """The server sends whole files only, and the range is far inside of one."""
 
 
+def file_request(
+    name: str, path: str, revision: str, span: str | None,
+    *, endpoint: str | None, token: str | bool | None,
+) -> AbstractContextManager[Any]:  # fmt: skip
+    """The answer to a GET of a file; ``span`` is of its bytes, as "5-" or "5-9", None for all."""
+    from huggingface_hub import get_session, hf_hub_url
+
+    # Public, but exported in a way that type checkers do not see.
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    url = hf_hub_url(name, path, revision=revision, endpoint=endpoint)
+    headers = build_hf_headers(token=token, library_name="weighbridge")
+    # Compressed, neither a length nor a range would be that of the file.
+    headers |= {"Accept-Encoding": "identity"} | ({"Range": f"bytes={span}"} if span else {})
+    session: Any = get_session()
+    answer: AbstractContextManager[Any] = session.stream(
+        "GET", url, headers=headers, follow_redirects=True
+    )
+    return answer
+
+
 def fetch_range(
     name: str, path: str, revision: str, offset: int, length: int,
     *, endpoint: str | None, token: str | bool | None,
 ) -> bytes:  # fmt: skip
     """``length`` bytes from ``offset``, fewer if so many did not come. Raises NoRanges, and
     whatever the client raises."""
-    from huggingface_hub import get_session, hf_hub_url
-
     # Public, but exported in a way that type checkers do not see.
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]
-        build_hf_headers,
-        hf_raise_for_status,
-    )
+    from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
-    url = hf_hub_url(name, path, revision=revision, endpoint=endpoint)
-    headers = build_hf_headers(token=token, library_name="weighbridge")
-    # Compressed, a range would count other bytes than the file's.
-    headers |= {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
-    session: Any = get_session()
-    with session.stream("GET", url, headers=headers, follow_redirects=True) as answer:
+    span = f"{offset}-{offset + length - 1}"
+    with file_request(name, path, revision, span, endpoint=endpoint, token=token) as answer:
         hf_raise_for_status(answer)
         skip = 0 if answer.status_code == 206 else offset
         if skip > _MOST_SKIPPED:

@@ -15,7 +15,7 @@ from attrs import define, field
 
 from weighbridge.adapters.oci_registry.log import Log
 from weighbridge.adapters.oci_registry.repository import Repository, Stored
-from weighbridge.application.uploads import checked, identified
+from weighbridge.application.uploads import by_sha256, checked
 from weighbridge.domain import modelpack
 from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
 from weighbridge.domain.errors import (
@@ -53,7 +53,8 @@ class Push:
             return self._already_there(head)
         if head is not None and self.plan.is_noop:
             return self._receipt(head.digest, created=False)
-        manifest = self._manifest(head)
+        kept = self.files(head) if head else Manifest(())
+        manifest = by_sha256(self.plan, self.blobs, kept, self.plan.parent)
         made = modelpack.pack(manifest)
         self._show(0)
         self._send(manifest, made)
@@ -63,20 +64,6 @@ class Push:
             log = Log(self.repository, self.place.revision)
             log.add(self.plan.parent, made.digest, self.message)
         return self._receipt(made.digest, created=made.digest != self.plan.parent)
-
-    def _manifest(self, head: Stored | None) -> Manifest:
-        """What will be there, each file by its sha256."""
-        kept = self.files(head) if head else Manifest(())
-        return Manifest(self._entry(entry, kept) for entry in self.plan.manifest.entries)
-
-    def _entry(self, entry: ManifestEntry, kept: Manifest) -> ManifestEntry:
-        blob = self.blobs.get(entry.path)
-        if blob is None:
-            there = kept.find(entry.path)
-            if there is None:
-                raise self._conflict(self.plan.parent)
-            return there
-        return entry if entry.digest("sha256") else identified(blob)
 
     def files(self, stored: Stored) -> Manifest:
         """What a manifest of the repository names."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from weighbridge.adapters.oci_registry.failures import Failures
 from weighbridge.adapters.oci_registry.log import Log, without_branches
@@ -29,7 +29,14 @@ from weighbridge.domain.errors import (
     Unsupported,
     UsageError,
 )
-from weighbridge.domain.publication import Destination, OciRepo, Receipt, RemoteHead, Revision
+from weighbridge.domain.publication import (
+    Destination,
+    OciRepo,
+    Receipt,
+    RemoteHead,
+    Revision,
+    tagged,
+)
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Blob, Progress
@@ -117,11 +124,7 @@ class OciRegistry:
         repository = self._repository(place)
         head = repository.manifest(place.revision)
         told = Log(repository, place.revision).read(head.digest if head else None)
-        tags = self.tags(destination) if told else {}
-        return tuple(
-            evolve(each, tags=tuple(n for n, d in tags.items() if d == each.id))
-            for each in told[:limit]
-        )
+        return tagged(told[:limit], self.tags(destination) if told else {})
 
     def tags(self, destination: Destination) -> Mapping[str, str]:
         """The tags that nothing is published to, with the digest of each."""

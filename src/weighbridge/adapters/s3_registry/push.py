@@ -9,9 +9,9 @@ from attrs import define, field
 
 from weighbridge.adapters.s3_registry.names import Goal, Names, files_of
 from weighbridge.adapters.s3_registry.store import Store
-from weighbridge.application.uploads import checked, identified
+from weighbridge.application.uploads import by_sha256, checked
 from weighbridge.domain import modelpack
-from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
+from weighbridge.domain.artifact import ArtifactPath, Manifest
 from weighbridge.domain.errors import RevisionConflict
 from weighbridge.domain.publication import (
     PublicationPlan,
@@ -45,27 +45,14 @@ class Push:
             return self._already_there(head)
         if head is not None and self.plan.is_noop:
             return self._receipt(head, created=False)
-        manifest = self._manifest(head)
+        kept = files_of(self.store, head) if head else Manifest(())
+        manifest = by_sha256(self.plan, self.blobs, kept, self.plan.parent)
         made = modelpack.pack(manifest)
         self.progress("upload", 0, self.plan.upload_bytes)
         self._send(manifest, made)
         goal = Goal(self.place.revision, made.digest, len(made.manifest), self.message)
         names.move(index, head, goal)
         return self._receipt(made.digest, created=made.digest != self.plan.parent)
-
-    def _manifest(self, head: str | None) -> Manifest:
-        """What will be there, each file by its sha256."""
-        kept = files_of(self.store, head) if head else Manifest(())
-        return Manifest(self._entry(entry, kept) for entry in self.plan.manifest.entries)
-
-    def _entry(self, entry: ManifestEntry, kept: Manifest) -> ManifestEntry:
-        blob = self.blobs.get(entry.path)
-        if blob is None:
-            there = kept.find(entry.path)
-            if there is None:
-                raise self._conflict(self.plan.parent)
-            return there
-        return entry if entry.digest("sha256") else identified(blob)
 
     def _send(self, manifest: Manifest, made: modelpack.ModelPack) -> None:
         """Whatever of it is not there. Nobody sees it yet."""
@@ -98,5 +85,4 @@ class Push:
         )
 
     def _receipt(self, revision: str, *, created: bool) -> Receipt:
-        where = f"s3://{self.place.bucket}/{self.place.prefix}/index.json"
-        return Receipt(self.plan.destination, revision, created, where)
+        return Receipt(self.plan.destination, revision, created, self.store.address)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from weighbridge.adapters.s3_registry.failures import translated
 from weighbridge.adapters.s3_registry.names import Goal, Names, files_of, manifest_of
@@ -26,7 +26,14 @@ from weighbridge.domain.errors import (
     Unsupported,
     UsageError,
 )
-from weighbridge.domain.publication import Destination, Receipt, RemoteHead, Revision, S3Prefix
+from weighbridge.domain.publication import (
+    Destination,
+    Receipt,
+    RemoteHead,
+    Revision,
+    S3Prefix,
+    tagged,
+)
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Blob, Progress
@@ -87,11 +94,7 @@ class S3Registry:
         """What the index says of the name's past."""
         store = self._store(destination)
         names, index = Names(store), store.index()
-        tags = names.tags(index)
-        return tuple(
-            evolve(each, tags=tuple(n for n, d in tags.items() if d == each.id))
-            for each in names.log(index, store.place.revision)[:limit]
-        )
+        return tagged(names.log(index, store.place.revision)[:limit], names.tags(index))
 
     def tags(self, destination: Destination) -> Mapping[str, str]:
         """The names of the index that nothing is published to."""
@@ -125,8 +128,7 @@ class S3Registry:
         content = manifest_of(store, found)
         if found != head:
             names.move(index, head, Goal(store.place.revision, found, len(content), message))
-        where = f"s3://{store.place.bucket}/{store.place.prefix}/index.json"
-        return Receipt(destination, found, found != head, where)
+        return Receipt(destination, found, found != head, store.address)
 
     def push(
         self,

@@ -40,6 +40,11 @@ class Store:
     client: Any
     place: S3Prefix
 
+    @property
+    def address(self) -> str:
+        """Where the index is, for people."""
+        return f"s3://{self.place.bucket}/{self._key('index.json')}"
+
     def index(self) -> Index | None:
         """The index; None if nothing was published here yet."""
         with translated(str(self.place), "reading index.json"):
