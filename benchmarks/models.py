@@ -79,12 +79,14 @@ def _write(path: Path, shapes: dict[str, list[int]], item: int, values: np.ndarr
             end -= file.write(pattern[: min(end, len(pattern))])
 
 
-def write(room: Path, size: int) -> None:
-    """All three directories."""
-    values = np.random.default_rng(7).standard_normal(_PATTERN + 13, np.float32) * 0.02
-    layers, base, run = layers_of(size), room / "base", room / "run"
+def _values() -> np.ndarray:
+    return np.random.default_rng(7).standard_normal(_PATTERN + 13, np.float32) * 0.02
+
+
+def write_base(base: Path, size: int) -> None:
+    """A whole model of about so many bytes, in shards."""
+    values, layers = _values(), layers_of(size)
     base.mkdir(parents=True)
-    run.mkdir()
     shards = [range(f, min(layers, f + _SHARD_LAYERS)) for f in range(0, layers, _SHARD_LAYERS)]
     weight_map: dict[str, str] = {}
     for number, part in enumerate(shards, start=1):
@@ -98,27 +100,32 @@ def write(room: Path, size: int) -> None:
     index = {"metadata": {}, "weight_map": weight_map}
     (base / "model.safetensors.index.json").write_text(json.dumps(index))
     (base / "config.json").write_text(json.dumps(_config(layers)))
-    factors = {}
+
+
+def _write_lora(run: Path, size: int) -> None:
+    run.mkdir()
+    factors, layers = {}, layers_of(size)
     for layer in range(layers):
         for name, (outputs, inputs) in _MODULES.items():
             factors[f"model.layers.{layer}.{name}.lora_a"] = [inputs, RANK]
             factors[f"model.layers.{layer}.{name}.lora_b"] = [RANK, outputs]
-    _write(run / "adapters.safetensors", factors, 4, values)
+    _write(run / "adapters.safetensors", factors, 4, _values())
     parameters = {"rank": RANK, "scale": 20.0, "dropout": 0.0}
     config = {"fine_tune_type": "lora", "num_layers": layers, "lora_parameters": parameters}
     (run / "adapter_config.json").write_text(json.dumps(config, indent=4))
 
 
-def _finish(room: Path) -> None:
-    """What only vendors can write: the tokenizer, and the packed model."""
+def _write_all(room: Path, size: int) -> None:
+    """All three; the tokenizer and the packed model only vendors can write."""
     from mlx_lm import convert
 
     from tests.mlx_artifacts.bases import save_tokenizer
 
+    write_base(room / "base", size)
+    _write_lora(room / "run", size)
     save_tokenizer(room / "base")
     convert(str(room / "base"), str(room / "packed"), quantize=True, q_bits=4)
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), int(sys.argv[2]))
-    _finish(Path(sys.argv[1]))
+    _write_all(Path(sys.argv[1]), int(sys.argv[2]))
