@@ -13,7 +13,6 @@ from tests.builders import (
     encode,
     fused_files,
     lora_files,
-    raw_tensors,
     sharded_files,
     tensors,
 )
@@ -29,8 +28,6 @@ from weighbridge.domain.tensors import Header, TensorSlot, TensorSpec, encode_he
 
 GOOD, GOOD_LORA, GOOD_SHARDS = of(fused_files()), of(lora_files()), of(sharded_files())
 EMBED, NORM = FUSED_SPECS
-#: Of 56 bytes, a multiple of eight.
-_HEADER = b'{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'.ljust(56)
 INDEX = "model.safetensors.index.json"
 MAP = {spec.name: shard for spec, shard in zip(FUSED_SPECS, SHARDS, strict=True)}
 SIZE = sum(spec.nbytes for spec in FUSED_SPECS)
@@ -150,10 +147,6 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "ST025": (with_tensors(100_001), with_tensors(100_000)),
     "ST030": (model(matrix("a\u202eb", 1)), model(matrix("vision.b", 1))),
     "ST031": (model(matrix("x", 1, dtype="F64")), model(matrix("x", 2, dtype="BF16"))),
-    "ST032": (
-        of(fused_files() | {"x.safetensors": raw_tensors(_HEADER + b" ", b"\0")}),
-        of(fused_files() | {"x.safetensors": raw_tensors(_HEADER, b"\0")}),
-    ),
     "ST033": (with_metadata(64_001), with_metadata(64_000)),
     "IX008": (sharded(MAP, total_size=SIZE + 1), sharded(MAP, total_size=SIZE)),
     "IX009": (sharded(MAP), GOOD_SHARDS),

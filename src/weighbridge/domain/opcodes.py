@@ -38,6 +38,8 @@ class Opcodes:
     _start: int = 0
     _at: int = 0
     _opcode: bytes = b""
+    #: Nothing comes after what is held.
+    _at_end: bool = False
     ended: bool = field(default=False, init=False)
 
     def tell(self) -> int:
@@ -58,11 +60,11 @@ class Opcodes:
         """The next line; of a long text its ends alone."""
         begin, line = self._at, b""
         while not line.endswith(b"\n"):
-            chunk = self._bytes(_STEP)
-            if not chunk:
+            if not self._bytes(1):
                 return line
-            end = chunk.find(b"\n") + 1
-            part = chunk[:end] if end else chunk
+            start = self._at - self._start
+            end = self._held.find(b"\n", start) + 1
+            part = self._held[start:end] if end else self._held[start:]
             self._at += len(part)
             line = line + part if len(line) + len(part) < _LONGEST else line[:1] + part[-2:]
         text = self._opcode in _TEXTS and self._at - begin > _LONGEST
@@ -80,8 +82,10 @@ class Opcodes:
     def _bytes(self, count: int) -> bytes:
         """``count`` bytes from here, or all that there are."""
         begin = self._at - self._start
-        if not 0 <= begin <= len(self._held) - count:
+        if not 0 <= begin <= len(self._held) - (1 if self._at_end else count):
             self._start, begin = self._at, 0
             self._held = self.read_at(self._at, max(count, _STEP))
-            self.ended = self.ended or len(self._held) < count
-        return self._held[begin : begin + count]
+            self._at_end = len(self._held) < max(count, _STEP)
+        found = self._held[begin : begin + count]
+        self.ended = self.ended or len(found) < count
+        return found

@@ -69,14 +69,6 @@ def _foreign_dtype(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(path, spec.name), {"dtype": spec.dtype})
 
 
-def _unaligned(subject: Subject) -> Iterator[Observation]:
-    """Readers that map the file into memory cannot use numbers in place that begin within a word;
-    they copy each, or fail. Writers pad the header for that reason."""
-    for path, header in _headers(subject):
-        if path.endswith(".safetensors") and header.data_start % 8:
-            yield Observation(Location(path), {"start": header.data_start})
-
-
 def _metadata(subject: Subject) -> Iterator[Observation]:
     """A header is for a few words; so much hides other contents, which no loader shows."""
     for path, header in _headers(subject):
@@ -98,8 +90,6 @@ RULES = (
          _names),
     Rule("ST031", "dtype-not-in-mlx", _E, "is {dtype}, which MLX does not have",
          "convert the tensor to float32, float16 or bfloat16", _foreign_dtype, kinds=_MLX),
-    Rule("ST032", "header-unaligned", Severity.INFO, "has its tensors begin at byte {start}, which "
-         "is no multiple of 8", _SAVE, _unaligned),
     Rule("ST033", "metadata-oversize", _W, "has {size} characters, all metadata {whole}", _SAVE,
          _metadata),
 )  # fmt: skip
