@@ -17,6 +17,7 @@ from weighbridge.adapters.hub.access import Access
 from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.download import opened
 from weighbridge.adapters.hub.errors import Translator
+from weighbridge.adapters.hub.metering import Meter
 from weighbridge.adapters.hub.patience import LONGEST, MOST, Patience
 from weighbridge.adapters.hub.push import Push
 from weighbridge.adapters.hub.remote import Remote
@@ -85,7 +86,8 @@ class HubRegistry:
         if plan.pull_request:
             self.check(plan.destination, pull_request=True)
         remote = self._remote(plan.destination, progress)
-        return Push(remote, plan, blobs, message, progress, self.transfer).run()
+        meter = Meter(progress, plan.upload_bytes)
+        return Push(remote, plan, blobs, message, self.transfer, meter).run()
 
     def start(self, destination: Destination) -> RemoteHead | None:
         """The main branch, for any other."""
