@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weighbridge.adapters.directory_registry import storage
-from weighbridge.adapters.directory_registry.hashing import Hashes, digest_of_name, read_through
+from weighbridge.adapters.directory_registry.hashing import (
+    Hashes,
+    digest_of_name,
+    read_through,
+    wanted_algorithms,
+)
 from weighbridge.adapters.directory_registry.record import Record, iso
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import DestinationMissing, RegistryRejected
@@ -26,7 +31,8 @@ from weighbridge.domain.publication import Revision
 if TYPE_CHECKING:
     from weighbridge.domain.publication import LocalRegistry
 
-#: Whatever starts so was left by an interrupted push; the next push removes it.
+#: Whatever starts so was left by an interrupted push; the next push takes over what is whole of it
+#: and removes the rest.
 TEMPORARY = ".weighbridge-"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHORTENED = re.compile(r"[0-9a-f]{7,39}")
@@ -127,7 +133,7 @@ class ModelDirectory:
             name = digest_of_name(os.path.basename(os.readlink(file)))
             if name is not None:
                 return (name,)
-        hashes = Hashes(size)
+        hashes = Hashes(size, wanted_algorithms(file.name, size))
         with file.open("rb") as stream:
             read_through(stream, hashes, len)
         return hashes.digests()
@@ -148,14 +154,16 @@ class ModelDirectory:
         """The right to write; every writer of this model waits here for the one before."""
         return storage.exclusive_lock(self._locks / "weighbridge.lock")
 
-    def prepare(self) -> None:
-        """Make the directories, and remove what interrupted pushes left. Needs the lock.
+    def prepare(self, *, keep: bool = False) -> None:
+        """Make the directories, and remove what interrupted pushes left; with ``keep``, not the
+        blobs that ``left`` gives. Needs the lock.
 
         A new model appears by one rename: the Hub's client calls one without ``snapshots`` corrupt.
         """
         for holder in (self._locks, self.path):
             for left in holder.glob(f"{TEMPORARY}*"):
-                shutil.rmtree(left)
+                if not (keep and (left / "blobs").is_dir()):
+                    shutil.rmtree(left)
         if not self.path.exists():
             made = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._locks)) / self.path.name
             (made / "snapshots").mkdir(parents=True)
@@ -167,12 +175,26 @@ class ModelDirectory:
 
     @contextmanager
     def workshop(self) -> Iterator[Path]:
-        """A temporary directory on the same file system, gone afterwards."""
+        """A temporary directory on the same file system, gone afterwards with what others left.
+
+        After a failure its ``blobs`` stay for the next push, unless it was the room that lacked.
+        """
         work = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.path))
         try:
             yield work
-        finally:
-            shutil.rmtree(work)
+        except BaseException as error:
+            if storage.lacks_room(error):
+                self._clear()
+            raise
+        self._clear()
+
+    def left(self) -> dict[str, Path]:
+        """Blobs that interrupted pushes had finished, by their names. They are on the disk."""
+        return {each.name: each for each in self.path.glob(f"{TEMPORARY}*/blobs/*")}
+
+    def _clear(self) -> None:
+        for left in self.path.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(left)
 
     def publish(
         self, work: Path, revision: str, names: dict[ArtifactPath, str], message: str
