@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Mapping
 
-from benchmarks import checkpoints, convert, headers, oci, shards, startup, validate
+from benchmarks import checkpoints, convert, headers, oci, publishing, shards, startup, validate
 from benchmarks.common import Benchmark, Settings
 
 _ALL: Mapping[str, Benchmark] = {
@@ -19,6 +19,9 @@ _ALL: Mapping[str, Benchmark] = {
     "shards": shards.run,
     "checkpoints": checkpoints.run,
     "oci": oci.run,
+    "republish": publishing.republish,
+    "commit": publishing.commit,
+    "reads": publishing.reads,
 }
 
 

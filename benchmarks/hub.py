@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -46,7 +47,8 @@ class LocalHub:
 @contextmanager
 def local_hub(room: Path, transfer: str) -> Iterator[LocalHub]:
     """A Hub for the time of the block; ``transfer`` is xet or lfs. ``room`` is for the homes."""
-    command = (PYTHON, "-m", "benchmarks.hub", transfer, str(room / f"hub-{transfer}"))
+    folder = room / f"hub-{transfer}"
+    command = (PYTHON, "-m", "benchmarks.hub", transfer, str(folder))
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -65,6 +67,8 @@ def local_hub(room: Path, transfer: str) -> Iterator[LocalHub]:
             yield LocalHub(process, environment)
         finally:
             process.stdin.close()
+            process.wait()
+            shutil.rmtree(folder)
 
 
 def _serve(transfer: str, folder: Path) -> None:
@@ -84,6 +88,7 @@ def _serve(transfer: str, folder: Path) -> None:
                     }
                 case ["forget", name]:
                     hub.delete_repo(name)
+                    shutil.rmtree(folder / "cas", ignore_errors=True)
                     answer = None
                 case _:
                     raise SystemExit(f"unknown: {line}")

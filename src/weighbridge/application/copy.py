@@ -73,13 +73,19 @@ class Copy:
             message=request.message or f"Copy of {request.source} at {source.revision}",
             progress=progress,
         )
-        self._read_back(source, target, manifest, receipt)
+        self._read_back(source, target, manifest, receipt, progress)
         return Copied(request.source, source.revision, plan, receipt)
 
     def _read_back(
-        self, source: Published, target: Registry, sent: Manifest, receipt: Receipt
+        self,
+        source: Published,
+        target: Registry,
+        sent: Manifest,
+        receipt: Receipt,
+        progress: Progress,
     ) -> None:
-        stored = target.manifest(receipt.destination, receipt.revision).manifest
+        found = target.manifest(receipt.destination, receipt.revision, progress=progress)
+        stored = found.manifest
         differences = read_back_differences(_comparable(source, sent, stored), stored)
         if differences:
             raise ReadBackMismatch(destination=str(receipt.destination), differences=differences)

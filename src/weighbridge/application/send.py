@@ -61,7 +61,9 @@ class Send:
         receipt = self.registry.push(
             plan, self.blobs, message=request.message, progress=self.progress
         )
-        stored = self.registry.manifest(request.destination, receipt.revision)
+        stored = self.registry.manifest(
+            request.destination, receipt.revision, progress=self.progress
+        )
         differences = read_back_differences(
             self._comparable(plan.manifest, stored.manifest), stored.manifest
         )

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from weighbridge.domain.errors import DestinationMissing, RegistryRejected
 from weighbridge.domain.publication import Revision
 
 if TYPE_CHECKING:
+    from weighbridge.application.ports import Progress
     from weighbridge.domain.publication import LocalRegistry
 
 #: Whatever starts so was left by an interrupted push; the next push takes over what is whole of it
@@ -102,17 +103,32 @@ class ModelDirectory:
         snapshot = self.snapshot(revision)
         return all((snapshot / path.text).exists() for path in self._paths(snapshot))
 
-    def manifest(self, revision: str, *, rehash: bool) -> Manifest:
-        """The files of a revision: digests as the blobs' names have them, or from their bytes.
+    def manifest(self, revision: str, *, rehash: Progress | None) -> Manifest:
+        """The files of a revision: digests as the blobs' names have them, or with ``rehash``, which
+        is told how far that is, from their bytes.
 
         A file whose blob is missing is not there.
         """
         snapshot = self.snapshot(revision)
-        return Manifest(
-            ManifestEntry(path, size, self._digests(snapshot / path.text, size, rehash))
+        sizes = {
+            path: size
             for path in self._paths(snapshot)
             if (size := _size(snapshot / path.text)) is not None
-        )
+        }
+        done, total = 0, sum(sizes.values())
+
+        def advance(chunk: bytes) -> None:
+            nonlocal done
+            done += len(chunk)
+            assert rehash is not None
+            rehash("reading back", done, total)
+
+        return Manifest(
+            ManifestEntry(
+                path, size,
+                self._digests(snapshot / path.text, size, advance if rehash else None),
+            ) for path, size in sizes.items()
+        )  # fmt: skip
 
     def blob_name(self, revision: str, path: ArtifactPath) -> Digest | None:
         """The digest that names the blob behind a file; None for a copy without a blob."""
@@ -128,14 +144,16 @@ class ModelDirectory:
             raise RegistryRejected(destination=str(self._destination), reason=reason)
         return found
 
-    def _digests(self, file: Path, size: int, rehash: bool) -> tuple[Digest, ...]:
-        if not rehash and file.is_symlink():
+    def _digests(
+        self, file: Path, size: int, advance: Callable[[bytes], object] | None
+    ) -> tuple[Digest, ...]:
+        if advance is None and file.is_symlink():
             name = digest_of_name(os.path.basename(os.readlink(file)))
             if name is not None:
                 return (name,)
         hashes = Hashes(size, wanted_algorithms(file.name, size))
         with file.open("rb") as stream:
-            read_through(stream, hashes, len)
+            read_through(stream, hashes, advance or len)
         return hashes.digests()
 
     def _paths(self, snapshot: Path) -> Iterator[ArtifactPath]:

@@ -25,7 +25,7 @@ from weighbridge.adapters.directory_registry.hashing import (
 )
 from weighbridge.adapters.directory_registry.layout import ModelDirectory
 from weighbridge.adapters.directory_registry.storage import sync_directory, typed_errors
-from weighbridge.application.ports import Blob, Progress
+from weighbridge.application.ports import Blob, Progress, no_progress
 from weighbridge.domain.errors import (
     DestinationMissing,
     RegistryRejected,
@@ -59,14 +59,23 @@ class DirectoryRegistry:
             revision = model.current()
             if revision is None:
                 return None
-            return RemoteHead(revision, model.manifest(revision, rehash=False))
+            return RemoteHead(revision, model.manifest(revision, rehash=None))
 
-    def manifest(self, destination: Destination, revision: str) -> RemoteHead:
+    def recorded(self, destination: Destination, revision: str) -> RemoteHead:
+        """The revision with digests from the names of its blobs."""
+        model = ModelDirectory(_local(destination))
+        with typed_errors(model.path, "reading the registry"):
+            found = model.resolve(revision)
+            return RemoteHead(found, model.manifest(found, rehash=None))
+
+    def manifest(
+        self, destination: Destination, revision: str, *, progress: Progress = no_progress
+    ) -> RemoteHead:
         """The revision with every file hashed anew, so that damaged blobs show."""
         model = ModelDirectory(_local(destination))
         with typed_errors(model.path, "reading the registry"):
             found = model.resolve(revision)
-            return RemoteHead(found, model.manifest(found, rehash=True))
+            return RemoteHead(found, model.manifest(found, rehash=progress))
 
     def start(self, destination: Destination) -> RemoteHead | None:
         """A branch begins with nothing; blobs are shared by all branches anyway."""
@@ -183,7 +192,9 @@ def _require_no_tag(model: ModelDirectory, place: LocalRegistry) -> None:
 
 def _already_there(model: ModelDirectory, plan: PublicationPlan, head: str | None) -> Receipt:
     """The receipt of a push that somebody made before us, byte by byte; else a conflict."""
-    if head is None or read_back_differences(plan.manifest, model.manifest(head, rehash=True)):
+    if head is None or read_back_differences(
+        plan.manifest, model.manifest(head, rehash=no_progress)
+    ):
         raise RevisionConflict(destination=str(plan.destination), expected=plan.parent, actual=head)
     return Receipt(plan.destination, head, False, str(model.snapshot(head)))
 

@@ -66,9 +66,15 @@ class HubRegistry:
         """The branch; None if it or its repository does not exist."""
         return self._remote(destination).head()
 
-    def manifest(self, destination: Destination, revision: str) -> RemoteHead:
+    def recorded(self, destination: Destination, revision: str) -> RemoteHead:
         """That revision as the server lists it; small files have a git digest only."""
         return self._remote(destination).at(revision)
+
+    def manifest(
+        self, destination: Destination, revision: str, *, progress: Progress = no_progress
+    ) -> RemoteHead:
+        """The same, asked anew."""
+        return self.recorded(destination, revision)
 
     def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
         """The file as the server sends it, by plain HTTP whatever way it was uploaded."""
