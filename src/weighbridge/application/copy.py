@@ -110,13 +110,9 @@ def _comparable(source: Published, manifest: Manifest, other: Manifest) -> Manif
     """``manifest``, knowing a digest of each file that ``other`` knows too."""
     apart = (
         e for e in manifest.entries
-        if (there := other.find(e.path)) and there.size == e.size and not _common(e, there)
+        if (there := other.find(e.path)) and there.size == e.size and not e.comparable(there)
     )  # fmt: skip
     return _read(source, manifest, apart)
-
-
-def _common(one: ManifestEntry, other: ManifestEntry) -> bool:
-    return any(other.digest(d.algorithm) for d in one.digests)
 
 
 def _read(source: Published, manifest: Manifest, unknown: Iterable[ManifestEntry]) -> Manifest:

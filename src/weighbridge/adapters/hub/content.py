@@ -132,7 +132,7 @@ def with_git_digests(
         there = remote.find(entry.path)
         if there is None or there.size != entry.size or entry.path not in blobs:
             continue
-        if there.digest("git-sha1") and not entry.digest("git-sha1"):
+        if there.digest("git-sha1") and not entry.comparable(there):
             more[entry.path] = _git_digest(blobs[entry.path], entry.size)
     return manifest.with_digests(more)
 
@@ -154,8 +154,8 @@ def _digests(content: bytes) -> tuple[Digest, ...]:
 
 
 def _check(planned: ManifestEntry, actual: ManifestEntry) -> None:
-    comparable = any(actual.digest(d.algorithm) for d in planned.digests)
-    if planned.size != actual.size or (comparable and not planned.same_content(actual)):
+    differs = planned.comparable(actual) and not planned.same_content(actual)
+    if planned.size != actual.size or differs:
         expected, found = (f"{e.size} bytes {e.digests[0]}" for e in (planned, actual))
         raise ArtifactChanged(path=planned.path.text, expected=expected, actual=found)
 
