@@ -9,7 +9,17 @@ import platform
 import sys
 from collections.abc import Mapping
 
-from benchmarks import checkpoints, convert, headers, oci, scan, shards, startup, validate
+from benchmarks import (
+    checkpoints,
+    convert,
+    headers,
+    oci,
+    publishing,
+    scan,
+    shards,
+    startup,
+    validate,
+)
 from benchmarks.common import ROOT, Benchmark, Settings
 
 _ALL: Mapping[str, Benchmark] = {
@@ -21,6 +31,9 @@ _ALL: Mapping[str, Benchmark] = {
     "scan": scan.run,
     "checkpoints": checkpoints.run,
     "oci": oci.run,
+    "republish": publishing.republish,
+    "commit": publishing.commit,
+    "reads": publishing.reads,
 }
 
 

@@ -22,10 +22,9 @@ _SAME_BYTES = ("sha256sum", _DIGEST, "numpy, any NaN", "torch, any NaN", "modela
 def run(settings: Settings) -> bool:
     """True if no checker that reads the weights is faster, warm and cold."""
     with TemporaryDirectory(prefix="weighbridge-bench-", dir=settings.directory) as made:
-        model = Path(made, "base")
-        written = f"write_base(Path({str(model)!r}), {settings.size})"
-        code = f"from pathlib import Path; from benchmarks.models import write_base; {written}"
-        subprocess.run([PYTHON, "-c", code], cwd=ROOT, check=True)
+        model = Path(made, "fused")
+        command = [PYTHON, "-m", "benchmarks.models", made, str(settings.size), "fused"]
+        subprocess.run(command, cwd=ROOT, check=True)
         files = sorted(map(str, model.glob("*.safetensors")))
         size = f"{sum(map(os.path.getsize, files)) / (1 << 30):.2f} GiB in {len(files)} files"
         met = True

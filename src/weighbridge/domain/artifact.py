@@ -138,6 +138,10 @@ class ManifestEntry:
         """The digest of that algorithm, if known."""
         return next((d for d in self.digests if d.algorithm == algorithm), None)
 
+    def comparable(self, other: ManifestEntry) -> bool:
+        """Whether a digest of one algorithm is known on both sides."""
+        return any(other.digest(d.algorithm) is not None for d in self.digests)
+
     def same_content(self, other: ManifestEntry) -> bool:
         """True if sizes agree and a digest of one algorithm is known on both sides and equal."""
         common = [d for d in self.digests if other.digest(d.algorithm) is not None]
