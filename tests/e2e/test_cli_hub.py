@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,14 @@ class Desk:
     def __init__(self, hub: HubServer, folder: Path) -> None:
         self.hub, self.folder, self.told = hub, folder, ""
 
-    def run(self, *arguments: str, code: int = 0, token: str | None = None) -> str:
-        """What it printed, on both streams."""
+    def run(
+        self,
+        *arguments: str,
+        code: int = 0,
+        token: str | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> str:
+        """What it printed, on both streams; ``more`` is set in its environment."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
         env = kept | {
             "HF_ENDPOINT": self.hub.url,
@@ -38,6 +44,7 @@ class Desk:
             "HF_HOME": str(self.folder / "home"),
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "NO_PROXY": "127.0.0.1,localhost",
+            **(more or {}),
         }
         done = subprocess.run(
             [WEIGHBRIDGE, *arguments],
@@ -49,9 +56,11 @@ class Desk:
         assert "Traceback" not in said
         return said
 
-    def document(self, *arguments: str, code: int = 0) -> Any:
+    def document(
+        self, *arguments: str, code: int = 0, more: Mapping[str, str] | None = None
+    ) -> Any:
         """The JSON document that it printed."""
-        said = self.run(*arguments, "--format", "json", code=code)
+        said = self.run(*arguments, "--format", "json", code=code, more=more)
         return json.loads(said[said.index("{") : said.rindex("}") + 1])
 
 
@@ -63,7 +72,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield made
         written = [p for p in tmp_path.rglob("*") if p.is_file()]
         texts = [made.told, *(p.read_bytes().decode("latin-1") for p in written)]
-        for token in (hub.token, hub.read_token):
+        for token in hub.secrets:
             assert not any(token in text for text in texts)
         assert made.told
 

@@ -318,9 +318,10 @@ def test_a_commit_in_between_is_a_conflict(hub: HubServer, place: Subject) -> No
 @pytest.mark.parametrize("status", [409, 412])
 def test_both_ways_to_say_conflict(hub: HubServer, place: Subject, status: int) -> None:
     push = prepared(place)
-    hub.inject(Fault.refuse(status, COMMIT))
-    with pytest.raises(RevisionConflict) as lost:
+    hub.inject(Fault(path=COMMIT, status=status, message=f"busy with {hub.token}"))
+    with pytest.raises(RevisionConflict, match=r"refused by the registry: .*busy with") as lost:
         push()
+    assert lost.value.expected == lost.value.actual  # so it is no new head that is in the way
     check_silence(hub, lost.value)
     assert place.holds(FIRST)
 
@@ -373,9 +374,18 @@ def test_a_commit_that_did_not_land(hub: HubServer, place: Subject, fault: Fault
     with pytest.raises(RegistryUnreachable) as failed:
         push()
     assert failed.value.applied is False
+    assert "Nothing was published" in str(failed.value)
     check_silence(hub, failed.value)
     assert place.holds(FIRST)
     assert push().created
+
+
+def test_a_commit_that_lands_after_its_answer_was_given_up(hub: HubServer, place: Subject) -> None:
+    before = commits(hub)
+    push = prepared(place)
+    hub.inject(Fault.late_work(0.3, COMMIT, "POST"))
+    assert push().revision == hub.repo(REPO).head
+    assert commits(hub) == before + 1 and place.holds(SECOND)
 
 
 def test_a_5xx_for_a_commit_that_landed(hub: HubServer, place: Subject) -> None:
@@ -392,6 +402,7 @@ def test_a_lost_answer_and_then_no_server_at_all(hub: HubServer, place: Subject)
     with pytest.raises(RegistryUnreachable) as failed:
         push()
     assert failed.value.applied is None
+    assert "not known if it was published" in str(failed.value)
     hub.clear_faults()
     assert push().created is False
 
