@@ -159,9 +159,7 @@ class HubRegistry:
         if not isinstance(destination, HubRepo):
             raise UsageError(problem=f"{destination} is not on the Hub")
         errors = translator(str(destination), self.token)
-        patience = Patience(
-            errors, progress, self.longest_wait, self.most_waiting, busy=self.busy
-        )
+        patience = Patience(errors, progress, self.longest_wait, self.most_waiting, busy=self.busy)
         with errors.calls():
             return Remote(self._api(), destination, errors, patience)
 

@@ -13,6 +13,7 @@ from weighbridge.entrypoints.cli.help import show_help
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Progress
+    from weighbridge.entrypoints.cli.bar import Bar
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _KEY = "weighbridge.output"
@@ -123,7 +124,22 @@ def progress() -> Progress:
     context.find_root().meta[_BAR] = bar
     # Also on the way of an error, whose words come after.
     context.call_on_close(bar.close)
+    context.call_on_close(_log_above(bar))
     return bar
+
+
+def _log_above(bar: Bar) -> Callable[[], None]:
+    """Have warnings printed where the bar was, not behind it; call the answer when it is over."""
+    import logging
+
+    class Above(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            bar.close()
+            click.echo(record.getMessage(), err=True)
+
+    log, handler = logging.getLogger("weighbridge"), Above(logging.WARNING)
+    log.addHandler(handler)
+    return lambda: log.removeHandler(handler)
 
 
 def clear() -> None:
