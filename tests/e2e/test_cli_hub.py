@@ -171,6 +171,40 @@ def test_what_the_user_sees_and_what_the_hub_holds(desk: Desk, fault: Fault, cod
     assert "read back and equal" in desk.run("publish", "run", DEST)
 
 
+@pytest.mark.parametrize(
+    ("has_xet", "transfer", "by_lfs"),
+    [
+        (True, "auto", False),
+        (True, "xet", False),
+        (True, "lfs", True),
+        (False, "auto", True),
+        (False, "xet", None),
+    ],
+)
+def test_each_way_of_transfer_in_a_process_of_its_own(
+    tmp_path: Path, has_xet: bool, transfer: str, by_lfs: bool | None
+) -> None:
+    """The client reads what it is told of Xet when it is imported."""
+    with HubServer(xet=has_xet) as hub:
+        write(tmp_path / "run", fused_files())
+        made, way = Desk(hub, tmp_path), {"WEIGHBRIDGE_TRANSFER": transfer}
+        if by_lfs is None:
+            said = made.run("publish", "run", DEST, more=way, code=4)
+            assert "this server has no Xet" in said and "WEIGHBRIDGE_TRANSFER" in said
+            assert len(hub.repo(REPO).commits()) == 1
+            return
+        made.run("publish", "run", DEST, more=way)
+        assert bool(hub.requests("POST", "lfs/objects/batch")) is by_lfs
+        tree = clone_with_lfs(hub.repo(REPO), tmp_path / "clone") if by_lfs else None
+        assert (
+            tree is None
+            or (tree / "model.safetensors").read_bytes()
+            == (tmp_path / "run" / "model.safetensors").read_bytes()
+        )
+        made.run("pull", DEST, "-o", "back")
+        assert (tmp_path / "back" / "config.json").exists()
+
+
 def test_unchanged_files_are_not_read_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """To be sent: the check reads them once, and nothing after it opens the weights."""
     write(desk.folder / "fused", fused_files())

@@ -42,6 +42,7 @@ from weighbridge.domain.errors import (
     RegistryUnreachable,
     RevisionConflict,
     TooLarge,
+    Unsupported,
     UsageError,
     VisibilityMismatch,
     WeighbridgeError,
@@ -634,7 +635,7 @@ def test_xet_on_demand_where_there_is_none(hub: HubServer, tmp_path: Path) -> No
     place = Subject(HubRegistry(hub.url, hub.token, "xet"), HubRepo(REPO))
     files = {"big.safetensors": LARGE}
     plan = place.plan(files)
-    with pytest.raises(RegistryError, match="xet-write-token") as failed:
+    with pytest.raises(Unsupported, match="set WEIGHBRIDGE_TRANSFER to lfs") as failed:
         place.push(plan, file_blobs(plan, files, tmp_path))
     check_silence(hub, failed.value)
     assert constants.HF_HUB_DISABLE_XET is False

@@ -13,7 +13,6 @@ from weighbridge.entrypoints.cli.help import show_help
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Progress
-    from weighbridge.entrypoints.cli.bar import Bar
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _KEY = "weighbridge.output"
@@ -112,32 +111,38 @@ def hint(text: str) -> None:
 
 
 def progress() -> Progress:
-    """A progress callback: a line on stderr for what takes over a second, none when piped."""
+    """A progress callback: a line on stderr for what takes over a second, none when piped.
+
+    Warnings of what goes on are printed in either case.
+    """
     from weighbridge.application.ports import no_progress
 
+    context = click.get_current_context()
     if setting("quiet") or sys.stderr is None or not sys.stderr.isatty():
+        context.call_on_close(_warnings_of(lambda: None))
         return no_progress
     from weighbridge.entrypoints.cli.bar import Bar
 
     bar = Bar()
-    context = click.get_current_context()
     context.find_root().meta[_BAR] = bar
     # Also on the way of an error, whose words come after.
     context.call_on_close(bar.close)
-    context.call_on_close(_log_above(bar))
+    context.call_on_close(_warnings_of(bar.close))
     return bar
 
 
-def _log_above(bar: Bar) -> Callable[[], None]:
-    """Have warnings printed where the bar was, not behind it; call the answer when it is over."""
+def _warnings_of(make_room: Callable[[], object]) -> Callable[[], None]:
+    """Have warnings printed as hints are, after ``make_room``; call the answer when it is over."""
     import logging
 
-    class Above(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            bar.close()
-            click.echo(record.getMessage(), err=True)
+    from weighbridge.entrypoints.render.escape import visible
 
-    log, handler = logging.getLogger("weighbridge"), Above(logging.WARNING)
+    class Printed(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            make_room()
+            hint(visible(record.getMessage()))
+
+    log, handler = logging.getLogger("weighbridge"), Printed(logging.WARNING)
     log.addHandler(handler)
     return lambda: log.removeHandler(handler)
 
