@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,14 @@ class Desk:
     def __init__(self, hub: HubServer, folder: Path) -> None:
         self.hub, self.folder, self.told = hub, folder, ""
 
-    def run(self, *arguments: str, code: int = 0, token: str | None = None) -> str:
-        """What it printed, on both streams."""
+    def run(
+        self,
+        *arguments: str,
+        code: int = 0,
+        token: str | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> str:
+        """What it printed, on both streams; ``more`` is set in its environment."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
         env = kept | {
             "HF_ENDPOINT": self.hub.url,
@@ -38,6 +44,7 @@ class Desk:
             "HF_HOME": str(self.folder / "home"),
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "NO_PROXY": "127.0.0.1,localhost",
+            **(more or {}),
         }
         done = subprocess.run(
             [WEIGHBRIDGE, *arguments],
@@ -49,9 +56,11 @@ class Desk:
         assert "Traceback" not in said
         return said
 
-    def document(self, *arguments: str, code: int = 0) -> Any:
+    def document(
+        self, *arguments: str, code: int = 0, more: Mapping[str, str] | None = None
+    ) -> Any:
         """The JSON document that it printed."""
-        said = self.run(*arguments, "--format", "json", code=code)
+        said = self.run(*arguments, "--format", "json", code=code, more=more)
         return json.loads(said[said.index("{") : said.rindex("}") + 1])
 
 
@@ -63,7 +72,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield made
         written = [p for p in tmp_path.rglob("*") if p.is_file()]
         texts = [made.told, *(p.read_bytes().decode("latin-1") for p in written)]
-        for token in (hub.token, hub.read_token):
+        for token in hub.secrets:
             assert not any(token in text for text in texts)
         assert made.told
 
@@ -160,6 +169,40 @@ def test_what_the_user_sees_and_what_the_hub_holds(desk: Desk, fault: Fault, cod
         assert DEST in said and commits == 1
     desk.hub.clear_faults()
     assert "read back and equal" in desk.run("publish", "run", DEST)
+
+
+@pytest.mark.parametrize(
+    ("has_xet", "transfer", "by_lfs"),
+    [
+        (True, "auto", False),
+        (True, "xet", False),
+        (True, "lfs", True),
+        (False, "auto", True),
+        (False, "xet", None),
+    ],
+)
+def test_each_way_of_transfer_in_a_process_of_its_own(
+    tmp_path: Path, has_xet: bool, transfer: str, by_lfs: bool | None
+) -> None:
+    """The client reads what it is told of Xet when it is imported."""
+    with HubServer(xet=has_xet) as hub:
+        write(tmp_path / "run", fused_files())
+        made, way = Desk(hub, tmp_path), {"WEIGHBRIDGE_TRANSFER": transfer}
+        if by_lfs is None:
+            said = made.run("publish", "run", DEST, more=way, code=4)
+            assert "this server has no Xet" in said and "WEIGHBRIDGE_TRANSFER" in said
+            assert len(hub.repo(REPO).commits()) == 1
+            return
+        made.run("publish", "run", DEST, more=way)
+        assert bool(hub.requests("POST", "lfs/objects/batch")) is by_lfs
+        tree = clone_with_lfs(hub.repo(REPO), tmp_path / "clone") if by_lfs else None
+        assert (
+            tree is None
+            or (tree / "model.safetensors").read_bytes()
+            == (tmp_path / "run" / "model.safetensors").read_bytes()
+        )
+        made.run("pull", DEST, "-o", "back")
+        assert (tmp_path / "back" / "config.json").exists()
 
 
 def test_unchanged_files_are_not_read_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ class Account:
     name: str
     role: Role
     namespaces: frozenset[str] | None
+    repository: str | None = None
 
     def member_of(self, namespace: str) -> bool:
         """Whether the token sees the namespace's private repositories."""
@@ -34,18 +35,33 @@ class Account:
         """Whether the token may change a namespace's repositories (``None``: propose changes)."""
         return self.role == "write" and (namespace is None or self.member_of(namespace))
 
+    def may_use(self, repo_id: str) -> bool:
+        """Whether the token is not for another repository alone."""
+        return self.repository in (None, repo_id)
+
 
 class Accounts:
     """The tokens that the server knows."""
 
     def __init__(self) -> None:
         self._by_token: dict[str, Account] = {}
+        #: Also those that are good no more.
+        self.tokens: list[str] = []
 
-    def add(self, user: str, role: Role, namespaces: Iterable[str] | None = None) -> str:
-        """Issue a token."""
-        token = f"hubtest_{role}_{secrets.token_hex(8)}"
+    def add(
+        self,
+        user: str,
+        role: Role,
+        namespaces: Iterable[str] | None = None,
+        *,
+        repository: str | None = None,
+        prefix: str = "hubtest_",
+    ) -> str:
+        """Issue a token, for one repository alone if that is given."""
+        token = f"{prefix}{role}_{secrets.token_hex(8)}"
         spaces = None if namespaces is None else frozenset(namespaces)
-        self._by_token[token] = Account(user, role, spaces)
+        self._by_token[token] = Account(user, role, spaces, repository)
+        self.tokens.append(token)
         return token
 
     def revoke(self, token: str) -> None:

@@ -22,7 +22,8 @@ class Fault:
 
     ``times`` requests are hit (``None``: all) after ``skip`` were let through. ``status``
     answers with an error, ``end`` "drop" closes the connection without an answer and "cut"
-    closes it after half of the body. With ``applied`` the work is done all the same.
+    closes it after half of the body. With ``applied`` the work is done all the same; ``late`` is
+    how many seconds after the connection was closed.
     ``corrupt`` makes a commit store other bytes for the paths that match it, so that the tree
     shows another digest (and, with ``grow``, another size) than was sent.
     """
@@ -38,6 +39,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     end: End | None = None
     applied: bool = False
+    late: float = 0.0
     corrupt: str | None = None
     grow: bool = False
 
@@ -72,6 +74,11 @@ class Fault:
     def lost_answer(cls, path: str = "", method: str = "", times: int | None = 1) -> Fault:
         """Do the work, then close the connection without an answer."""
         return cls(path=path, method=method, times=times, end="drop", applied=True)
+
+    @classmethod
+    def late_work(cls, seconds: float, path: str = "", method: str = "") -> Fault:
+        """Close the connection without an answer, and do the work some time after that."""
+        return cls(path=path, method=method, end="drop", applied=True, late=seconds)
 
     @classmethod
     def cut_answer(cls, path: str = "", method: str = "", times: int | None = 1) -> Fault:

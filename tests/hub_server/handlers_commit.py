@@ -34,9 +34,12 @@ def preupload(hub: Hub, request: Request) -> Response:
         rules = repository.read(present[".gitignore"]).decode()
     ignored = ignored_paths(rules or "", [each["path"] for each in body["files"]])
     files: list[dict[str, Any]] = []
+    told = repository.large_by_attributes(commit, [each["path"] for each in body["files"]])
     for each in body["files"]:
         path = each["path"]
-        mode = "lfs" if is_large(path, each["size"]) else "regular"
+        # A repository's own .gitattributes count, and very large files are never in git.
+        large = told.get(path, False) or is_large("", each["size"])
+        mode = "lfs" if large and each["size"] else "regular"
         files.append({"path": path, "uploadMode": mode, "shouldIgnore": path in ignored})
         if hub.can.preupload_oid and path in present:
             entry = present[path]

@@ -110,6 +110,7 @@ def _commit(commit: Commit) -> dict[str, Any]:
 def resolve(hub: Hub, request: Request) -> Response:
     """``HEAD`` and ``GET .../resolve/{revision}/{path}``."""
     repository = hub.open(request)
+    hub.let_in(request, repository)
     commit = repository.resolve(request.args["rev"])
     path = request.args["path"]
     found = [each for each in repository.entries(commit) if each.path == path]

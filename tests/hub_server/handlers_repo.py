@@ -58,7 +58,7 @@ def _named(hub: Hub, request: Request) -> tuple[str, str, dict[str, Any]]:
     body = request.json()
     namespace = body.get("organization") or account.name
     kind = f"{body.get('type') or 'model'}s"
-    if not account.may_write(namespace):
+    if not account.may_write(namespace) or not account.may_use(f"{namespace}/{body['name']}"):
         raise ApiError(
             403,
             f'You don\'t have the rights to create a {kind[:-1]} under the namespace "{namespace}"',
@@ -116,7 +116,8 @@ def _sibling(entry: Entry, *, blobs: bool) -> dict[str, Any]:
 
 def auth_check(hub: Hub, request: Request) -> Response:
     """``GET .../auth-check`` and ``.../auth-check/write``."""
-    hub.open(request, "write" if request.path.endswith("/write") else "read")
+    repository = hub.open(request, "write" if request.path.endswith("/write") else "read")
+    hub.let_in(request, repository)
     return json_response({})
 
 

@@ -19,6 +19,7 @@ from tests.hub_server.auth import Account, Accounts
 from tests.hub_server.discussions import Discussions
 from tests.hub_server.errors import ApiError, repository_not_found
 from tests.hub_server.messages import Request
+from tests.hub_server.oidc import TrustedPublishers
 from tests.hub_server.storage import Repository
 from tests.hub_server.xet import XetStore
 
@@ -53,9 +54,11 @@ class Hub:
         self.url = ""
         self.store_url = ""
         self.accounts = Accounts()
+        self.publishers = TrustedPublishers()
         self.xet = XetStore(root / "cas")
         self.discussions = Discussions()
         self._repositories: dict[tuple[str, str], Repository] = {}
+        self._moved: dict[tuple[str, str], str] = {}
         self._lock = threading.RLock()
         self._secret = secrets.token_bytes(16)
 
@@ -75,13 +78,18 @@ class Hub:
         account = self.caller(request)
         namespace = request.args["ns"]
         repo_id = f"{namespace}/{request.args['name']}"
-        repository = self.find(repo_id, request.args.get("kind") or "models")
+        kind = request.args.get("kind") or "models"
+        repository = self.find(repo_id, kind)
+        if repository is None and (now := self._moved.get((kind, repo_id))):
+            target = request.target.replace(repo_id, now, 1)
+            raise ApiError(307, f"moved to {now}", headers={"Location": target})
         member = account is not None and account.member_of(namespace)
         if repository is None or (repository.private and not member):
             raise repository_not_found(anonymous=account is None)
         if need != "read":
-            allowed = self.signed_in(request).may_write(namespace if need == "write" else None)
-            if not allowed:
+            caller = self.signed_in(request)
+            allowed = caller.may_write(namespace if need == "write" else None)
+            if not allowed or not caller.may_use(repo_id):
                 raise ApiError(403, "Forbidden: this needs a token with write access.")
         return repository
 
@@ -105,6 +113,21 @@ class Hub:
             )
             self._repositories[kind, repo_id] = repository
             return repository
+
+    def let_in(self, request: Request, repository: Repository) -> None:
+        """Refuse who has not been granted access to the files of a gated repository."""
+        account = self.caller(request)
+        namespace = repository.repo_id.partition("/")[0]
+        if repository.gated and not (account and account.member_of(namespace)):
+            words = f"Access to model {repository.repo_id} is restricted. Ask for access first."
+            raise ApiError(401 if account is None else 403, words, "GatedRepo")
+
+    def rename(self, repository: Repository, repo_id: str) -> None:
+        """Give a repository another name; the old one leads there."""
+        with self._lock:
+            old = (repository.kind, repository.repo_id)
+            self._repositories[repository.kind, repo_id] = self._repositories.pop(old)
+            self._moved[old] = repository.repo_id = repo_id
 
     def delete(self, repository: Repository) -> None:
         """Forget a repository and remove it from disk."""

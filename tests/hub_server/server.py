@@ -18,6 +18,7 @@ from tests.hub_server import (
     handlers_commit,
     handlers_discussions,
     handlers_lfs,
+    handlers_oauth,
     handlers_read,
     handlers_refs,
     handlers_repo,
@@ -38,6 +39,7 @@ _HANDLERS = (
     handlers_refs,
     handlers_discussions,
     handlers_xet,
+    handlers_oauth,
 )
 
 
@@ -138,6 +140,22 @@ class HubServer:
     def revoke(self, token: str) -> None:
         """Make a token invalid."""
         self.hub.accounts.revoke(token)
+
+    def trusted_job(self, repo: str, workflow: str = "acme/training/release.yml") -> dict[str, str]:
+        """The environment of a job of a workflow that ``repo`` trusts."""
+        self.hub.publishers.trusted[repo] = workflow
+        return {
+            "GITHUB_ACTIONS": "true",
+            "ACTIONS_ID_TOKEN_REQUEST_URL": f"{self.url}/_ci/id-token",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": self.hub.publishers.job(workflow),
+            "HF_OIDC_RESOURCE": repo,
+        }
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every token that this server or its CI ever gave out."""
+        publishers = self.hub.publishers
+        return (*self.hub.accounts.tokens, *publishers.jobs, *publishers.issued)
 
     def create_repo(
         self,

@@ -176,6 +176,12 @@ class Repository:
         text = f"object {commit}\ntype commit\ntag {name}\ntagger {who}\n\n{message}\n"
         return self.git.run("mktag", stdin=text.encode()).decode().strip()
 
+    def large_by_attributes(self, commit: str, paths: Sequence[str]) -> dict[str, bool]:
+        """Whether the ``.gitattributes`` of a revision send each path through git-lfs."""
+        with self.git.index(commit) as index:
+            small = set(index.without_lfs_filter(paths))
+        return {path: path not in small for path in paths}
+
     def rot(self, path: str, revision: str = "main") -> None:
         """Flip the last byte of a stored large file in place, as a failing disk would."""
         entry = next(each for each in self.entries(revision) if each.path == path)

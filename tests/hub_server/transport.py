@@ -103,6 +103,9 @@ class Connection(BaseHTTPRequestHandler):
             body.seek(0)
             headers = {name.title(): value for name, value in self.headers.items()}
             request = Request(self.command, self.path, headers, body, faults=faults)
+            if late := max((fault.late for fault in faults), default=0.0):
+                hang_up(self.connection)
+                self.server.stopping.wait(late)
             response = self._respond(request, faults)
         end = ending(faults)
         status = 0 if end == "drop" else response.status

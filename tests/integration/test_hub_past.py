@@ -360,3 +360,75 @@ def test_an_upload_that_broke_off_sends_only_what_is_missing() -> None:
         hub.clear_log()
         assert place.push(plan, blobs_of(plan, files)).created and place.holds(files)
         assert len(hub.requests("PUT")) == 1
+
+
+# --- repositories with a past of their own -------------------------------------------------------
+
+
+@pytest.mark.parametrize("gated", ["auto", "manual"])
+def test_gated_is_not_private(hub: HubServer, gated: str) -> None:
+    hub.create_repo(REPO).gated = gated
+    subject = on(hub)
+    head = subject.registry.head(subject.destination)
+    assert head is not None and head.gated == gated
+    who = "asks" if gated == "auto" else "is let in by hand"
+    with pytest.raises(VisibilityMismatch, match=f"only gated: whoever {who}"):
+        subject.plan(FIRST)
+    plan = plan_publication(subject.destination, manifest_of(FIRST), head, private=False)
+    assert subject.push(plan, blobs_of(plan, FIRST)).created
+
+
+@pytest.mark.parametrize("gated", ["auto", "manual"])
+def test_who_is_not_let_in_learns_so_before_the_first_byte(hub: HubServer, gated: str) -> None:
+    hub.create_repo(REPO, files={"README.md": b"# theirs"}).gated = gated
+    outsider = hub.add_token("outsider", "write", namespaces=["elsewhere"])
+    subject = on(hub, outsider)
+    hub.clear_log()
+    with pytest.raises(PermissionDenied):
+        subject.registry.check(subject.destination)
+    # The listing of a gated repository is for everybody, its files are not.
+    head = subject.registry.head(subject.destination)
+    assert head is not None and head.gated == gated
+    with pytest.raises(PermissionDenied, match="Ask for access"):
+        subject.registry.open(subject.destination, head.revision, ArtifactPath("README.md"))
+    assert writes(hub) == []
+
+
+def test_a_repository_that_has_another_name_now(hub: HubServer, place: Subject) -> None:
+    hub.hub.rename(hub.repo(REPO), "acme/renamed")
+    receipt = place.publish(SECOND)
+    assert place.holds(SECOND) and receipt.revision == hub.repo("acme/renamed").head
+    place.registry.tag(place.destination, "v1", receipt.revision)
+    back = place.registry.restore(
+        place.destination, hub.repo("acme/renamed").commits()[1].oid,
+        parent=receipt.revision, message="back",
+    )  # fmt: skip
+    assert back.created and place.holds(FIRST)
+    assert not hub.has_repo(REPO)
+
+
+def test_what_goes_to_lfs_is_the_repository_s_own_choice(hub: HubServer, tmp_path: Path) -> None:
+    rules = b"*.json filter=lfs diff=lfs merge=lfs -text\n*.safetensors -filter\n"
+    hub.create_repo(REPO, private=True, files={".gitattributes": rules})
+    subject = on(hub)
+    subject.publish(FIRST)
+    assert subject.holds(FIRST)
+    large = {e.path: e.lfs is not None for e in hub.repo(REPO).entries()}
+    assert large["config.json"] and not large["model.safetensors"]
+    assert hub.repo(REPO).files()[".gitattributes"] == rules
+    subject.publish(SECOND)
+    assert subject.holds(SECOND) and subject.plan(SECOND).is_noop
+    clone_with_lfs(hub.repo(REPO), tmp_path / "clone")
+
+
+def test_a_hub_that_is_busy_creating_something_else(hub: HubServer) -> None:
+    """The client asks again at once, and for ever."""
+    words = "Cannot create repo: another conflicting operation is in progress"
+    patient = on(hub)
+    fault = hub.inject(Fault(path="/repos/create", status=409, message=words, times=2))
+    assert patient.publish(FIRST).created and fault.hits == 2
+    hub.inject(Fault(path="/repos/create", status=409, message=words, times=None))
+    hurried = Subject(HubRegistry(hub.url, hub.token, busy=(0.0, 0.0)), HubRepo("acme/other"))
+    with pytest.raises(RevisionConflict, match="creating another repository"):
+        hurried.publish(FIRST)
+    assert not hub.has_repo("acme/other")

@@ -42,6 +42,7 @@ from weighbridge.domain.errors import (
     RegistryUnreachable,
     RevisionConflict,
     TooLarge,
+    Unsupported,
     UsageError,
     VisibilityMismatch,
     WeighbridgeError,
@@ -318,9 +319,10 @@ def test_a_commit_in_between_is_a_conflict(hub: HubServer, place: Subject) -> No
 @pytest.mark.parametrize("status", [409, 412])
 def test_both_ways_to_say_conflict(hub: HubServer, place: Subject, status: int) -> None:
     push = prepared(place)
-    hub.inject(Fault.refuse(status, COMMIT))
-    with pytest.raises(RevisionConflict) as lost:
+    hub.inject(Fault(path=COMMIT, status=status, message=f"busy with {hub.token}"))
+    with pytest.raises(RevisionConflict, match=r"refused by the registry: .*busy with") as lost:
         push()
+    assert lost.value.expected == lost.value.actual  # so it is no new head that is in the way
     check_silence(hub, lost.value)
     assert place.holds(FIRST)
 
@@ -373,9 +375,18 @@ def test_a_commit_that_did_not_land(hub: HubServer, place: Subject, fault: Fault
     with pytest.raises(RegistryUnreachable) as failed:
         push()
     assert failed.value.applied is False
+    assert "Nothing was published" in str(failed.value)
     check_silence(hub, failed.value)
     assert place.holds(FIRST)
     assert push().created
+
+
+def test_a_commit_that_lands_after_its_answer_was_given_up(hub: HubServer, place: Subject) -> None:
+    before = commits(hub)
+    push = prepared(place)
+    hub.inject(Fault.late_work(0.3, COMMIT, "POST"))
+    assert push().revision == hub.repo(REPO).head
+    assert commits(hub) == before + 1 and place.holds(SECOND)
 
 
 def test_a_5xx_for_a_commit_that_landed(hub: HubServer, place: Subject) -> None:
@@ -392,6 +403,7 @@ def test_a_lost_answer_and_then_no_server_at_all(hub: HubServer, place: Subject)
     with pytest.raises(RegistryUnreachable) as failed:
         push()
     assert failed.value.applied is None
+    assert "not known if it was published" in str(failed.value)
     hub.clear_faults()
     assert push().created is False
 
@@ -623,7 +635,7 @@ def test_xet_on_demand_where_there_is_none(hub: HubServer, tmp_path: Path) -> No
     place = Subject(HubRegistry(hub.url, hub.token, "xet"), HubRepo(REPO))
     files = {"big.safetensors": LARGE}
     plan = place.plan(files)
-    with pytest.raises(RegistryError, match="xet-write-token") as failed:
+    with pytest.raises(Unsupported, match="set WEIGHBRIDGE_TRANSFER to lfs") as failed:
         place.push(plan, file_blobs(plan, files, tmp_path))
     check_silence(hub, failed.value)
     assert constants.HF_HUB_DISABLE_XET is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,18 @@ def test_the_formats_own_verifier_accepts_it(tmp_path: Path, curve: ec.EllipticC
     assert weighbridge.verify_release(release, key=public).signature == "invalid"
 
 
+def test_the_documented_commands_are_those_of_the_installed_package() -> None:
+    page = Path("docs/how-to/sign-a-release.md").read_text().replace("\\\n", "")
+    lines = [line.split() for line in page.splitlines() if line.startswith("model_signing ")]
+    assert {tuple(words[1:3]) for words in lines} == {
+        ("verify", "key"), ("sign", "sigstore"), ("verify", "sigstore"),
+    }  # fmt: skip
+    for _, verb, method, *rest in lines:
+        command = [sys.executable, "-m", "model_signing", verb, method, "--help"]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert [o for o in rest if o.startswith("--") and f"{o} " not in told] == []
+
+
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "weighbridge.json", "model.sig"])
 @pytest.mark.parametrize("damage", ["changed", "gone"])
 def test_damage_is_seen(tmp_path: Path, name: str, damage: str) -> None:
@@ -182,6 +195,20 @@ def test_keys_that_are_none(tmp_path: Path) -> None:
         assert not (tmp_path / "registry" / "models--acme--bot" / "refs").exists()
     with pytest.raises(UsageError, match="public key"):
         weighbridge.verify_release(released(tmp_path / "again", "lora", private), key=private)
+
+
+def test_a_signature_by_a_certificate_is_named_as_such(tmp_path: Path) -> None:
+    """As the format's own tools make them, keyless too; here it is never taken for valid."""
+    _, public = keys(tmp_path)
+    release = released(tmp_path, "lora")
+    bundle = {"verificationMaterial": {"x509CertificateChain": {}}, "dsseEnvelope": {}}
+    (release / "model.sig").write_text(json.dumps(bundle))
+    assert weighbridge.verify_release(release).signature == "unverified"
+    verdict = weighbridge.verify_release(release, key=public)
+    assert verdict.signature == "invalid"
+    assert verdict.problems == (
+        "model.sig: it is not by a key; verify it with the tools of its signer",
+    )
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b'{"dsseEnvelope": 1, "x": NaN}', b"\xff"])

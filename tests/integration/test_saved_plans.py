@@ -13,6 +13,8 @@ import pytest
 
 import weighbridge
 from tests.builders import fused_files, lora_files, peft_files, write
+from tests.contracts.registry import Subject
+from weighbridge.adapters.directory_registry import DirectoryRegistry
 from weighbridge.domain.errors import (
     ArtifactChanged,
     RevisionConflict,
@@ -20,6 +22,7 @@ from weighbridge.domain.errors import (
     UsageError,
     WeighbridgeError,
 )
+from weighbridge.domain.publication import LocalRegistry
 from weighbridge.entrypoints.saved_plans import SavedPlan
 
 KINDS = {"lora": lora_files, "peft": peft_files, "fused": fused_files}
@@ -172,6 +175,37 @@ def test_a_file_that_is_no_plan(
 def test_a_plan_does_not_go_into_the_artifact(run: str) -> None:
     with pytest.raises(UsageError):
         plan(run, output="run/plan.json")
+
+
+# --- what others put there ------------------------------------------------------------------------
+
+
+def test_files_of_others_are_not_removed_in_silence(
+    run: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warned() -> list[str]:
+        found = [r.getMessage() for r in caplog.records if r.name == "weighbridge.publish"]
+        caplog.clear()
+        return found
+
+    place = Subject(DirectoryRegistry(), LocalRegistry("registry", "acme/bot"))
+    theirs = place.publish({f"{n}.gguf": b"GGUF" for n in range(7)})
+    planned = plan(run)
+    assert [c.path.text for c in planned.plan.of("remove")] == [f"{n}.gguf" for n in range(7)]
+    assert not warned()  # a plan says it itself
+    weighbridge.publish(run, "registry", name="acme/bot")
+    (said,) = warned()
+    assert "removes what Weighbridge did not publish there: 0.gguf, 1.gguf" in said
+    assert "4.gguf and 2 more" in said and theirs.revision in said
+    # What is removed of one's own, and what was approved, is no news.
+    other = next(kind for kind in KINDS.values() if kind().keys() != KINDS["lora"]().keys())
+    write(Path("other"), other() | {"LICENSE": b"MIT"})
+    weighbridge.publish("other", "registry", name="acme/bot")
+    weighbridge.publish(run, "registry", name="acme/bot")
+    assert not warned()
+    place.publish({"theirs.txt": b"theirs"})
+    weighbridge.publish(plan=plan(run))
+    assert not warned() and place.registry.head(place.destination) is not None
 
 
 # --- .weighbridgeignore ---------------------------------------------------------------------------

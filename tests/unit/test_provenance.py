@@ -6,7 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 from hypothesis import given, strategies as st
+from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+from in_toto_attestation.v1 import statement_pb2
+from in_toto_attestation.v1.statement import Statement as InTotoStatement
 
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.proof import Proof, ProofLevel, ProofStep
@@ -46,6 +50,22 @@ def test_it_is_an_in_toto_statement() -> None:
         },
         {"name": "source/adapters/x", "digest": {"sha256": "a" * 64}},
     ]
+
+
+def test_the_formats_own_definitions_accept_it() -> None:
+    """Parsing refuses fields that they do not know, and values of another type."""
+    raw = render_statement(FILES, FACTS)
+    statement = json_format.Parse(raw, statement_pb2.Statement())
+    InTotoStatement.copy_from_pb(statement).validate()
+    made = json_format.ParseDict(document()["predicate"], provenance_pb2.Provenance())
+    assert {d.name for d in made.build_definition.resolved_dependencies} == {
+        "base", "source/adapters/x",
+    }  # fmt: skip
+    assert made.run_details.builder.version == {"weighbridge": "1.2.3"}
+    assert [b.name for b in made.run_details.byproducts] == ["report", "proof"]
+    # As SLSA demands of every provenance.
+    assert made.build_definition.build_type and made.run_details.builder.id
+    assert made.build_definition.external_parameters
 
 
 def test_the_same_release_has_the_same_statement() -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
-from weighbridge.domain.errors import UsageError
+from weighbridge.domain.errors import RevisionConflict, UsageError
 from weighbridge.domain.publication import (
+    Change,
     HubRepo,
     LocalRegistry,
     OciRepo,
+    PublicationPlan,
     RemoteHead,
     S3Prefix,
     parse_destination,
     plan_publication,
     read_back_differences,
+    require_same_ground,
 )
 
 HUB = HubRepo("acme/bot")
@@ -90,6 +94,37 @@ def test_refusals(text: str, name: str | None) -> None:
     with pytest.raises(UsageError) as caught:
         parse_destination(text, name)
     assert caught.value.problem
+
+
+@pytest.mark.parametrize(
+    "revision", ["x.lock", "x.lock/y", "a//b", "a/", "a.", "a/.b", "a..b", "-x", "a b", "~1", ""]
+)
+def test_what_git_takes_for_no_branch(revision: str) -> None:
+    """A server would refuse it, but only after the upload."""
+    for text, name in ((f"hf://acme/bot@{revision}", None), ("registry", f"acme/bot@{revision}")):
+        with pytest.raises(UsageError, match="is not a branch name"):
+            parse_destination(text, name)
+
+
+def test_the_ground_of_a_plan() -> None:
+    def planned(parent: str | None, start: str | None = None) -> PublicationPlan:
+        return PublicationPlan(HUB, Manifest(()), parent, (), start=start)
+
+    require_same_ground(planned("a"), planned("a"))
+    # A branch that somebody made just where it was to begin.
+    require_same_ground(planned(None, "a"), planned("a"))
+    for before, now in (
+        (planned("a"), planned("b")),
+        (planned("a"), planned(None)),
+        (planned("a"), planned(None, "a")),
+        (planned(None, "a"), planned("b")),
+        (planned(None, "a"), planned(None, "b")),
+    ):
+        # What would do nothing is no conflict, so there must be something to do.
+        change = Change("add", ArtifactPath("x"), 1)
+        with pytest.raises(RevisionConflict, match=r"planned on revision (a|none)") as lost:
+            require_same_ground(before, evolve(now, changes=(change,)))
+        assert (lost.value.actual or "gone") in str(lost.value)
 
 
 def test_what_is_not_understood_names_all_that_is() -> None:

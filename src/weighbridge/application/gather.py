@@ -104,7 +104,7 @@ class Gather:
         blobs = self.staged(stage, made)
         if isinstance(self.loaded.model, FusedModel | PeftModel):
             blobs |= self.staged(stage, self._written_card(stage, None))
-        ships = self._ships()
+        ships = self.ships()
         total, done = sum(e.size for e in ships), 0
         for entry in ships:
             target = ArtifactPath(entry.path.name)
@@ -123,7 +123,8 @@ class Gather:
         """Files that were written into the stage."""
         return {e.path: self._blob(stage.root, e.path, e) for e in entries}
 
-    def _ships(self) -> tuple[FileEntry, ...]:
+    def ships(self) -> tuple[FileEntry, ...]:
+        """The files of the source that ship as they are."""
         listed = shipped(self.loaded.model, self.loaded.artifact.scan)
         return tuple(e for e in listed if not self.ignored.takes(e.path.text))
 

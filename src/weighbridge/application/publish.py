@@ -30,6 +30,7 @@ from weighbridge.domain.detection import Choice
 from weighbridge.domain.errors import ArtifactChanged, PublicationBlocked
 from weighbridge.domain.findings import ValidationReport
 from weighbridge.domain.models import Kind, LoraModel
+from weighbridge.domain.policy.leaving import about_to_leave
 from weighbridge.domain.policy.policy import Policy
 from weighbridge.domain.proof import Proof, ProofLevel
 from weighbridge.domain.publication import Destination, PublicationPlan, Receipt
@@ -110,6 +111,9 @@ class Publish:
             self.files, self.converter, self.provers, self.loadable,
             request, loaded, ignored, kept_card(registry, request.destination), progress,
         )  # fmt: skip
+        leaving = about_to_leave(report, {e.path.text for e in gather.ships()}, policy)
+        if not leaving.overall_valid:
+            raise PublicationBlocked(report=leaving)
         with self.files.stage(None) as stage:
             converted, proof, made = gather.convert(stage)
             if isinstance(loaded.model, LoraModel):

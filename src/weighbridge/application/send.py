@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Container, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -11,7 +13,14 @@ from attrs import frozen
 from weighbridge.application.digests import feed
 from weighbridge.application.ports import Blob, Progress, Registry
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest
-from weighbridge.domain.errors import ArtifactChanged, ReadBackMismatch
+from weighbridge.domain.errors import ArtifactChanged, DestinationMissing, ReadBackMismatch
+from weighbridge.domain.provenance import (
+    MOST_BYTES,
+    SIGNATURE,
+    STATEMENT,
+    NoStatement,
+    parse_statement,
+)
 from weighbridge.domain.publication import (
     PublicationPlan,
     Receipt,
@@ -23,6 +32,9 @@ from weighbridge.domain.publication import (
 
 if TYPE_CHECKING:
     from weighbridge.application.publish import PublishRequest
+
+_log = logging.getLogger("weighbridge.publish")
+_NAMED = 5
 
 
 @frozen
@@ -56,8 +68,18 @@ class Send:
         return with_tags(plan, request.tags, there_now, move=request.move_tags)
 
     def carry_out(self, plan: PublicationPlan) -> Receipt:
-        """Push, read back, tag. Raises ReadBackMismatch, and the RegistryError family."""
+        """Push, read back, tag. Raises ReadBackMismatch, and the RegistryError family.
+
+        Who did not approve a plan is warned of what of others it removes.
+        """
         request = self.request
+        others = () if request.planned is not None else self._of_others(plan)
+        if others:
+            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+            _log.warning(
+                "%s: removes what Weighbridge did not publish there: %s%s; revision %s keeps it",
+                request.destination, ", ".join(others[:_NAMED]), more, plan.parent or plan.start,
+            )  # fmt: skip
         receipt = self.registry.push(
             plan, self.blobs, message=request.message, progress=self.progress
         )
@@ -72,6 +94,18 @@ class Send:
         for name, _ in plan.tags:
             self.registry.tag(request.destination, name, receipt.revision, move=request.move_tags)
         return receipt
+
+    def _of_others(self, plan: PublicationPlan) -> tuple[str, ...]:
+        """The removed files that are not in the statement of the release that is there."""
+        gone, there = plan.of("remove"), plan.parent or plan.start
+        if not gone or there is None:
+            return ()
+        ours: Container[ArtifactPath] = ()
+        with suppress(DestinationMissing, NoStatement):
+            with self.registry.open(self.request.destination, there, STATEMENT) as stream:
+                statement = parse_statement(stream.read(MOST_BYTES))
+            ours = {*statement.subjects, STATEMENT, SIGNATURE}
+        return tuple(c.path.text for c in gone if c.path not in ours)
 
     def _comparable(self, manifest: Manifest, remote: Manifest) -> Manifest:
         """``manifest``, knowing the git blob id of each file that the remote knows only by that."""

@@ -157,10 +157,15 @@ class Manifest:
     """Paths, sizes, digests; sorted by path, each path once."""
 
     entries: tuple[ManifestEntry, ...] = field(converter=_by_path)
+    # Repositories of 100,000 files exist, and each file of one is looked for in the other.
+    _found: Mapping[ArtifactPath, ManifestEntry] = field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_found", {e.path: e for e in reversed(self.entries)})
 
     def find(self, path: ArtifactPath) -> ManifestEntry | None:
         """The entry of that path, if any."""
-        return next((e for e in self.entries if e.path == path), None)
+        return self._found.get(path)
 
     @property
     def total_bytes(self) -> int:

@@ -283,15 +283,22 @@ class VisibilityMismatch(RegistryError):
 
 @define(kw_only=True, eq=False, slots=False)
 class RevisionConflict(RegistryError):
-    """Somebody else published in the meantime."""
+    """Somebody else published in the meantime, or is about to.
+
+    ``actual`` is the head now, None if there is none or if nobody knows. ``reason`` are the words
+    of the registry, if it was that which refused.
+    """
 
     expected: str | None = None
     actual: str | None = None
 
     def message(self) -> str:
+        planned = f"{self.destination}: planned on revision {self.expected or 'none'}"
+        if self.reason and self.actual in (None, self.expected):
+            return f"{planned}, and refused by the registry: {self.reason}. Run again."
         return (
-            f"{self.destination}: planned on revision {self.expected or 'none'}, but the head is "
-            f"now {self.actual or 'another'}. Run again to plan on the new head."
+            f"{planned}, but the head is now {self.actual or 'gone'}. "
+            "Run again to plan on the new head."
         )
 
 
@@ -337,6 +344,14 @@ class RegistryUnreachable(RegistryError):
     """Transport failed. ``applied`` says if the commit landed; None means it is not known."""
 
     applied: bool | None = None
+
+    def message(self) -> str:
+        if self.applied is not None:
+            return super().message()
+        return (
+            f"{super().message()}. It is not known if it was published; run again: if it was, "
+            "nothing more is done"
+        )
 
 
 @define(kw_only=True, eq=False, slots=False)

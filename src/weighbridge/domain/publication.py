@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import RevisionConflict, TagTaken, UsageError, VisibilityMismatch
+from weighbridge.domain.logins import require_no_login
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})")
 #: Ways to say where a model is published.
@@ -20,7 +21,10 @@ SPELLINGS = (
     "hf://org/name[@revision], oci://host[:port]/repository[:tag], s3://bucket/prefix[@revision], "
     "or a directory with --name org/name"
 )
-_REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+# As git has it: https://git-scm.com/docs/git-check-ref-format
+_REVISION = re.compile(
+    r"(?!.*(\.\.|//|/\.|\.lock(/|\Z)))[A-Za-z0-9][A-Za-z0-9._/-]{0,126}(?<![/.])"
+)
 
 _OCI = re.compile(
     r"(?P<host>([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?)"
@@ -95,6 +99,8 @@ Destination: TypeAlias = HubRepo | LocalRegistry | OciRepo | S3Prefix
 
 def repository_id(text: str) -> str:
     """``text`` if it is an ``org/name`` that the Hub accepts. Raises UsageError otherwise."""
+    if text.startswith(("datasets/", "spaces/")) and text.count("/") == 2:
+        raise UsageError(problem=f"{text!r} is no place for a model; expected org/name")
     if not _REPO_ID.fullmatch(text) or "--" in text or ".." in text or text.endswith(".git"):
         raise UsageError(problem=f"{text!r} is not a repository name; expected org/name")
     return text
@@ -114,6 +120,7 @@ def _named(text: str) -> tuple[str, str]:
 def on_branch(destination: Destination, branch: str) -> Destination:
     """The same model at another branch. Raises UsageError if it is no name of one, or if the
     destination names one already."""
+    require_no_login(branch)
     if not _REVISION.fullmatch(branch):
         raise UsageError(problem=f"{branch!r} is not a branch name")
     if destination.revision not in ("main", branch):
@@ -123,6 +130,7 @@ def on_branch(destination: Destination, branch: str) -> Destination:
 
 def tag_name(text: str) -> str:
     """``text`` if it can name a tag. Raises UsageError otherwise."""
+    require_no_login(text)
     if not _REVISION.fullmatch(text) or text in ("main", "HEAD"):
         raise UsageError(problem=f"{text!r} is not a tag's name")
     return text
@@ -161,8 +169,10 @@ def parse_destination(text: str, name: str | None = None) -> Destination:
     """``hf://org/name[@revision]``, ``oci://host/repository[:tag]``, ``s3://bucket/prefix``, or a
     directory together with ``name`` (org/name[@revision]).
 
-    Raises UsageError with the accepted spellings for anything else.
+    Raises UsageError with the accepted spellings for anything else, and for a login in there.
     """
+    require_no_login(text)
+    require_no_login(name or "")
     scheme, separated, rest = text.partition("://")
     if separated and scheme in _SCHEMES:
         if name is not None:
@@ -197,11 +207,12 @@ def parse_revision(text: str, name: str | None = None) -> Destination:
 
 @frozen
 class RemoteHead:
-    """What a destination holds now."""
+    """What a destination holds now. ``gated`` says who lets others in, "auto" or "manual"."""
 
     revision: str
     manifest: Manifest
     private: bool | None = None
+    gated: str | None = None
 
 
 @frozen
@@ -296,7 +307,7 @@ def plan_publication(
     if private and there is not None and there.private is False:
         raise VisibilityMismatch(
             destination=str(destination),
-            reason="the repository is public. Nothing was uploaded; make it private, or allow that "
+            reason=f"{_openness(there)}. Nothing was uploaded; make it private, or allow that "
             "with --public",
         )
     changes = changes_between(there.manifest if there else Manifest(()), manifest)
@@ -309,6 +320,13 @@ def plan_publication(
         start.revision if start and head is None else None,
         pull_request=pull_request,
     )
+
+
+def _openness(there: RemoteHead) -> str:
+    if there.gated is None:
+        return "the repository is public"
+    asked = "asks" if there.gated == "auto" else "is let in by hand"
+    return f"the repository is not private, only gated: whoever {asked} may read it"
 
 
 def changes_between(before: Manifest, after: Manifest) -> tuple[Change, ...]:
@@ -351,9 +369,12 @@ def with_tags(
 def require_same_ground(planned: PublicationPlan, now: PublicationPlan) -> None:
     """Raises RevisionConflict if the destination is not what it was when ``planned`` was made.
 
-    That it holds the planned content already is no conflict.
+    That it holds the planned content already is no conflict, nor that the planned branch was made
+    meanwhile, just where it was to begin.
     """
     if now.is_noop or (planned.parent, planned.start) == (now.parent, now.start):
+        return
+    if planned.start is not None and planned.start == now.parent:
         return
     raise RevisionConflict(
         destination=str(now.destination),

@@ -28,7 +28,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """From HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE, HF_HOME, DOCKER_CONFIG, and
+        """From HF_ENDPOINT, HF_TOKEN, HF_OIDC_RESOURCE, HF_HUB_CACHE, HF_HOME, DOCKER_CONFIG, and
         WEIGHBRIDGE_TRANSFER, WEIGHBRIDGE_CONVERTER, WEIGHBRIDGE_PLAIN_HTTP (host:port,...)."""
         env = os.environ if environ is None else environ
         home = env.get("HF_HOME") or os.path.join(
@@ -36,7 +36,8 @@ class Settings:
         )
         return cls(
             endpoint=env.get("HF_ENDPOINT") or None,
-            token=env.get("HF_TOKEN") or None,
+            # The client's own order: who asks for trusted publishing gets that, or an error.
+            token=None if env.get("HF_OIDC_RESOURCE") else _clean(env.get("HF_TOKEN")),
             hub_cache=env.get("HF_HUB_CACHE") or os.path.join(home, "hub"),
             transfer=env.get("WEIGHBRIDGE_TRANSFER") or "auto",
             converter=env.get("WEIGHBRIDGE_CONVERTER") or "numpy",
@@ -56,3 +57,8 @@ class Settings:
             return None
         snapshot = folder / "snapshots" / revision
         return str(snapshot) if (snapshot / "config.json").is_file() else None
+
+
+def _clean(token: str | None) -> str | None:
+    """Without the line end that a secret from a file or a CI's settings has."""
+    return "".join((token or "").split()) or None

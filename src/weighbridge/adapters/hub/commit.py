@@ -6,6 +6,7 @@ commit on another parent is found out.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,31 +28,39 @@ if TYPE_CHECKING:
 
 @frozen
 class Commit:
-    """A commit to be made on a branch; ``holds`` tells whether a head is what it would make."""
+    """A commit to be made on a branch; ``holds`` tells whether a head is what it would make.
+
+    If the answer is lost, the head is looked at, again after each of the ``looks`` (in seconds).
+    """
 
     remote: Remote
     message: str
     holds: Callable[[RemoteHead], bool]
+    looks: tuple[float, ...] = (0.5, 1.5)
 
     def make(self, head: RemoteHead, operations: Sequence[Any]) -> str:
         """Make it on ``head``; the head's own revision if there was nothing to do."""
         try:
             revision = self.remote.commit(operations, self.message, head.revision)
         except RevisionConflict as error:
-            raise self._conflict(head) from error
+            raise self._conflict(head, error.reason) from error
         except RegistryUnreachable as error:
             return self._reconciled(head, error)
         if revision != head.revision:
             self._check_parent(revision, head.revision)
         return revision
 
-    def _conflict(self, head: RemoteHead) -> RevisionConflict:
+    def _conflict(self, head: RemoteHead, words: str) -> RevisionConflict:
         try:
             actual = self.remote.revision()
         except RegistryError:
             actual = None
-        where = str(self.remote.repo)
-        return RevisionConflict(destination=where, expected=head.revision, actual=actual)
+        return RevisionConflict(
+            destination=str(self.remote.repo),
+            reason=words,
+            expected=head.revision,
+            actual=actual,
+        )
 
     def _check_parent(self, commit: str, expected: str) -> None:
         """Not every server honours the parent that a commit demands.
@@ -78,9 +87,10 @@ class Commit:
         """No answer: the commit may have landed. Look, and say what is known."""
         error.applied = None
         try:
-            after = self.remote.head()
+            after = self._settled(before)
             if after is not None and after.revision == before.revision:
                 error.applied = False
+                error.reason += ". Nothing was published"
             elif (
                 after is not None
                 and self.holds(after)
@@ -90,3 +100,14 @@ class Commit:
         except RegistryError:
             raise error from None
         raise error
+
+    def _settled(self, before: RemoteHead) -> RemoteHead | None:
+        """The head, once it moved or had the time to: behind a gateway that gave up, the server may
+        still be at work."""
+        after = self.remote.head()
+        for pause in self.looks:
+            if after is None or after.revision != before.revision:
+                break
+            time.sleep(pause)
+            after = self.remote.head()
+        return after

@@ -34,7 +34,9 @@ _HTTP_LIBRARIES = frozenset({"httpx", "httpx2", "httpcore", "httpcore2"})
 _LOGIN_ERRORS = frozenset(
     {"LocalTokenNotFoundError", "OIDCError", "DeviceCodeError", "XetAuthenticationError"}
 )
-_TOKENS = re.compile(r"\bhf_[A-Za-z0-9_]{8,}|(?<=Bearer )\S+")
+# Tokens of the Hub, those that it signs among them, and any other that is signed as they are.
+_TOKENS = re.compile(r"\bhf_[\w.-]{8,}|\beyJ[\w-]{8,}\.[\w.-]{8,}|(?<=Bearer )\S+")
+_LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")
 _RESET = re.compile(r"\bt=(\d+)")
 _MAX_WORDS = 600
@@ -100,14 +102,18 @@ class Translator:
         token = self.token or ""
         for secret in filter(None, (token, token.strip(), repr(token)[1:-1])):
             text = text.replace(secret, "[token]")
-        return _SIGNED.sub(r"\1?[...]", _TOKENS.sub("[token]", text))
+        text = _LOGIN.sub("[login]", _TOKENS.sub("[token]", text))
+        return _SIGNED.sub(r"\1?[...]", text)
 
     def _answered(self, error: BaseException, response: Any) -> RegistryError:
         """By what the server said; the classes of the client only refine the status."""
         status = int(response.status_code)
         names = {kind.__name__ for kind in type(error).__mro__}
         if status == 401:
-            return self._make(AuthenticationFailed, error)
+            return AuthenticationFailed(
+                destination=self.destination,
+                reason=f"{self._words(error)}. Set HF_TOKEN, or log in with: hf auth login",
+            )
         if status == 403 or "GatedRepoError" in names:
             return self._make(PermissionDenied, error)
         if names & {"RepositoryNotFoundError", "RevisionNotFoundError"}:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from attrs import field, frozen
 
-from weighbridge.adapters.hub.errors import Translator
+from weighbridge.adapters.hub.login import translator
 from weighbridge.adapters.hub.ranges import NoRanges, fetch_range
 from weighbridge.application.ports import FileSystem, Reader, Stage
 from weighbridge.domain.artifact import (
@@ -32,6 +32,7 @@ from weighbridge.domain.errors import (
     StorageError,
     UsageError,
 )
+from weighbridge.domain.logins import require_no_login
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -116,6 +117,7 @@ class HubFiles(FileSystem):
         """The commit behind ``root``, and the size of each of its files."""
         found = _LOCATION.fullmatch(root.rstrip("/"))
         if found is None:
+            require_no_login(root)
             raise UsageError(problem=f"{root!r} is not hf://org/name[@revision]")
         name, asked = found["name"], found["revision"] or "main"
         key = f"{name}@{asked}"
@@ -128,7 +130,7 @@ class HubFiles(FileSystem):
         from huggingface_hub.hf_api import RepoFile
 
         try:
-            with Translator(f"{SCHEME}{name}", self.token).calls():
+            with translator(f"{SCHEME}{name}", self.token).calls():
                 api = self._api()
                 commit = api.model_info(name, revision=revision).sha
                 if commit is None:
@@ -142,7 +144,7 @@ class HubFiles(FileSystem):
 
     def _fetch(self, root: str, place: _Place, name: str, offset: int, length: int) -> bytes:
         try:
-            with Translator(f"{SCHEME}{place.name}", self.token).calls():
+            with translator(f"{SCHEME}{place.name}", self.token).calls():
                 data = fetch_range(
                     place.name, name, place.revision, offset, length,
                     endpoint=self.endpoint, token=self.token,

@@ -2,7 +2,8 @@
 
 The client by itself sleeps for whatever the server asks, an hour too, and says nothing; and of
 the requests that count most, the commit among them, it repeats none. A refused request has done
-nothing, so it may be repeated.
+nothing, so it may be repeated. The one that it repeats without end and without a pause is to create
+a repository, as long as the Hub says that it creates another one: that gets pauses and an end here.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from attrs import define, field
 from weighbridge.adapters.hub.answers import heard
 from weighbridge.adapters.hub.errors import Translator, retry_after
 from weighbridge.application.ports import no_progress
-from weighbridge.domain.errors import RateLimited
+from weighbridge.domain.errors import RateLimited, RevisionConflict
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Progress
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 STAGE = "waiting for the registry's rate limit"
 #: Seconds: of one wait, and of all of one piece of work.
 LONGEST, MOST = 300.0, 900.0
+#: Seconds between requests to create a repository, each once.
+BUSY = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 _HEADERS = ("ratelimit", "retry-after")
 _log = logging.getLogger("weighbridge.hub")
 
@@ -43,7 +46,9 @@ class Patience:
     waited: float = field(default=0.0, init=False)
     #: Whether a wait was too long to be waited; nothing is repeated then.
     over: bool = field(default=False, init=False)
+    busy: tuple[float, ...] = BUSY
     _waits: int = field(default=0, init=False)
+    _refused: int = field(default=0, init=False)
     _depth: int = field(default=0, init=False)
     _lock: Any = field(factory=threading.Lock, init=False, repr=False)
 
@@ -72,6 +77,8 @@ class Patience:
                 self._depth -= 1
 
     def _see(self, answer: Any) -> None:
+        if answer.status_code == 409 and answer.request.url.path.endswith("/api/repos/create"):
+            self._rest()
         pause = retry_after(answer.headers) if answer.status_code == 429 else None
         if pause is None:
             return
@@ -79,6 +86,16 @@ class Patience:
             self._wait(max(pause, 1.0))
         for name in _HEADERS:  # Else the client would wait once more, in silence.
             answer.headers.pop(name, None)
+
+    def _rest(self) -> None:
+        """Before a repository is asked for again. The first refusal may be the last word."""
+        if self._refused >= len(self.busy):
+            raise RevisionConflict(
+                destination=self.errors.destination,
+                reason="the registry is creating another repository of this account all the time",
+            )
+        time.sleep(self.busy[self._refused])
+        self._refused += 1
 
     def _wait(self, pause: float) -> None:
         if self.over or pause > self.longest or self.waited + pause > self.most:

@@ -16,9 +16,9 @@ from attrs import field, frozen
 from weighbridge.adapters.hub.access import Access
 from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.download import opened
-from weighbridge.adapters.hub.errors import Translator
+from weighbridge.adapters.hub.login import translator
 from weighbridge.adapters.hub.metering import Meter
-from weighbridge.adapters.hub.patience import LONGEST, MOST, Patience
+from weighbridge.adapters.hub.patience import BUSY, LONGEST, MOST, Patience
 from weighbridge.adapters.hub.push import Push
 from weighbridge.adapters.hub.remote import Remote
 from weighbridge.application.ports import no_progress
@@ -53,7 +53,8 @@ class HubRegistry:
 
     ``endpoint`` None is the client's default (``HF_ENDPOINT``), ``token`` None the one of its
     login. ``transfer`` "auto" asks the server whether it knows Xet. Where the server wants a pause,
-    at most ``longest_wait`` seconds are waited at once and ``most_waiting`` in all of one call.
+    at most ``longest_wait`` seconds are waited at once and ``most_waiting`` in all of one call;
+    ``busy`` are the pauses while it creates another repository.
     """
 
     endpoint: str | None = None
@@ -61,6 +62,7 @@ class HubRegistry:
     transfer: Transfer = "auto"
     longest_wait: float = LONGEST
     most_waiting: float = MOST
+    busy: tuple[float, ...] = BUSY
 
     def head(self, destination: Destination) -> RemoteHead | None:
         """The branch; None if it or its repository does not exist."""
@@ -164,8 +166,8 @@ class HubRegistry:
     def _remote(self, destination: Destination, progress: Progress = no_progress) -> Remote:
         if not isinstance(destination, HubRepo):
             raise UsageError(problem=f"{destination} is not on the Hub")
-        errors = Translator(str(destination), self.token)
-        patience = Patience(errors, progress, self.longest_wait, self.most_waiting)
+        errors = translator(str(destination), self.token)
+        patience = Patience(errors, progress, self.longest_wait, self.most_waiting, busy=self.busy)
         with errors.calls():
             return Remote(self._api(), destination, errors, patience)
 

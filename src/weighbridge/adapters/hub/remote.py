@@ -48,7 +48,7 @@ class Remote:
 
     def receipt(self, destination: Destination, revision: str, *, created: bool) -> Receipt:
         """What to say of a publication."""
-        url = f"{self.api.endpoint}/{self.repo.name}/tree/{revision}"
+        url = self.errors.clean(f"{self.api.endpoint}/{self.repo.name}/tree/{revision}")
         return Receipt(destination, revision, created, url)
 
     @patiently
@@ -84,7 +84,8 @@ class Remote:
                 raise DestinationMissing(destination=str(self.repo), reason="there is no commit")
             tree = self.api.list_repo_tree(self.repo.name, recursive=True, revision=info.sha)
             entries = [self._entry(item) for item in tree if isinstance(item, RepoFile)]
-        return RemoteHead(info.sha, Manifest(entries), info.private)
+        gated = str(info.gated) if info.gated else None
+        return RemoteHead(info.sha, Manifest(entries), info.private, gated)
 
     @patiently
     def parent_of(self, commit: str) -> str | None:

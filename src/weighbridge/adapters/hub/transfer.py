@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from weighbridge.adapters.hub.metering import batches_tell, xet_tells
+from weighbridge.domain.errors import Unsupported
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -67,9 +68,21 @@ def _wants_xet(
     # A stream among the files makes the client use LFS for all of them, with a warning.
     if transfer == "lfs" or not additions or any(a.is_stream for a in additions):
         return False
-    if transfer == "xet":
-        return True
-    return find_spec("hf_xet") is not None and _server_has_xet(api, repo)
+    lacking = _lacking(api, repo)
+    if transfer == "xet" and lacking:
+        raise Unsupported(
+            destination=str(repo),
+            reason=f"{lacking}. Nothing was uploaded; set WEIGHBRIDGE_TRANSFER to lfs, or to auto",
+        )
+    return not lacking
+
+
+def _lacking(api: HfApi, repo: HubRepo) -> str:
+    """What Xet would need, '' if nothing. The client itself would fail with a bare
+    ``ConnectionError``, or take the other protocol in silence."""
+    if find_spec("hf_xet") is None:
+        return "the package hf-xet is not installed"
+    return "" if _server_has_xet(api, repo) else "this server has no Xet"
 
 
 def _server_has_xet(api: HfApi, repo: HubRepo) -> bool:

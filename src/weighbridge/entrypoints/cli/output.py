@@ -111,19 +111,40 @@ def hint(text: str) -> None:
 
 
 def progress() -> Progress:
-    """A progress callback: a line on stderr for what takes over a second, none when piped."""
+    """A progress callback: a line on stderr for what takes over a second, none when piped.
+
+    Warnings of what goes on are printed in either case.
+    """
     from weighbridge.application.ports import no_progress
 
+    context = click.get_current_context()
     if setting("quiet") or sys.stderr is None or not sys.stderr.isatty():
+        context.call_on_close(_warnings_of(lambda: None))
         return no_progress
     from weighbridge.entrypoints.cli.bar import Bar
 
     bar = Bar()
-    context = click.get_current_context()
     context.find_root().meta[_BAR] = bar
     # Also on the way of an error, whose words come after.
     context.call_on_close(bar.close)
+    context.call_on_close(_warnings_of(bar.close))
     return bar
+
+
+def _warnings_of(make_room: Callable[[], object]) -> Callable[[], None]:
+    """Have warnings printed as hints are, after ``make_room``; call the answer when it is over."""
+    import logging
+
+    from weighbridge.entrypoints.render.escape import visible
+
+    class Printed(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            make_room()
+            hint(visible(record.getMessage()))
+
+    log, handler = logging.getLogger("weighbridge"), Printed(logging.WARNING)
+    log.addHandler(handler)
+    return lambda: log.removeHandler(handler)
 
 
 def clear() -> None:

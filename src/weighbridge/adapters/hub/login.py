@@ -1,0 +1,46 @@
+"""With which token the Hub is asked, so that no text shows it.
+
+Decides what is known of the token before the first request: the caller's, or what the client will
+send by itself (of trusted publishing, the environment, its login). A refused exchange of a job's
+OpenID token is a refused login, whatever the status of the answer.
+"""
+
+from __future__ import annotations
+
+import os
+
+from weighbridge.adapters.hub.errors import Translator
+from weighbridge.domain.errors import (
+    AuthenticationFailed,
+    RateLimited,
+    RegistryError,
+    RegistryUnreachable,
+)
+
+_RESOURCE = "HF_OIDC_RESOURCE"
+
+
+def translator(destination: str, token: str | None) -> Translator:
+    """For calls with that token, or with the client's own. Raises AuthenticationFailed."""
+    if token is not None:
+        return Translator(destination, token)
+    unknown = Translator(destination, os.environ.get("HF_OIDC_ID_TOKEN"))
+    try:
+        with unknown.calls():
+            from huggingface_hub import get_token
+
+            return Translator(destination, get_token())
+    except (RegistryUnreachable, RateLimited):
+        raise
+    except RegistryError as error:
+        raise _no_login(destination, error) from error
+
+
+def _no_login(destination: str, error: RegistryError) -> AuthenticationFailed:
+    resource = os.environ.get(_RESOURCE)
+    if not resource:
+        return AuthenticationFailed(destination=destination, reason=error.reason)
+    return AuthenticationFailed(
+        destination=destination,
+        reason=f"trusted publishing failed for {_RESOURCE}={resource}: {error.reason}",
+    )
