@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import platform
 import sys
 from collections.abc import Mapping
 
-from benchmarks import checkpoints, convert, headers, oci, shards, startup, validate
-from benchmarks.common import Benchmark, Settings
+from benchmarks import (
+    checkpoints,
+    convert,
+    headers,
+    oci,
+    publishing,
+    scan,
+    shards,
+    startup,
+    validate,
+)
+from benchmarks.common import ROOT, Benchmark, Settings
 
 _ALL: Mapping[str, Benchmark] = {
     "startup": startup.run,
@@ -17,8 +28,12 @@ _ALL: Mapping[str, Benchmark] = {
     "validate": validate.run,
     "headers": headers.run,
     "shards": shards.run,
+    "scan": scan.run,
     "checkpoints": checkpoints.run,
     "oci": oci.run,
+    "republish": publishing.republish,
+    "commit": publishing.commit,
+    "reads": publishing.reads,
 }
 
 
@@ -37,6 +52,9 @@ def main() -> int:
     settings = Settings(int(given.size * (1 << 30)), given.runs, given.directory)
     print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
           f"Python {platform.python_version()}")  # fmt: skip
+    # As pip leaves an installed package; some environments forbid it to a checkout, which is then
+    # compiled at every start.
+    compileall.compile_dir(str(ROOT / "src" / "weighbridge"), quiet=1)
     results = [run(settings) for name, run in _ALL.items() if name in (given.which or _ALL)]
     return 0 if all(results) else 1
 

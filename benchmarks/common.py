@@ -1,4 +1,4 @@
-"""Interleaved runs of whole processes: their times, their peak memory, and the ratios."""
+"""Interleaved runs of whole processes: their times, peak memory, bytes read, and the ratios."""
 
 from __future__ import annotations
 
@@ -31,13 +31,22 @@ class Settings:
 
 @dataclass(frozen=True)
 class Contender:
-    """A command; ``made`` is what it writes, removed before and after each run."""
+    """A command; ``made`` is what it writes, removed before and after each run.
+
+    ``before`` is called before each run, and ``sent`` before and after: it tells how many bytes a
+    server has received so far.
+    """
 
     name: str
     command: Sequence[str]
     made: Path | None = None
     # Measures itself: it prints its seconds, in which the interpreter's start has no part.
     timed_inside: bool = False
+    # A checker's exit code says what it found.
+    may_fail: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    before: Callable[[], object] | None = None
+    sent: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,37 +58,77 @@ class Aim:
     most: float
 
 
+@dataclass(frozen=True)
+class Run:
+    """One run: seconds, and bytes resident at most, read by its reads (0 where the system does not
+    tell), and received by the server."""
+
+    seconds: float
+    peak: int
+    read: int
+    sent: int
+
+
 @dataclass
 class Samples:
-    """What was measured of one contender: seconds, and the largest peak of any run."""
+    """What was measured of one contender: seconds, and the most of any run: bytes resident, read
+    and sent."""
 
     seconds: list[float] = field(default_factory=list)
     peak: int = 0
+    read: int = 0
+    sent: int = 0
+
+    def take(self, run: Run) -> None:
+        """Add one run."""
+        self.seconds.append(run.seconds)
+        self.peak, self.read = max(self.peak, run.peak), max(self.read, run.read)
+        self.sent = max(self.sent, run.sent)
 
 
-def run_once(contender: Contender) -> tuple[float, int]:
-    """Seconds and peak resident bytes of one run. Raises RuntimeError if it fails."""
+def run_once(contender: Contender) -> Run:
+    """Run it. Raises RuntimeError if it fails."""
     _remove(contender.made)
+    if contender.before:
+        contender.before()
+    before = contender.sent() if contender.sent else 0
     began = time.perf_counter()
     process = subprocess.Popen(
         contender.command,
         cwd=ROOT,
-        env={**os.environ, **_ENVIRONMENT},
+        env={**os.environ, **_ENVIRONMENT, **contender.environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if contender.timed_inside else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
     # What is printed is far less than a pipe holds, so waiting first cannot lock up.
-    _, status, usage = os.wait4(process.pid, 0)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     seconds = time.perf_counter() - began
+    read = bytes_read(process.pid)
+    _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     output, errors = process.communicate()
     _remove(contender.made)
-    if process.returncode:
+    if process.returncode and not contender.may_fail:
         said = errors.decode(errors="replace")[-2000:]
         raise RuntimeError(f"{contender.name}: exit code {process.returncode}\n{said}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return float(output) if contender.timed_inside else seconds, usage.ru_maxrss * unit
+    return Run(
+        float(output) if contender.timed_inside else seconds,
+        usage.ru_maxrss * unit,
+        read,
+        contender.sent() - before if contender.sent else 0,
+    )
+
+
+def bytes_read(process: int) -> int:
+    """What a process, ended but not yet waited for, got from its reads of files, from the disk or
+    the page cache. Linux tells; elsewhere 0."""
+    try:
+        lines = Path(f"/proc/{process}/io").read_text().splitlines()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) for line in lines if line.startswith("rchar"))
 
 
 def measure(contenders: Sequence[Contender], runs: int) -> dict[str, Samples]:
@@ -87,10 +136,9 @@ def measure(contenders: Sequence[Contender], runs: int) -> dict[str, Samples]:
     samples = {c.name: Samples() for c in contenders}
     for turn in range(runs + 1):
         for contender in contenders:
-            seconds, peak = run_once(contender)
+            run = run_once(contender)
             if turn:
-                samples[contender.name].seconds.append(seconds)
-                samples[contender.name].peak = max(samples[contender.name].peak, peak)
+                samples[contender.name].take(run)
     return samples
 
 
@@ -114,11 +162,14 @@ def report(
     print(f"\n{title}  (median of {runs})", flush=True)
     samples = measure(contenders, runs)
     width, first = max(len(c.name) for c in contenders), contenders[0].name
+    counted = any(c.sent for c in contenders)
     for name, sample in samples.items():
-        print(
+        line = (
             f"  {name:<{width}}  {median(sample.seconds):8.3f} s"
             f"  {ratio(samples, name, first):6.2f} x  peak {sample.peak / 1e6:6.0f} MB"
         )
+        moved = f"  read {sample.read / 1e6:7.1f} MB  sent {sample.sent / 1e6:7.1f} MB"
+        print(line + (moved if counted else ""))
     met = True
     for aim in aims:
         found = ratio(samples, aim.contender, aim.peer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import tempfile
 from pathlib import Path
@@ -10,15 +11,29 @@ from statistics import median
 
 from benchmarks.common import BIN, Contender, Settings, measure
 
-_TENSORS, _SHARDS = 10_000, 10
+_TENSORS, _FEW, _SHARDS = 10_000, 30, 10
 _MOST_SECONDS = 0.1
 _LEAST_RUNS = 11
+_HIDDEN = 16
+_CONFIG = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": _HIDDEN,
+    "intermediate_size": 2 * _HIDDEN, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "vocab_size": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+}  # fmt: skip
+_LAYER = {
+    "self_attn.q_proj": [_HIDDEN, _HIDDEN], "self_attn.k_proj": [_HIDDEN // 2, _HIDDEN],
+    "self_attn.v_proj": [_HIDDEN // 2, _HIDDEN], "self_attn.o_proj": [_HIDDEN, _HIDDEN],
+    "mlp.gate_proj": [2 * _HIDDEN, _HIDDEN], "mlp.up_proj": [2 * _HIDDEN, _HIDDEN],
+    "mlp.down_proj": [_HIDDEN, 2 * _HIDDEN],
+    "input_layernorm": [_HIDDEN], "post_attention_layernorm": [_HIDDEN],
+}  # fmt: skip
 
 
 def run(settings: Settings) -> bool:
     """True if the aim is met: what many tensors take above few is within a tenth of a second."""
     with tempfile.TemporaryDirectory(dir=settings.directory) as scratch:
-        few, many = (write_sharded(Path(scratch, str(n)), n) for n in (_SHARDS, _TENSORS))
+        few, many = (write_sharded(Path(scratch, str(n)), n) for n in (_FEW, _TENSORS))
         command = (str(BIN / "weighbridge"), "validate", "-q", "--no-weights", "--fail-on", "never")
         contenders = [Contender(path.name, (*command, str(path))) for path in (few, many)]
         samples = measure(contenders, max(settings.runs, _LEAST_RUNS))
@@ -33,20 +48,24 @@ def run(settings: Settings) -> bool:
 def write_sharded(root: Path, tensors: int = _TENSORS, shards: int = _SHARDS) -> Path:
     """A model of that many small tensors, with its index."""
     root.mkdir(parents=True, exist_ok=True)
-    weight_map = {}
-    names = [f"model.layers.{n // 10}.mlp.part_{n % 10}.weight" for n in range(tensors)]
+    layers = max(1, tensors // len(_LAYER))
+    shapes = {f"model.layers.{n}.{name}.weight": shape
+              for n in range(layers) for name, shape in _LAYER.items()}  # fmt: skip
+    shapes["model.embed_tokens.weight"] = [64, _HIDDEN]
+    weight_map, total, names = {}, 0, list(shapes)
     for number in range(shards):
         path = f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
-        own = names[number::shards]
-        header = {
-            name: {"dtype": "BF16", "shape": [4, 4], "data_offsets": [32 * at, 32 * at + 32]}
-            for at, name in enumerate(own)
-        }
+        header, at = {}, 0
+        for name in names[number::shards]:
+            end = at + 2 * math.prod(shapes[name])
+            header[name] = {"dtype": "BF16", "shape": shapes[name], "data_offsets": [at, end]}
+            at = end
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
-        (root / path).write_bytes(struct.pack("<Q", len(text)) + text + bytes(32 * len(own)))
-        weight_map |= dict.fromkeys(own, path)
-    index = {"metadata": {"total_size": 32 * tensors}, "weight_map": weight_map}
+        (root / path).write_bytes(struct.pack("<Q", len(text)) + text + bytes(at))
+        weight_map |= dict.fromkeys(header, path)
+        total += at
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (root / "model.safetensors.index.json").write_text(json.dumps(index))
-    (root / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    (root / "config.json").write_text(json.dumps(_CONFIG | {"num_hidden_layers": layers}))
     return root

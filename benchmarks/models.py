@@ -1,5 +1,6 @@
 """Writes a base, a LoRA on it, and the base packed by mlx-lm: `python -m benchmarks.models
-DIRECTORY BYTES` makes `base`, `run` and `packed` there.
+DIRECTORY BYTES` makes `base`, `run` and `packed` there, and with `fused` behind it a model of that
+name alone, of so many bytes and in shards.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+from tests.mlx_artifacts.bases import save_tokenizer
 
 RANK = 16
 # TinyLlama's sizes; the number of layers is what the number of bytes asks for.
@@ -61,8 +64,11 @@ def _shapes(layer: int) -> Iterator[tuple[str, list[int]]]:
         yield f"model.layers.{layer}.{name}.weight", [_HIDDEN]
 
 
-def _write(path: Path, shapes: dict[str, list[int]], item: int, values: np.ndarray) -> None:
-    """A safetensors file whose values repeat a pattern of prime length."""
+def _write(
+    path: Path, shapes: dict[str, list[int]], item: int, values: np.ndarray, key: int | None = None
+) -> None:
+    """A safetensors file whose values repeat a pattern of prime length; with ``key``, each
+    repetition scrambled in another way, so that no store can leave one out."""
     dtype = {2: "BF16", 4: "F32"}[item]
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -76,15 +82,21 @@ def _write(path: Path, shapes: dict[str, list[int]], item: int, values: np.ndarr
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         while end:
+            if key is not None:
+                pattern = _scrambled(words, key + end)
             end -= file.write(pattern[: min(end, len(pattern))])
 
 
-def write(room: Path, size: int) -> None:
-    """All three directories."""
-    values = np.random.default_rng(7).standard_normal(_PATTERN + 13, np.float32) * 0.02
-    layers, base, run = layers_of(size), room / "base", room / "run"
+def _scrambled(words: np.ndarray, key: int) -> memoryview:
+    """Other BF16 of the same signs and exponents."""
+    mask = np.random.default_rng(key).integers(0, 128, len(words), np.uint16)
+    return (words ^ mask).view(np.uint8).data
+
+
+def write_model(base: Path, size: int, values: np.ndarray, key: int | None = None) -> None:
+    """A model in shards without tokenizer."""
+    layers = layers_of(size)
     base.mkdir(parents=True)
-    run.mkdir()
     shards = [range(f, min(layers, f + _SHARD_LAYERS)) for f in range(0, layers, _SHARD_LAYERS)]
     weight_map: dict[str, str] = {}
     for number, part in enumerate(shards, start=1):
@@ -93,11 +105,22 @@ def write(room: Path, size: int) -> None:
             shapes["model.embed_tokens.weight"] = [_VOCABULARY, _HIDDEN]
             shapes["model.norm.weight"] = [_HIDDEN]
         path = base / f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        _write(path, shapes, 2, values)
+        _write(path, shapes, 2, values, None if key is None else key + (number << 40))
         weight_map |= dict.fromkeys(shapes, path.name)
     index = {"metadata": {}, "weight_map": weight_map}
     (base / "model.safetensors.index.json").write_text(json.dumps(index))
     (base / "config.json").write_text(json.dumps(_config(layers)))
+
+
+def _values() -> np.ndarray:
+    return np.random.default_rng(7).standard_normal(_PATTERN + 13, np.float32) * 0.02
+
+
+def write(room: Path, size: int) -> None:
+    """Base and LoRA."""
+    values, layers, run = _values(), layers_of(size), room / "run"
+    write_model(room / "base", size, values)
+    run.mkdir()
     factors = {}
     for layer in range(layers):
         for name, (outputs, inputs) in _MODULES.items():
@@ -113,12 +136,15 @@ def _finish(room: Path) -> None:
     """What only vendors can write: the tokenizer, and the packed model."""
     from mlx_lm import convert
 
-    from tests.mlx_artifacts.bases import save_tokenizer
-
     save_tokenizer(room / "base")
     convert(str(room / "base"), str(room / "packed"), quantize=True, q_bits=4)
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), int(sys.argv[2]))
-    _finish(Path(sys.argv[1]))
+    room, size = Path(sys.argv[1]), int(sys.argv[2])
+    if sys.argv[3:] == ["fused"]:
+        write_model(room / "fused", size, _values(), key=7)
+        save_tokenizer(room / "fused")
+    else:
+        write(room, size)
+        _finish(room)

@@ -29,7 +29,8 @@ PEFT_CONFIG: dict[str, Any] = {
     "revision": "0123456789abcdef0123456789abcdef01234567",
 }
 FUSED_CONFIG: dict[str, Any] = {
-    "model_type": "llama", "hidden_size": 16, "tie_word_embeddings": True,
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 16,
+    "tie_word_embeddings": True,
 }  # fmt: skip
 TOKENIZER: dict[str, Any] = {
     "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},

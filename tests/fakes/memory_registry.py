@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from weighbridge.application.ports import Blob, Progress
+from weighbridge.application.ports import Blob, Progress, no_progress
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import (
     ArtifactChanged,
@@ -59,7 +59,13 @@ class MemoryRegistry:
             reason = "there are no pull requests in memory"
             raise Unsupported(destination=str(destination), reason=reason)
 
-    def manifest(self, destination: Destination, revision: str) -> RemoteHead:
+    def recorded(self, destination: Destination, revision: str) -> RemoteHead:
+        """The same: nothing is ever lost."""
+        return self.manifest(destination, revision)
+
+    def manifest(
+        self, destination: Destination, revision: str, *, progress: Progress = no_progress
+    ) -> RemoteHead:
         """The digests of the bytes that are kept."""
         found, files = self._found(destination, revision)
         entries = [entry_of(path, content) for path, content in files.items()]

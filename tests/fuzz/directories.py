@@ -33,12 +33,13 @@ _FORMS: tuple[Callable[[ValidationReport], str], ...] = (
 )
 
 
-def validated(files: Mapping[str, bytes]) -> ValidationReport:
-    """The report, in which no rule crashed and which can be written."""
+def validated(files: Mapping[str, bytes], *, weights: bool = False) -> ValidationReport:
+    """The report, in which no rule crashed and which can be written; with ``weights``, on large
+    files as well."""
     memory = MemoryFiles()
     memory.seed("run", files, ())
     validate = Validate(memory, NumpySurveyor(), JinjaTemplateReader())
-    report = validate(ValidateRequest("run", weights=False))
+    report = validate(ValidateRequest("run", weights=weights))
     assert report.crashed == (), report.crashed
     # One form for each input, chosen by its length: all of them take longer than all rules.
     _FORMS[sum(map(len, files.values())) % len(_FORMS)](report).encode()

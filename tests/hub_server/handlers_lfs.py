@@ -6,14 +6,13 @@ size are the announced ones, and that the addresses for uploads need no token.
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 from tests.hub_server.errors import ApiError
 from tests.hub_server.hub import Hub
-from tests.hub_server.lfs import CHUNK, Pointer
+from tests.hub_server.lfs import Pointer
 from tests.hub_server.messages import Request, Response, json_response, ranged
+from tests.hub_server.parts import Parts
 from tests.hub_server.routes import SITE, route
 from tests.hub_server.storage import Repository
 
@@ -105,36 +104,27 @@ def get(hub: Hub, request: Request) -> Response:
 
 def put_part(hub: Hub, request: Request) -> Response:
     """``PUT`` of one part of an object."""
-    folder = _parts(_signed(hub, request), request.args["oid"])
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{int(request.args['number']):05d}"
-    with part.open("wb") as target:
-        shutil.copyfileobj(request.body, target, CHUNK)
-    return Response(200, headers={"ETag": f'"{part.name}-{part.stat().st_size}"'})
+    parts = _parts(_signed(hub, request), request.args["oid"])
+    return Response(200, headers={"ETag": parts.put(int(request.args["number"]), request.body)})
 
 
 def complete(hub: Hub, request: Request) -> Response:
     """``POST`` that joins the parts; each must be named with the ETag it was answered with."""
     repository = _signed(hub, request)
     oid = request.args["oid"]
-    folder = _parts(repository, oid)
-    with repository.lfs.incoming() as whole:
-        for each in request.json()["parts"]:
-            part = folder / f"{each['partNumber']:05d}"
-            if not part.is_file() or each["etag"] != f'"{part.name}-{part.stat().st_size}"':
-                raise ApiError(400, "InvalidPart")
-            with part.open("rb") as source:
-                shutil.copyfileobj(source, whole, CHUNK)
-        whole.flush()
-        if repository.lfs.put_file(whole.name, oid) is None:
-            raise ApiError(400, f"The parts do not have the sha256 {oid}")
-    shutil.rmtree(folder)
+    named = [(each["partNumber"], each["etag"]) for each in request.json()["parts"]]
+    try:
+        whole = _parts(repository, oid).join(repository.lfs, named)
+    except LookupError as error:
+        raise ApiError(400, "InvalidPart") from error
+    if whole is None:
+        raise ApiError(400, f"The parts do not have the sha256 {oid}")
     return json_response({})
 
 
-def _parts(repository: Repository, oid: str) -> Path:
-    """Where the parts of an unfinished upload wait."""
-    return repository.git_dir / "lfs" / "parts" / oid
+def _parts(repository: Repository, oid: str) -> Parts:
+    """The parts of an unfinished upload."""
+    return Parts(repository.git_dir / "lfs" / "parts", oid, keep=repository.lfs.keep)
 
 
 def verify(hub: Hub, request: Request) -> Response:

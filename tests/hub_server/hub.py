@@ -29,7 +29,11 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """Where this Hub differs from huggingface.co; the defaults are its behaviour."""
+    """Where this Hub differs from huggingface.co; the defaults are its behaviour.
+
+    Without ``keep_content`` it checks what is uploaded and forgets it: there is nothing to
+    download then, but room for any model.
+    """
 
     xet: bool = True
     enforce_parent: bool = True
@@ -38,6 +42,7 @@ class Capabilities:
     pull_requests: bool = True
     page_size: int = 1000
     part_size: int = 32 * MIB
+    keep_content: bool = True
 
 
 class Hub:
@@ -103,7 +108,9 @@ class Hub:
                     extra={"url": self.page(repo_id, kind)},
                 )
             git_dir = self.root / kind / f"{repo_id}.git"
-            repository = Repository(repo_id, kind, git_dir, private=private)
+            repository = Repository(
+                repo_id, kind, git_dir, private=private, keep_content=self.can.keep_content
+            )
             self._repositories[kind, repo_id] = repository
             return repository
 

@@ -1,7 +1,8 @@
 """Git LFS pointers, and the objects they point to.
 
 Decides which files are large (by suffix or by size), how a pointer is written, and that an
-object enters the store only under the sha256 that its bytes really have.
+object enters the store only under the sha256 that its bytes really have. A store may forget the
+bytes once they are known to be right, so that models larger than the disk can be sent to it.
 """
 
 from __future__ import annotations
@@ -69,11 +70,21 @@ def attribute_line(path: str) -> bytes:
     return f"{escaped} {_RULE}\n".encode()
 
 
+def feed(hasher: hashlib._Hash, source: IO[bytes]) -> int:
+    """Take in all of a stream; how many bytes it had."""
+    size = 0
+    while block := source.read(CHUNK):
+        hasher.update(block)
+        size += len(block)
+    return size
+
+
 class ObjectStore:
     """The ``lfs/objects`` folder of one bare repository, in the layout git-lfs reads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep: bool = True) -> None:
         self._folder = folder
+        self.keep = keep
 
     def path(self, oid: str) -> Path:
         """Where an object lies, present or not."""
@@ -109,10 +120,20 @@ class ObjectStore:
 
     def put_stream(self, source: IO[bytes], oid: str) -> Pointer | None:
         """Store a stream if it has the digest it claims; otherwise keep nothing."""
+        if not self.keep:
+            hasher = hashlib.sha256()
+            size = feed(hasher, source)
+            return self.put_size(oid, size) if hasher.hexdigest() == oid else None
         with self.incoming() as temporary:
             shutil.copyfileobj(source, temporary, CHUNK)
             temporary.flush()
             return self.put_file(temporary.name, oid)
+
+    def put_size(self, oid: str, size: int) -> Pointer:
+        """Store a file of nothing but holes in the place of bytes that were seen to be right."""
+        with self.incoming() as temporary:
+            os.truncate(temporary.name, size)
+            return self._adopt(temporary.name, oid)
 
     def incoming(self) -> tempfile._TemporaryFileWrapper[bytes]:
         """A temporary file on the store's own file system."""

@@ -61,6 +61,7 @@ class HubServer:
         pull_requests: bool = True,
         page_size: int = 1000,
         part_size: int = 32 * MIB,
+        keep_content: bool = True,
     ) -> None:
         self._scratch = TemporaryDirectory(prefix="hub-")
         folder = root or Path(self._scratch.name)
@@ -72,6 +73,7 @@ class HubServer:
             pull_requests=pull_requests,
             page_size=page_size,
             part_size=part_size,
+            keep_content=keep_content,
         )
         self.hub = Hub(folder.resolve(), capabilities)
         self._http = HubHttpServer(self.hub, Router(r for m in _HANDLERS for r in m.ROUTES))
@@ -105,6 +107,11 @@ class HubServer:
     def bytes_sent(self) -> int:
         """Bytes of all bodies that were sent so far."""
         return self._http.bytes_sent
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes of the bodies of all requests so far, of those too that broke off."""
+        return self._http.bytes_received
 
     def requests(self, method: str = "", path: str = "") -> list[LogEntry]:
         """The logged requests with this method whose path matches."""
@@ -163,6 +170,12 @@ class HubServer:
         if files:
             repository.push(files, "seed")
         return repository
+
+    def delete_repo(self, name: str, repo_type: str = "model") -> None:
+        """Remove a repository, if it is there."""
+        repository = self.hub.find(name, f"{repo_type}s")
+        if repository is not None:
+            self.hub.delete(repository)
 
     def has_repo(self, name: str, repo_type: str = "model") -> bool:
         """Whether a repository exists."""

@@ -38,14 +38,16 @@ Content = bytes | Pointer
 class Repository:
     """A repository of the Hub, and what tests may ask about it."""
 
-    def __init__(self, repo_id: str, kind: str, git_dir: Path, *, private: bool) -> None:
+    def __init__(
+        self, repo_id: str, kind: str, git_dir: Path, *, private: bool, keep_content: bool = True
+    ) -> None:
         self.repo_id = repo_id
         self.kind = kind
         self.private = private
         self.gated: str | bool = False
         self.created_at = datetime.now(UTC)
         self.git = Git(git_dir)
-        self.lfs = ObjectStore(git_dir / "lfs" / "objects")
+        self.lfs = ObjectStore(git_dir / "lfs" / "objects", keep=keep_content)
         self.lock = threading.RLock()
         self._pointers: dict[str, Pointer | None] = {}
         self.git.init()

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
-from threading import Event
+from threading import Event, Lock
 from typing import IO, Any, NamedTuple
 
 from tests.hub_server.errors import ApiError
@@ -46,6 +46,8 @@ class HubHttpServer(ThreadingHTTPServer):
         self.plan = FaultPlan()
         self.log: list[LogEntry] = []
         self.bytes_sent = 0
+        self.bytes_received = 0
+        self.counting = Lock()
         self.stopping = Event()
         self.connections: set[socket.socket] = set()
 
@@ -95,6 +97,8 @@ class Connection(BaseHTTPRequestHandler):
         faults = self.server.plan.take(self.command, self.path)
         with tempfile.SpooledTemporaryFile(max_size=_MEMORY) as body:
             for block in self._blocks():
+                with self.server.counting:
+                    self.server.bytes_received += len(block)
                 body.write(block)
             body.seek(0)
             headers = {name.title(): value for name, value in self.headers.items()}

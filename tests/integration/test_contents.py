@@ -179,7 +179,8 @@ def test_deep_json_and_deep_yaml_are_findings(tmp_path: Path) -> None:
                  b"a: " + b"1" * 5_000, b"a: !!python/object/apply:os.system [x]", b"? [a]\n: b",
                  b"a: b\n" * 20_000):  # fmt: skip
         report = judged(
-            tmp_path, {"deep.json": deep, "README.md": b"---\n" + card + b"\n---\n# A model\n"}
+            tmp_path,
+            {"deep_config.json": deep, "README.md": b"---\n" + card + b"\n---\n# A model\n"},
         )
         assert {"JS005", "CD002"} <= codes(report)
 

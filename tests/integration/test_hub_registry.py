@@ -577,12 +577,12 @@ def file_blobs(plan: PublicationPlan, files: Files, folder: Path) -> dict[Artifa
 def test_a_large_file_that_changes_during_the_upload(
     hub: HubServer, place: Subject, tmp_path: Path
 ) -> None:
-    files = {"big.safetensors": LARGE}
+    files = {"big.safetensors": LARGE * 2}
     plan = place.plan(files)
     blobs = file_blobs(plan, files, tmp_path)
 
     def meddle(*_: object) -> None:
-        (tmp_path / "0").write_bytes(LARGE[::-1])
+        (tmp_path / "0").write_bytes(LARGE[::-1] * 2)
 
     with pytest.raises(ArtifactChanged, match=r"big\.safetensors"):
         place.registry.push(plan, blobs, message="publish", progress=meddle)

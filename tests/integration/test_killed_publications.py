@@ -52,6 +52,7 @@ def command(source: LocalRegistry, place: Subject) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300 + 20 * KILLS)
 def test_old_or_new_whenever_it_dies(place: Subject, tmp_path: Path) -> None:
     source = LocalRegistry(str(tmp_path / "source"), "acme/source")
     shelf = Subject(DirectoryRegistry(), source)

@@ -33,7 +33,7 @@ from weighbridge.domain.errors import (
     RegistryUnreachable,
     RevisionConflict,
 )
-from weighbridge.domain.publication import OciRepo, S3Prefix
+from weighbridge.domain.publication import OciRepo, PublicationPlan, S3Prefix
 
 HUGE = bytes(range(251)) * 160_000  # three parts
 KEY = "models/x"
@@ -87,6 +87,7 @@ def test_large_files_go_in_parts(bucket: str, client: Any, tmp_path: Path) -> No
     [entry] = place.plan({"w.safetensors": HUGE}).manifest.entries
     stored = client.head_object(Bucket=bucket, Key=f"{KEY}/blobs/sha256/{entry.digests[0].value}")
     assert stored["ETag"].endswith('-3"')
+    assert place.holds({"w.safetensors": HUGE})
     weighbridge.pull(f"s3://{bucket}/{KEY}", tmp_path / "out")
     assert (tmp_path / "out" / "w.safetensors").read_bytes() == HUGE
 
@@ -103,6 +104,88 @@ def test_other_content_is_never_stored_under_a_digest(
         place.push(plan, {path: changed})
     assert not keys(client, bucket)
     assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
+
+
+class _Breaks(io.BytesIO):
+    """A file whose reader is told to stop somewhere in it."""
+
+    def __init__(self, content: bytes, at: int) -> None:
+        super().__init__(content)
+        self._at = at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() >= self._at:
+            raise KeyboardInterrupt
+        return super().read(size)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of all calls on S3 from now on."""
+    from botocore.client import BaseClient
+
+    made, real = list[str](), BaseClient._make_api_call
+
+    def noted(self: Any, name: str, arguments: Any) -> Any:
+        made.append(name)
+        return real(self, name, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", noted)
+    return made
+
+
+def interrupted(bucket: str, at: int) -> tuple[Subject, PublicationPlan]:
+    """A push of ``HUGE`` that stopped there."""
+    place = on(bucket)
+    plan = place.plan({"w.safetensors": HUGE})
+    [path] = blobs_of(plan, {"w.safetensors": HUGE})
+    broken = Blob(plan.manifest.entries[0], lambda: _Breaks(HUGE, at))
+    with pytest.raises(KeyboardInterrupt):
+        place.push(plan, {path: broken})
+    return place, plan
+
+
+def test_parts_that_arrived_are_not_sent_again(
+    bucket: str, client: Any, calls: list[str], tmp_path: Path
+) -> None:
+    interrupted(bucket, len(HUGE) - 1000)
+    assert calls.count("UploadPart") == 2
+    assert not keys(client, bucket)
+    calls.clear()
+    on(bucket).publish({"w.safetensors": HUGE})
+    assert calls.count("UploadPart") == 1
+    weighbridge.pull(f"s3://{bucket}/{KEY}", tmp_path / "out")
+    assert (tmp_path / "out" / "w.safetensors").read_bytes() == HUGE
+    assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
+
+
+def test_a_part_that_arrived_as_other_bytes_is_sent_again(
+    bucket: str, client: Any, calls: list[str]
+) -> None:
+    interrupted(bucket, len(HUGE) - 1000)
+    [upload] = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    client.upload_part(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"],
+                       PartNumber=1, Body=HUGE[: 16 << 20][::-1])  # fmt: skip
+    calls.clear()
+    place = on(bucket)
+    place.publish({"w.safetensors": HUGE})
+    assert calls.count("UploadPart") == 2
+    assert place.holds({"w.safetensors": HUGE})
+
+
+def test_an_upload_that_somebody_else_ends(bucket: str, client: Any) -> None:
+    """Two writers of the same content continue the same upload; the second finds it done."""
+    place, plan = interrupted(bucket, 17 << 20)
+    [path] = blobs_of(plan, {"w.safetensors": HUGE})
+    first = iter([True])
+
+    def opened() -> io.BytesIO:
+        if next(first, False):
+            on(bucket, name="other").publish({"w.safetensors": HUGE})
+        return io.BytesIO(HUGE)
+
+    assert place.push(plan, {path: Blob(plan.manifest.entries[0], opened)}).created
+    assert place.holds({"w.safetensors": HUGE})
 
 
 def test_only_missing_blobs_are_sent(bucket: str, client: Any) -> None:

@@ -78,7 +78,12 @@ class CrashingRegistry:
     def check(self, destination: Destination, *, pull_request: bool = False) -> None:
         self._call("check", lambda: self.inner.check(destination, pull_request=pull_request))
 
-    def manifest(self, destination: Destination, revision: str) -> RemoteHead:
+    def recorded(self, destination: Destination, revision: str) -> RemoteHead:
+        return self._call("recorded", lambda: self.inner.recorded(destination, revision))
+
+    def manifest(
+        self, destination: Destination, revision: str, *, progress: Progress = no_progress
+    ) -> RemoteHead:
         return self._call("manifest", lambda: self.inner.manifest(destination, revision))
 
     def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:

@@ -11,14 +11,14 @@ from typing import Any
 
 from attrs import evolve
 
-from tests.builders import LORA_SPECS, fused_files, lora_files, tensors
+from tests.builders import FUSED_SPECS, LORA_SPECS, fused_files, lora_files, tensors
 from tests.fakes.memory_files import MemoryFiles
 from weighbridge.application.load import Extent, classify, read_artifact
 from weighbridge.domain.artifact import ArtifactPath, FileEntry, IrregularEntry, Oddity
 from weighbridge.domain.contents import Unexamined
 from weighbridge.domain.detection import parse_model
 from weighbridge.domain.findings import Subject
-from weighbridge.domain.tensors import encode_header
+from weighbridge.domain.tensors import TensorSpec, encode_header
 
 Build = Callable[[], Subject]
 CARD = {
@@ -51,9 +51,20 @@ def with_file(name: str, content: bytes) -> Build:
     return tree(lora_files() | CARD | {name: content})
 
 
-def with_card(front: str, **more: Any) -> Build:
+def front(fields: str) -> dict[str, bytes]:
+    """A card with that front matter."""
+    return {"README.md": f"---\n{fields}\n---\n# A model\n".encode()}
+
+
+def with_card(fields: str, **more: Any) -> Build:
     """A good LoRA whose card has that front matter."""
-    return tree(lora_files() | {"README.md": f"---\n{front}\n---\n# A model\n".encode()}, **more)
+    return tree(lora_files() | front(fields), **more)
+
+
+def packed_files() -> dict[str, bytes]:
+    """A fused model with a tensor of MLX's quantisation."""
+    scales = TensorSpec("model.layers.0.mlp.up_proj.scales", "F32", (8, 16))
+    return fused_files() | {"model.safetensors": tensors([*FUSED_SPECS, scales])}
 
 
 def with_config(**config: Any) -> Build:
@@ -138,6 +149,15 @@ CONTENTS: dict[str, tuple[Build, Build]] = {
     "EX007": (with_file("setup", b"#!/bin/sh\n"), with_file("a.md", b"# !/bin/sh\n")),
     "EX008": (with_file("logo.png", archive("a.txt", b"x")), with_file("logo.png", b"\x89PNG\r\n")),
     "EX009": (with_file("model.gguf", b"GGUF\3\0\0\0"), with_file("gguf.md", b"On GGUF.\n")),
+    "EX010": (
+        with_file("modules.json", b'[{"type": "os.system", "path": ""}]'),
+        with_file("modules.json", b'[{"type": "sentence_transformers.models.Pooling"}]'),
+    ),
+    "FS020": (
+        with_file("LICENSE", b"MIT\n\0\1\2"),
+        with_file("LICENSE", "\u00a9\n".encode("utf-16")),
+    ),
+    "JS009": (with_file("log.json", b"{}\n{}\n"), with_file("log.json", b"[]")),
     "SC001": (with_file(".env", b"A=1\n"), with_file(".env.example", b"A=\n")),
     "SC002": (
         tree(lora_files() | {"adapters.safetensors": with_metadata(hf_token())}),
@@ -164,6 +184,10 @@ CONTENTS: dict[str, tuple[Build, Build]] = {
     "CD007": (
         with_card("license: mit", base_licence="llama3.1"),
         with_card("license: mit", base_licence="apache-2.0"),
+    ),
+    "CD009": (
+        tree(packed_files() | front("library_name: transformers")),
+        tree(packed_files() | front("library_name: mlx")),
     ),
     "CD008": (with_card("license: other"), with_card("license: other\nlicense_name: acme-1")),
 }

@@ -44,6 +44,10 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
         of(peft_files(target_modules=r"(a+)+$")),
         of(peft_files(target_modules=r".*\.(q|v)_proj")),
     ),
+    "AD029": (
+        of(lora_files(iters=300, save_every=100) | {"0000100_adapters.safetensors": b""}),
+        of(lora_files(iters=150, save_every=100) | {"0000100_adapters.safetensors": b""}),
+    ),
     "AD015": (
         of(lora_files(data="/Users/ada/notes")),
         of(lora_files(data="mlx-community/wikisql")),

@@ -30,6 +30,25 @@ def vocabulary(*tokens: str, added: tuple[tuple[int, str], ...] = ()) -> dict[st
             "added_tokens": listed}  # fmt: skip
 
 
+#: How cl100k splits, which many published tokenizers took over.
+GPT4 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def splitting(expression: str) -> dict[str, Any]:
+    """A tokenizer that splits by that expression, within a sequence."""
+    split = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated"}
+    return TOKENIZER | {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split]}}
+
+
+def replacing(content: str) -> dict[str, Any]:
+    """A tokenizer that writes ``content`` for every space."""
+    return TOKENIZER | {"normalizer": {"type": "Replace", "pattern": {"String": " "},
+                                       "content": content}}  # fmt: skip
+
+
 def jinja(text: str, path: str = "chat_template.jinja", **more: Any) -> Build:
     return of(fused_files(**more) | {path: text.encode()})
 
@@ -81,6 +100,9 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
         fused(settings={"eos_token": "</s>"}, special_tokens_map={"eos_token": "a"}),
         fused(settings={"eos_token": "</s>"}, special_tokens_map={"eos_token": "</s>"}),
     ),
+    "TK011": (fused(tokenizer=splitting(r"(a+)+$")), fused(tokenizer=splitting(GPT4))),
+    "TK012": (fused(tokenizer=replacing("evil")), fused(tokenizer=replacing("\u2581"))),
+    "CT011": (jinja("x\U000e0041"), jinja("x\u200c\U0001f600")),
     "CF014": (
         fused({"eos_token_id": 3}, generation={"eos_token_id": [1, 2]}),
         fused({"eos_token_id": 3}, generation={"eos_token_id": [1, 3]},

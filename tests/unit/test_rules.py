@@ -85,7 +85,7 @@ def with_size(size: int) -> Build:
 def json_problem(code: str) -> Build:
     def build() -> Subject:
         subject = of(lora_files())()
-        document = Document(ArtifactPath("x.json"), problem=JsonProblem(code, "the detail"))
+        document = Document(ArtifactPath("x_config.json"), problem=JsonProblem(code, "the detail"))
         return evolve(subject, artifact=evolve(subject.artifact, documents=(document,)))
 
     return build
@@ -200,6 +200,7 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "IX007": (shards_of(BOTH), GOOD_SHARDS),
     **{f"JS00{n}": (json_problem(f"JS00{n}"), json_problem("JS999")) for n in range(1, 8)},
     "CF002": (of(fused_files(model_type=7)), GOOD_FUSED),
+    "CF004": (of(fused_files(architectures=None)), GOOD_FUSED),
     "CF030": (
         fused_of(*FUSED_SPECS, rope_parameters=INSIDE),
         fused_of(*FUSED_SPECS, rope_parameters=INSIDE, rope_theta=500000),

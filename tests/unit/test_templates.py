@@ -173,6 +173,7 @@ def test_templates_are_found_in_every_place() -> None:
         ("processor_config.json", "x"): "d",
         ("chat_template.jinja", "default"): "e",
         ("additional_chat_templates/rag.jinja", "rag"): "f",
+        ("other.jinja", "other-jinja"): "{{",
     }
 
 

@@ -86,7 +86,7 @@ class Compare:
 
     def _at(self, place: Destination) -> tuple[Registry, RemoteHead]:
         registry = registry_of(self.registries, place)
-        return registry, registry.manifest(place, place.revision)
+        return registry, registry.recorded(place, place.revision)
 
     def _tensors(self, old: _Weights, new: _Weights, progress: Progress) -> Iterator[TensorChange]:
         total = sum(slot.spec.nbytes for _, slot in old.slots.values())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -22,7 +23,7 @@ from weighbridge.domain.contents import (
     marks_in,
 )
 from weighbridge.domain.errors import PathConflict, PathMissing
-from weighbridge.domain.file_forms import EDGE, recognise
+from weighbridge.domain.file_forms import EDGE, TAIL, recognise
 from weighbridge.domain.leaks import LeakScanner
 from weighbridge.domain.shipping import CARD, is_legal
 
@@ -35,8 +36,14 @@ _MOST_FILES = 10_000
 #: Larger files are looked into so far, and are not in a report's manifest.
 MOST_OF_FILE = 64 << 20
 _MOST_OF_ALL = 256 << 20
+#: Reads, of 64 KiB mostly, to follow what looks like a pickle; a second of work for six of them.
+_MOST_FOLLOWED = 128
 _CARD_BYTES = 256 << 10
 _WRITTEN_BY_PEOPLE = re.compile(r".*\.(md|json|ya?ml|toml|cfg|ini|env.*|jinja)|[^.]+|\.[^.]+")
+#: What no text holds.
+_BINARY = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")
+#: Programs and models of other formats hold texts, too.
+_LOOKED_INTO = (Family.EXECUTABLE, Family.TENSORS, Family.FOREIGN)
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json")
 
 
@@ -68,6 +75,8 @@ def examine(
         )
     for file in held:
         examiner.metadata(file)
+    for entry in scan.files:
+        examiner.names(entry.path.text, "its name", [entry.path.text])
     marks: list[Mark] = [m for d in documents for m in marks_in(d.path.text, d.value)]
     return Contents(
         examiner.forms,
@@ -75,6 +84,7 @@ def examine(
         tuple(marks),
         tuple(examiner.unexamined),
         read_card(files, location, scan),
+        frozenset(examiner.binary),
     )
 
 
@@ -96,47 +106,80 @@ class _Examiner:
     forms: dict[str, Form] = field(factory=dict)
     leaks: list[Leak] = field(factory=list)
     unexamined: list[Unexamined] = field(factory=list)
+    binary: set[str] = field(factory=set)
     _budget: int = _MOST_OF_ALL
+    _left_to_follow: int = _MOST_FOLLOWED
 
     def file(self, entry: FileEntry) -> None:
         """Recognise one file, and look through it if it is no container."""
         with self.files.open(self.location, entry.path) as reader:
-            first = _read(reader, 0, min(reader.size, _CHUNK if self._budget else EDGE))
-            tail = first[-EDGE:]
+            first = _read(reader, 0, min(reader.size, _CHUNK if self._budget > 0 else EDGE))
+            tail = first[-TAIL:]
             if reader.size > len(first):
-                tail = _read(reader, max(0, reader.size - EDGE), min(reader.size, EDGE))
-            form = recognise(first[:EDGE], tail)
+                tail = _read(reader, max(0, reader.size - TAIL), min(reader.size, TAIL))
+            read_at = partial(self._read_on, entry.path.text, reader)
+            form = recognise(first[:EDGE], tail, read_at, reader.size)
             if form is not None:
                 self.forms[entry.path.text] = form
-            if form is None or form.family in (Family.EXECUTABLE, Family.TENSORS):
+            elif _BINARY.search(first[:EDGE]) and not _is_wide(first):
+                self.binary.add(entry.path.text)
+            if form is None or form.family in _LOOKED_INTO:
                 self._look(entry, reader, first, form)
+
+    def _read_on(self, path: str, reader: Reader, offset: int, length: int) -> bytes:
+        """Bytes of a file that has the beginning of a pickle; of all files together so many."""
+        end = min(reader.size, MOST_OF_FILE, offset + length)
+        if end <= offset:
+            return b""
+        if self._left_to_follow == 0:
+            self.unexamined.append(Unexamined.at(path, "is too long to be followed as a pickle"))
+        self._left_to_follow -= 1
+        return _read(reader, offset, end - offset) if self._left_to_follow >= 0 else b""
 
     def _look(self, entry: FileEntry, reader: Reader, first: bytes, form: Form | None) -> None:
         name = entry.path.name
         people = _WRITTEN_BY_PEOPLE.fullmatch(name) and name not in _VOCABULARIES
         closely = bool(people) and entry.size <= _CHUNK and not is_legal(name)
         scanner = LeakScanner(entry.path.text, closely=closely)
-        container = form is not None and form.family is Family.TENSORS
+        container = form is not None and form.family in (Family.TENSORS, Family.FOREIGN)
         most = _CHUNK if container else MOST_OF_FILE
         limit = min(reader.size, most, max(self._budget, 0))
-        utf16 = first[:2] in (b"\xff\xfe", b"\xfe\xff")
+        wide = _is_wide(first)
         done = 0
         while done < limit:
             chunk = first if not done else _read(reader, done, min(_CHUNK, limit - done))
-            scanner.feed(chunk.replace(b"\0", b"") if utf16 else chunk)
+            scanner.feed(chunk.replace(b"\0", b"") if wide else chunk)
             done += len(chunk)
         self._budget -= done
         self.leaks += scanner.found
-        if done < reader.size:
+        if done < reader.size and not (form is not None and form.family is Family.FOREIGN):
             reason = f"has {reader.size} bytes, of which the first {done} were looked through"
             self.unexamined.append(Unexamined.at(entry.path.text, reason))
 
+    def names(self, path: str, place: str, names: Iterable[str]) -> None:
+        """Names are published as well: those of files, and those of tensors."""
+        scanner = LeakScanner(path, place)
+        for name in names:
+            scanner.feed(name.encode("utf-8", "replace") + b"\n")
+        self.leaks += (leak for leak in scanner.found if leak.code == "SC002")
+
     def metadata(self, file: TensorFile) -> None:
         """What was written into the header beside the tensors."""
+        self.names(file.path.text, "a tensor's name", file.header.specs if file.header else ())
         for key, value in ((file.header.metadata or {}) if file.header else {}).items():
             scanner = LeakScanner(file.path.text, f"__metadata__ {key[:64]!r}", closely=True)
             scanner.feed(f"{key}={value}".encode()[:_CHUNK])
             self.leaks += scanner.found
+
+
+def _is_wide(first: bytes) -> bool:
+    """True for a text of two or four bytes for each character."""
+    head = first[:EDGE]
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return True
+    narrow = head.replace(b"\0", b"")
+    wide = 2 * len(narrow) <= len(head) + 1 and 5 * len(narrow) >= len(head) > 3
+    return wide and _BINARY.search(narrow) is None
 
 
 def _read(reader: Reader, offset: int, length: int) -> bytes:

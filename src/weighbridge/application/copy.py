@@ -73,13 +73,19 @@ class Copy:
             message=request.message or f"Copy of {request.source} at {source.revision}",
             progress=progress,
         )
-        self._read_back(source, target, manifest, receipt)
+        self._read_back(source, target, manifest, receipt, progress)
         return Copied(request.source, source.revision, plan, receipt)
 
     def _read_back(
-        self, source: Published, target: Registry, sent: Manifest, receipt: Receipt
+        self,
+        source: Published,
+        target: Registry,
+        sent: Manifest,
+        receipt: Receipt,
+        progress: Progress,
     ) -> None:
-        stored = target.manifest(receipt.destination, receipt.revision).manifest
+        found = target.manifest(receipt.destination, receipt.revision, progress=progress)
+        stored = found.manifest
         differences = read_back_differences(_comparable(source, sent, stored), stored)
         if differences:
             raise ReadBackMismatch(destination=str(receipt.destination), differences=differences)
@@ -104,13 +110,9 @@ def _comparable(source: Published, manifest: Manifest, other: Manifest) -> Manif
     """``manifest``, knowing a digest of each file that ``other`` knows too."""
     apart = (
         e for e in manifest.entries
-        if (there := other.find(e.path)) and there.size == e.size and not _common(e, there)
+        if (there := other.find(e.path)) and there.size == e.size and not e.comparable(there)
     )  # fmt: skip
     return _read(source, manifest, apart)
-
-
-def _common(one: ManifestEntry, other: ManifestEntry) -> bool:
-    return any(other.digest(d.algorithm) for d in one.digests)
 
 
 def _read(source: Published, manifest: Manifest, unknown: Iterable[ManifestEntry]) -> Manifest:

@@ -66,7 +66,7 @@ class RollBack:
     ) -> RolledBack:
         """Raises DestinationMissing, ReadBackMismatch, and the rest of the RegistryError family."""
         registry = registry_of(self.registries, destination)
-        wanted = registry.manifest(destination, to)
+        wanted = registry.recorded(destination, to)
         head = registry.head(destination)
         if head is None:
             raise DestinationMissing(

@@ -374,10 +374,19 @@ class Registry(Protocol):
         Tags are not set here.
         """
 
-    def manifest(self, destination: Destination, revision: str) -> RemoteHead:
-        """What that revision holds, read anew from the registry, for the read-back.
+    def recorded(self, destination: Destination, revision: str) -> RemoteHead:
+        """What that revision holds by the registry's own records: no file is read for it.
 
         Raises DestinationMissing if there is none of that name.
+        """
+
+    def manifest(
+        self, destination: Destination, revision: str, *, progress: Progress = no_progress
+    ) -> RemoteHead:
+        """What that revision holds, read anew from the registry, for the read-back.
+
+        Raises DestinationMissing if there is none of that name. ``progress`` is told where that
+        takes long.
         """
 
     def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:

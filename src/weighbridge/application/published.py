@@ -41,7 +41,7 @@ class Published:
 
         Raises DestinationMissing if it names nothing.
         """
-        head = registry.head(place) or registry.manifest(place, place.revision)
+        head = registry.head(place) or registry.recorded(place, place.revision)
         ours = (e for e in head.manifest.entries if e.path.text not in SERVER_OWNED)
         return cls(registry, place, head.revision, Manifest(ours))
 

@@ -83,7 +83,9 @@ class Send:
         receipt = self.registry.push(
             plan, self.blobs, message=request.message, progress=self.progress
         )
-        stored = self.registry.manifest(request.destination, receipt.revision)
+        stored = self.registry.manifest(
+            request.destination, receipt.revision, progress=self.progress
+        )
         differences = read_back_differences(
             self._comparable(plan.manifest, stored.manifest), stored.manifest
         )
@@ -110,8 +112,9 @@ class Send:
         more = {}
         for entry in manifest.entries:
             there = remote.find(entry.path)
-            wanted = there.digest("git-sha1") if there else None
-            if wanted is not None and entry.digest("git-sha1") is None:
+            if there is None or there.size != entry.size or entry.comparable(there):
+                continue
+            if there.digest("git-sha1") is not None:
                 more[entry.path] = git_blob_id(self.blobs[entry.path])
         return manifest.with_digests(more)
 

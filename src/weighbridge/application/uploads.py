@@ -73,6 +73,23 @@ def by_sha256(
     return Manifest(entries)
 
 
+def absent(
+    manifest: Manifest,
+    blobs: Mapping[ArtifactPath, Blob],
+    has_blob: Callable[[ManifestEntry], bool],
+) -> tuple[ManifestEntry, ...]:
+    """The files that a registry has to be sent: one of each content that it lacks."""
+    asked: set[Digest] = set()
+    found = []
+    for entry in manifest.entries:
+        digest = entry.digest("sha256")
+        if entry.path in blobs and digest is not None and digest not in asked:
+            asked.add(digest)
+            if not has_blob(entry):
+                found.append(entry)
+    return tuple(found)
+
+
 def _read(blob: Blob) -> Iterator[bytes]:
     with blob.open() as stream:
         while True:

@@ -92,7 +92,11 @@ class VerifyRelease:
         sound. A digest that the registry itself states is taken from there; every other file is
         read. Raises DestinationMissing, PathMissing, MissingExtra, or the families of what is read.
         """
-        found = self._directory(source) if isinstance(source, str) else self._published(source)
+        found = (
+            self._directory(source)
+            if isinstance(source, str)
+            else self._published(source, progress)
+        )
         release = evolve(found, manifest=_hashed(found, progress))
         statement, problems = _statement(release)
         signature, more = self._signature(release, key)
@@ -105,14 +109,14 @@ class VerifyRelease:
             (*problems, *more),
         )
 
-    def _published(self, destination: Destination) -> _Release:
+    def _published(self, destination: Destination, progress: Progress) -> _Release:
         registry = self.registries.get(type(destination))
         if registry is None:
             raise UsageError(problem=f"no registry is configured for {destination}")
         head = registry.head(destination)
         if head is None:
             raise DestinationMissing(destination=str(destination), reason="nothing is published")
-        stored = registry.manifest(destination, head.revision)
+        stored = registry.manifest(destination, head.revision, progress=progress)
         return _Release(
             str(destination),
             head.revision,

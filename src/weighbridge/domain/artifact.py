@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from functools import total_ordering
+from functools import cached_property, total_ordering
 from hashlib import sha256
 from typing import Any
 
@@ -138,6 +138,10 @@ class ManifestEntry:
         """The digest of that algorithm, if known."""
         return next((d for d in self.digests if d.algorithm == algorithm), None)
 
+    def comparable(self, other: ManifestEntry) -> bool:
+        """Whether a digest of one algorithm is known on both sides."""
+        return any(other.digest(d.algorithm) is not None for d in self.digests)
+
     def same_content(self, other: ManifestEntry) -> bool:
         """True if sizes agree and a digest of one algorithm is known on both sides and equal."""
         common = [d for d in self.digests if other.digest(d.algorithm) is not None]
@@ -209,6 +213,14 @@ class Document:
         """The value if it is a JSON object, else an empty one."""
         return self.value if isinstance(self.value, dict) else {}
 
+    @cached_property
+    def weight_map(self) -> Mapping[str, str]:
+        """Shard by tensor, if it is an index of shards: of what is written as it must be."""
+        found = self.object.get("weight_map")
+        if not isinstance(found, dict):
+            return {}
+        return {k: v for k, v in found.items() if isinstance(v, str)}
+
 
 @frozen
 class TensorFile:
@@ -234,7 +246,7 @@ class ModelArtifact:
     small_texts: tuple[tuple[ArtifactPath, bytes], ...] = ()
     contents: Contents = field(factory=lambda: Contents({}), repr=False)
 
-    @property
+    @cached_property
     def paths(self) -> frozenset[str]:
         """All regular files, as text."""
         return frozenset(e.path.text for e in self.scan.files)

@@ -74,24 +74,30 @@ class Unexamined:
 
 @frozen
 class Contents:
-    """What a look into the files gave. ``card`` is the beginning of the model card."""
+    """What a look into the files gave. ``card`` is the beginning of the model card, ``binary`` are
+    the files that begin with what no text holds."""
 
     forms: Mapping[str, Form]
     leaks: tuple[Leak, ...] = ()
     marks: tuple[Mark, ...] = ()
     unexamined: tuple[Unexamined, ...] = ()
     card: bytes | None = None
+    binary: frozenset[str] = frozenset()
 
 
 #: By these an artifact decides which code or file is loaded.
 TELLING_KEYS = frozenset(
     {
         "auto_map",
+        "custom_pipelines",
         "model_file",
+        "tool_parser_type",
+        "chat_template_type",
         "trust_remote_code",
         "attn_implementation",
         "_attn_implementation",
         "_attn_implementation_internal",
+        "experts_implementation",
         "_experts_implementation",
         "_experts_implementation_internal",
     }

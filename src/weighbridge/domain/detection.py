@@ -215,7 +215,7 @@ def indexed_shards(index: Mapping[str, Any]) -> tuple[str, ...] | None:
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         return None
-    if not all(isinstance(v, str) for v in weight_map.values()):
+    if set(map(type, weight_map.values())) != {str}:
         return None
     return tuple(sorted(set(weight_map.values())))
 

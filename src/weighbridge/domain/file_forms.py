@@ -5,17 +5,30 @@ Pickles are recognised and refused, never analysed: every scanner of them has be
 
 from __future__ import annotations
 
+import ast
 import pickletools
 import re
+import zlib
+from collections.abc import Iterator
+from typing import Any
 
 from weighbridge.domain.contents import Family, Form
+from weighbridge.domain.opcodes import ReadAt
 from weighbridge.domain.pickles import pickled
 
-#: So many bytes of either end are enough.
+#: So many bytes of the beginning are enough, but for a pickle that hides what it calls.
 EDGE = 4096
+#: Of the end: a zip archive's directory lies before a comment of up to 64 KiB.
+TAIL = 22 + (1 << 16)
 
 _OPCODES = frozenset(op.code.encode("latin-1") for op in pickletools.opcodes)
-_SHEBANG = re.compile(rb"#! ?/")
+_SHEBANG = re.compile(
+    rb"(?:\xef\xbb\xbf)?#![ \t]*(?:/|(?:env|sh|bash|zsh|python3?|perl|ruby|node)\b)"
+)
+#: A drawing is shown by browsers, and runs what it holds.
+_ACTIVE_DRAWING = re.compile(
+    rb"(?i)<script|\bon(?:load|click|error|begin|mouseover)\s*=|javascript:|<foreignObject"
+)
 #: (offset, bytes, family, what)
 _MAGIC: tuple[tuple[int, bytes, Family, str], ...] = (
     (0, b"\x7fELF", Family.EXECUTABLE, "an ELF executable"),
@@ -24,7 +37,13 @@ _MAGIC: tuple[tuple[int, bytes, Family, str], ...] = (
     (0, b"\xce\xfa\xed\xfe", Family.EXECUTABLE, "a Mach-O executable"),
     (0, b"\xcf\xfa\xed\xfe", Family.EXECUTABLE, "a Mach-O executable"),
     (0, b"\xca\xfe\xba\xbe", Family.EXECUTABLE, "a Mach-O or Java executable"),
+    (0, b"\xca\xfe\xba\xbf", Family.EXECUTABLE, "a Mach-O executable"),
     (0, b"\x00asm", Family.EXECUTABLE, "a WebAssembly module"),
+    (0, b"MTLB", Family.EXECUTABLE, "a library of Metal kernels"),
+    (0, b"BC\xc0\xde", Family.EXECUTABLE, "LLVM bitcode"),
+    (0, b"dex\n0", Family.EXECUTABLE, "an Android executable"),
+    (0, b"FasdUAS ", Family.EXECUTABLE, "a compiled AppleScript"),
+    (0, b"L\0\0\0\1\x14\2\0", Family.EXECUTABLE, "a Windows shortcut"),
     (0, b"PK\x03\x04", Family.ARCHIVE, "a zip archive"),
     (0, b"PK\x05\x06", Family.ARCHIVE, "a zip archive"),
     (0, b"PK\x07\x08", Family.ARCHIVE, "a zip archive"),
@@ -34,6 +53,14 @@ _MAGIC: tuple[tuple[int, bytes, Family, str], ...] = (
     (0, b"\xfd7zXZ\x00", Family.ARCHIVE, "xz data"),
     (0, b"\x28\xb5\x2f\xfd", Family.ARCHIVE, "zstandard data"),
     (0, b"\x04\x22\x4d\x18", Family.ARCHIVE, "lz4 data"),
+    (0, b"\x02\x21\x4c\x18", Family.ARCHIVE, "lz4 data"),
+    (0, b"LZIP\1", Family.ARCHIVE, "lzip data"),
+    (0, b"\x5d\0\0", Family.ARCHIVE, "lzma data"),
+    (0, b"\x1f\x9d", Family.ARCHIVE, "compressed data"),
+    (0, b"\x1f\xa0", Family.ARCHIVE, "compressed data"),
+    (0, b"!<arch>\n", Family.ARCHIVE, "an ar archive"),
+    (0, b"\xed\xab\xee\xdb", Family.ARCHIVE, "an RPM package"),
+    (0, b"070701", Family.ARCHIVE, "a cpio archive"),
     (0, b"MSCF\x00\x00", Family.ARCHIVE, "a cabinet archive"),
     (257, b"ustar", Family.ARCHIVE, "a tar archive"),
     (0, b"GGUF", Family.FOREIGN, "a GGUF model"),
@@ -44,9 +71,14 @@ _MAGIC: tuple[tuple[int, bytes, Family, str], ...] = (
 )
 
 
-def recognise(head: bytes, tail: bytes) -> Form | None:
-    """The form of a file that begins and ends so, ``EDGE`` bytes each; None if it is no matter."""
-    pickle = _pickle(head, tail)
+def recognise(
+    head: bytes, tail: bytes, read_at: ReadAt | None = None, size: int | None = None
+) -> Form | None:
+    """The form of a file that begins and ends so, ``EDGE`` and ``TAIL`` bytes; None if it is no
+    matter. ``read_at`` gives what lies between, of a file of ``size`` bytes."""
+    if read_at is None or size is None:
+        read_at, size = _only(head), len(head) + (len(head) >= EDGE)
+    pickle = _pickle(head, tail) or pickled(head, tail, read_at, size)
     if pickle is not None:
         return Form(Family.PICKLE, pickle)
     if head[8:9] == b"{" and head[5:8] == b"\0\0\0":
@@ -66,6 +98,10 @@ def _less_plain(head: bytes, tail: bytes) -> Form | None:
         return Form(Family.EXECUTABLE, "a Windows executable")
     if re.match(rb"BZh[1-9]1AY&SY", head):
         return Form(Family.ARCHIVE, "bzip2 data")
+    if _is_zlib(head):
+        return Form(Family.ARCHIVE, "zlib data, as joblib writes")
+    if b"<svg" in head and _ACTIVE_DRAWING.search(head):
+        return Form(Family.EXECUTABLE, "a drawing with a script")
     if re.match(rb"[^\n]\r\r\n[\0-\3]\0\0\0", head) or re.match(rb"..\r\n[\0-\3]\0\0\0", head):
         return Form(Family.PYTHON, "compiled Python")
     # A zip archive is found from its end, whatever comes before.
@@ -78,9 +114,42 @@ def _pickle(head: bytes, tail: bytes) -> str | None:
     if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         # The length of a safetensors header can look like that; the third byte of it is 0.
         return f"a pickle of protocol {head[1]}" if head[2:3] in _OPCODES else None
-    if head.startswith(b"\x93NUMPY") and re.search(rb"'descr':[^}]*\|?O'", head[:1024]):
+    if head.startswith(b"\x93NUMPY") and _holds_objects(head):
         return "a numpy array of pickled objects"
     zipped = head.startswith(b"PK") or b"PK\x05\x06" in tail
     if zipped and (b"data.pkl" in head or b"data.pkl" in tail):
         return "a zip archive with a pickle, as torch.save writes"
-    return pickled(head, tail, whole=len(head) < EDGE)
+    return None
+
+
+def _only(head: bytes) -> ReadAt:
+    return lambda offset, length: head[offset : offset + length]
+
+
+def _holds_objects(head: bytes) -> bool:
+    """True if numpy would unpickle what follows the header, or nobody can tell."""
+    begin, end = head.find(b"{"), head.find(b"}")
+    try:
+        header = ast.literal_eval(head[begin : end + 1].decode("latin-1"))
+        return any(re.fullmatch(r"[|<>=]?O\d*|object_?", text) for text in _texts(header["descr"]))
+    except (SyntaxError, ValueError, TypeError, KeyError, MemoryError, RecursionError):
+        return True
+
+
+def _texts(described: Any) -> Iterator[str]:
+    """Every text of a dtype's description: of a record, one for each field."""
+    if isinstance(described, str):
+        yield described
+    elif isinstance(described, list | tuple):
+        for part in described:
+            yield from _texts(part)
+
+
+def _is_zlib(head: bytes) -> bool:
+    """Two bytes say so, and are those of many a text: what follows has to unpack."""
+    if len(head) < 8 or head[0] != 0x78 or int.from_bytes(head[:2], "big") % 31:
+        return False
+    try:
+        return len(zlib.decompressobj().decompress(head, 64)) > 0
+    except zlib.error:
+        return False

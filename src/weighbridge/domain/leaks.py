@@ -22,6 +22,10 @@ _TOKENS: tuple[tuple[bytes, str, bytes], ...] = (
     (b"api_org_", "a Hugging Face organisation token", rb"api_org_[A-Za-z0-9]{34}(?![A-Za-z0-9])"),
     (b"AKIA", "an AWS access key", rb"AKIA[A-Z0-9]{16}(?![A-Za-z0-9])"),
     (b"ASIA", "an AWS access key", rb"ASIA[A-Z0-9]{16}(?![A-Za-z0-9])"),
+    (b"ABIA", "an AWS access key", rb"ABIA[A-Z0-9]{16}(?![A-Za-z0-9])"),
+    (b"ACCA", "an AWS access key", rb"ACCA[A-Z0-9]{16}(?![A-Za-z0-9])"),
+    (b"ABSK", "an AWS Bedrock key", rb"ABSK[A-Za-z0-9+/]{100,300}"),
+    (b"LTAI", "an Alibaba access key", rb"LTAI[A-Za-z0-9]{20}(?![A-Za-z0-9])"),
     (b"ghp_", "a GitHub token", rb"ghp_[A-Za-z0-9]{36,255}"),
     (b"gho_", "a GitHub token", rb"gho_[A-Za-z0-9]{36,255}"),
     (b"ghu_", "a GitHub token", rb"ghu_[A-Za-z0-9]{36,255}"),
@@ -38,6 +42,43 @@ _TOKENS: tuple[tuple[bytes, str, bytes], ...] = (
     (b"GOCSPX-", "a Google client secret", rb"GOCSPX-[\w-]{28}(?![\w-])"),
     (b"sk_live_", "a Stripe key", rb"sk_live_[A-Za-z0-9]{16,128}"),
     (b"rk_live_", "a Stripe key", rb"rk_live_[A-Za-z0-9]{16,128}"),
+    (b"sk_test_", "a Stripe key", rb"sk_test_[A-Za-z0-9]{16,128}"),
+    (b"sk_", "an ElevenLabs key", rb"sk_[0-9a-f]{48}(?![A-Za-z0-9])"),
+    (b"pplx-", "a Perplexity API key", rb"pplx-[A-Za-z0-9]{48}(?![A-Za-z0-9])"),
+    (b"xai-", "an xAI API key", rb"xai-[A-Za-z0-9]{70,90}(?![A-Za-z0-9])"),
+    (b"nvapi-", "an NVIDIA API key", rb"nvapi-[\w-]{50,80}(?![\w-])"),
+    (b"wandb_v1_", "a Weights & Biases key", rb"wandb_v1_[\w-]{60,120}"),
+    (b"pcsk_", "a Pinecone key", rb"pcsk_[A-Za-z0-9]{4,8}_[A-Za-z0-9]{50,80}"),
+    (b"lsv2_", "a LangSmith key", rb"lsv2_(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}"),
+    (b"rpa_", "a RunPod key", rb"rpa_[A-Za-z0-9]{40,50}(?![A-Za-z0-9])"),
+    (b"tvly-", "a Tavily key", rb"tvly-(?:dev-|prod-)?[A-Za-z0-9]{32}(?![A-Za-z0-9])"),
+    (b"KGAT_", "a Kaggle token", rb"KGAT_[0-9a-f]{32}(?![A-Za-z0-9])"),
+    (b"dop_v1_", "a DigitalOcean token", rb"dop_v1_[a-f0-9]{64}"),
+    (b"doo_v1_", "a DigitalOcean token", rb"doo_v1_[a-f0-9]{64}"),
+    (b"dor_v1_", "a DigitalOcean token", rb"dor_v1_[a-f0-9]{64}"),
+    (b"dapi", "a Databricks token", rb"dapi[a-f0-9]{32}(?![A-Za-z0-9])"),
+    (b"dckr_pat_", "a Docker Hub token", rb"dckr_pat_[\w-]{27}(?![\w-])"),
+    (b"ntn_", "a Notion token", rb"ntn_[A-Za-z0-9]{40,50}(?![A-Za-z0-9])"),
+    (b"lin_api_", "a Linear key", rb"lin_api_[A-Za-z0-9]{40}(?![A-Za-z0-9])"),
+    (b"PMAK-", "a Postman key", rb"PMAK-[a-f0-9]{24}-[a-f0-9]{34}"),
+    (b"shpat_", "a Shopify token", rb"shpat_[a-fA-F0-9]{32}"),
+    (b"shpss_", "a Shopify secret", rb"shpss_[a-fA-F0-9]{32}"),
+    (b"HRKU-AA", "a Heroku key", rb"HRKU-AA[\w-]{58}"),
+    (b"sbp_", "a Supabase token", rb"sbp_[a-f0-9]{40}(?![A-Za-z0-9])"),
+    (b"pscale_", "a PlanetScale secret", rb"pscale_(?:tkn|pw|oauth)_[\w-]{32,64}"),
+    (b"glsa_", "a Grafana token", rb"glsa_[A-Za-z0-9]{32}_[A-Fa-f0-9]{8}"),
+    (b"glc_", "a Grafana token", rb"glc_[A-Za-z0-9+/]{32,400}"),
+    (b"sntrys_", "a Sentry token", rb"sntrys_eyJ[\w+/=-]{80,400}"),
+    (b"sntryu_", "a Sentry token", rb"sntryu_[a-f0-9]{64}"),
+    (b"NRAK-", "a New Relic key", rb"NRAK-[A-Z0-9]{27}(?![A-Za-z0-9])"),
+    (b"ATATT3", "an Atlassian token", rb"ATATT3[\w=-]{180,200}"),
+    (b"figd_", "a Figma token", rb"figd_[\w-]{38,44}(?![\w-])"),
+    (b"nfp_", "a Netlify token", rb"nfp_[A-Za-z0-9]{36,40}(?![A-Za-z0-9])"),
+    (b"fo1_", "a Fly.io token", rb"fo1_[\w-]{43}(?![\w-])"),
+    (b"ops_eyJ", "a 1Password token", rb"ops_eyJ[A-Za-z0-9+/]{250,4096}"),
+    (b"AGE-SECRET-KEY-1", "a secret key of age", rb"AGE-SECRET-KEY-1[A-Z0-9]{58}"),
+    (b"SK", "a Twilio key", rb"SK[0-9a-f]{32}(?![A-Za-z0-9])"),
+    (b"key-", "a Mailgun key", rb"key-[0-9a-f]{32}(?![A-Za-z0-9])"),
     (b"npm_", "an npm token", rb"npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])"),
     (b"pypi-AgEI", "a PyPI token", rb"pypi-AgEI[\w-]{50,255}"),
     (b"r8_", "a Replicate token", rb"r8_[A-Za-z0-9]{37}(?![A-Za-z0-9])"),
@@ -51,11 +92,50 @@ _JOINT = re.compile(rb"[-_](?=[A-Za-z])")
 _PRIVATE_KEY = re.compile(
     rb"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d"
 )
-_WEBHOOK = re.compile(rb"hooks\.slack\.com/services/T\w{1,64}/B\w{1,64}/\w{8,64}")
+#: What has a point or a slash within: (what every one has in it, what it is, the form, masked).
+_DOTTED: tuple[tuple[bytes, str, re.Pattern[bytes], str], ...] = tuple(
+    (needle, what, re.compile(form), masked)
+    for needle, what, form, masked in (
+        (b"hooks.slack.com", "a Slack webhook",
+         rb"hooks\.slack\.com/services/T\w{1,64}/B\w{1,64}/\w{8,64}",
+         "hooks.slack.com/services/***"),
+        (b"/api/webhooks/", "a Discord webhook",
+         rb"discord(?:app)?\.com/api/webhooks/\d{16,20}/[\w-]{60,72}",
+         "discord.com/api/webhooks/***"),
+        (b"SG.", "a SendGrid key", rb"(?<![\w.-])SG\.[\w-]{22}\.[\w-]{43}(?![\w-])", "SG.***"),
+        (b"hvs.", "a Vault token", rb"(?<![\w.-])hvs\.[\w-]{90,120}", "hvs.***"),
+        (b"dp.pt.", "a Doppler token", rb"(?<![\w.-])dp\.pt\.[A-Za-z0-9]{40,44}", "dp.pt.***"),
+        (b".atlasv1.", "a Terraform token", rb"[A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,70}",
+         "atlasv1.***"),
+        (b"v1.0-", "a Cloudflare key", rb"v1\.0-[a-f0-9]{24}-[a-f0-9]{146}", "v1.0-***"),
+        (b"AccountKey=", "an Azure storage key", rb"AccountKey=[A-Za-z0-9+/]{86}==",
+         "AccountKey=***"),
+        (b"Q~", "an Azure client secret",
+         rb"(?<![\w~.-])[\w~.-]{3}\dQ~[\w~.-]{31,34}(?![\w~.-])", "Q~***"),
+        (b":AA", "a Telegram bot token", rb"(?<![\w:])\d{8,10}:AA[\w-]{33}(?![\w-])", "***:AA***"),
+    )
+)  # fmt: skip
 _ASSIGNED = re.compile(
     rb"(?i)(aws_secret_access_key|secret_access_key|wandb_api_key)[\"']?\s{0,4}[=:]\s{0,4}[\"']?"
     rb"[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])"
 )
+#: A variable or key whose name says what its value is, as in a .env or a script.
+_NAMED = re.compile(
+    rb"(?i)(?<![A-Za-z0-9])([A-Z0-9]{0,24}[_-]?(?:api[_-]?key|secret[_-]?key|access[_-]?token|auth[_-]?token"
+    rb"|client[_-]?secret|api[_-]?token|hf[_-]?token))[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?"
+    rb"([A-Za-z0-9+/_-]{24,200})(?![A-Za-z0-9+/_.({\[-])"
+)
+#: The names of those three, in small letters and without what may join their words.
+_NAMES_SQUEEZED = (b"apikey", b"secretkey", b"accesskey", b"accesstoken", b"authtoken",
+                   b"clientsecret", b"apitoken", b"hftoken", b"authorization")  # fmt: skip
+_BEARER = re.compile(rb"(?i)(authorization)[\"']?\s{0,4}[=:]\s{0,4}[\"']?bearer\s{1,4}"
+                     rb"([\w.~+/-]{24,400})")  # fmt: skip
+_CREDENTIALS = re.compile(
+    rb"(?i)(?<![a-z0-9])([a-z][a-z0-9+.-]{1,20}://)[^\s:/@'\"<>${}\[\]]{1,64}:([^\s:/@'\"<>${}\[\]]{8,128})"
+    rb"@(?!localhost|127\.|(?:[\w-]{1,64}\.){0,4}example\.|host(?![\w.]))[\w.-]{1,128}"
+)
+_EVERY_DAY = re.compile(rb"(?i)pass(word|wd|phrase)?|secret|token|key")
+_MANY_SIGNS = 11
 _PLACEHOLDER = re.compile(rb"(?i)example|your|placeholder|x{6}|\*{4}|^[x0*._-]*$")
 
 _HOME = re.compile(rb"(?<![\w.])/(?:Users|home)/([\w.-]{1,64})(?=[/\"'\s\\]|$)")
@@ -81,7 +161,16 @@ _FLAT = bytes(
     0x78 if chr(c).isascii() and (chr(c).isalnum() or chr(c) in "_-") else 0x20 for c in range(256)
 )
 _RUN_OF_SECRETS = b"x" * 16
-_ESCAPED = re.compile(rb"\\u00([2-7][0-9A-Fa-f])|\\/")
+#: What stands for one character: of JSON, Python and YAML, of HTML, of addresses and of Markdown.
+_ESCAPED = re.compile(
+    rb"\\(?:u00|x)([2-7][0-9A-Fa-f])|&#(?:[xX]([2-7][0-9A-Fa-f])|0?(4[5-9]|[5-9]\d|1[01]\d|12[0-2]));"
+    rb"|%([57][0-9A-Fa-f]|[2346][0-9A-Fa-f])|\\([/_-])"
+    rb"|(\xe2\x80[\x8b-\x8d]|\xe2\x81\xa0|\xef\xbb\xbf|\xc2\xad)"
+)
+#: Without one of these there is nothing to undo.
+_ESCAPES = re.compile(
+    rb"\\(?:u00|x[2-7]|[/_-])|&#|%[2-7]|\xe2\x80[\x8b-\x8d]|\xe2\x81\xa0|\xef\xbb\xbf|\xc2\xad"
+)
 _OVERLAP = 16384
 _MOST_OF_A_KIND = 20
 _MOST_AT_ONCE = 50
@@ -138,19 +227,26 @@ class LeakScanner:
 
 
 def _unescaped(text: bytes) -> bytes:
-    """JSON may write any character by its number, and a slash with another before it."""
-    if b"\\u00" not in text and b"\\/" not in text:
-        return text
-    return _ESCAPED.sub(lambda m: bytes([int(m[1], 16)]) if m[1] else b"/", text)
+    """The characters that JSON, HTML, addresses and Markdown write by their numbers, or with
+    another before them; without those that are not shown. Lines stay as they are."""
+    return _ESCAPED.sub(_character, text) if _ESCAPES.search(text) else text
+
+
+def _character(match: re.Match[bytes]) -> bytes:
+    hexadecimal = match[1] or match[2] or match[4]
+    if hexadecimal:
+        return bytes([int(hexadecimal, 16)])
+    return bytes([int(match[3])]) if match[3] else match[5] or b""
 
 
 def _keys(text: bytes) -> Iterator[_Hit]:
     if b"PRIVATE KEY" in text or b"PuTTY" in text:
         for match in _PRIVATE_KEY.finditer(text):
             yield match.start(), "SC002", "a private key", "-----BEGIN … PRIVATE KEY-----"
-    if b"hooks.slack.com" in text:
-        for match in _WEBHOOK.finditer(text):
-            yield match.start(), "SC002", "a Slack webhook", "hooks.slack.com/services/***"
+    for needle, what, form, masked in _DOTTED:
+        if needle in text:
+            for match in form.finditer(text):
+                yield match.start(), "SC002", what, masked
 
 
 def _runs(text: bytes) -> Iterator[_Hit]:
@@ -160,6 +256,8 @@ def _runs(text: bytes) -> Iterator[_Hit]:
 
 
 def _tokens(text: bytes) -> Iterator[_Hit]:
+    if not any(prefix in text for prefix in _FORMS):
+        return
     flat = text.translate(_FLAT)
     start = flat.find(_RUN_OF_SECRETS)
     while start >= 0:
@@ -197,12 +295,37 @@ def _homes(text: bytes) -> Iterator[_Hit]:
             at = text.find(needle, at + 1)
 
 
-def _close(text: bytes) -> Iterator[_Hit]:
+def _is_random(value: bytes) -> bool:
+    """True for what nobody would write by hand: letters and digits, of many kinds and no words."""
+    kinds = re.search(rb"\d", value) and re.search(rb"[A-Za-z]", value)
+    return bool(kinds) and len(set(value)) >= _MANY_SIGNS and not _PLACEHOLDER.search(value)
+
+
+def _assigned(text: bytes) -> Iterator[_Hit]:
     for match in _ASSIGNED.finditer(text):
         yield match.start(), "SC002", "a secret key", f"{match[1].decode()}=***"
+    for form in (_NAMED, _BEARER):
+        for match in form.finditer(text):
+            if _is_random(match[2]):
+                yield match.start(), "SC002", "a secret key", f"{match[1].decode()}=***"
+
+
+def _addresses(text: bytes) -> Iterator[_Hit]:
+    for match in _CREDENTIALS.finditer(text):
+        if not _EVERY_DAY.fullmatch(match[2]) and not _PLACEHOLDER.search(match[2]):
+            yield match.start(), "SC002", "a password in an address", f"{match[1].decode()}***"
     for match in _INNER_HOST.finditer(text):
         if not match[0].partition(b"//")[2].startswith(b"127."):
             yield match.start(), "SC004", "the address of an internal host", "http://***"
+
+
+def _close(text: bytes) -> Iterator[_Hit]:
+    # A search for letters of either case is slow, and few files need it.
+    squeezed = text.lower().translate(None, b"_-")
+    if any(name in squeezed for name in _NAMES_SQUEEZED):
+        yield from _assigned(text)
+    if b"://" in text:
+        yield from _addresses(text)
     for after in islice(_AFTER_AT.finditer(text), _MOST_TRIED):
         before = _BEFORE_AT.search(text[max(0, after.start() - 64) : after.start()])
         whole = before[0] + after[0] if before else b""

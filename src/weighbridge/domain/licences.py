@@ -1,7 +1,9 @@
 """Licences of models: which identifiers the Hub knows, and which bind what is made from a model.
 
 The Hub's list: https://huggingface.co/docs/hub/repositories-licenses. It refuses other identifiers,
-those of SPDX included, so a library of SPDX's would not decide the question.
+those of SPDX included, so a library of SPDX's would not decide the question. openmdw-1.1 is on no
+copy of the page that could be read, but the Hub accepts it: poolside/Laguna-XS-2.1 and
+nvidia/Nemotron-3-Diarization are published under it (2026-09).
 """
 
 from __future__ import annotations

@@ -9,8 +9,11 @@ from __future__ import annotations
 import pickletools
 import re
 import struct
+from typing import IO, cast
 
 from attrs import define, field
+
+from weighbridge.domain.opcodes import Opcodes, ReadAt
 
 _TELLING = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE",
                       "TUPLE", "LIST", "DICT", "EMPTY_LIST", "EMPTY_DICT"})  # fmt: skip
@@ -25,6 +28,10 @@ _MARK, _ANY = pickletools.markobject, pickletools.anyobject
 _TUPLE = pickletools.pytuple
 #: Of a pickle whose end is not in sight, so many sound opcodes are no accident.
 _ENOUGH = 16
+#: White space that may follow the end.
+_LONGEST_REST = 4096
+#: More are not followed: nothing else begins with as many.
+_MOST_STEPS = 500_000
 
 
 class _Underflow(Exception):
@@ -84,27 +91,35 @@ class _Machine:
         return taken[::-1]
 
 
-def pickled(head: bytes, tail: bytes, *, whole: bool) -> str | None:
+_CALLS, _OLD = "a pickle that calls something", "a pickle of an old protocol"
+
+
+def pickled(head: bytes, tail: bytes, read_at: ReadAt, size: int) -> str | None:
     """What kind of pickle begins with ``head`` and ends with ``tail``; None if it is none.
 
-    ``whole`` says if ``head`` is all of it.
+    ``read_at`` gives the bytes of the file, as far as they may be read, and ``size`` is its own.
     """
     machine, seen, steps, end = _Machine(), set[str](), 0, 0
+    source, cut = Opcodes(read_at, head), False
     try:
-        for opcode, argument, at in pickletools.genops(head):
+        for opcode, argument, at in pickletools.genops(cast("IO[bytes]", source)):
             if machine.step(opcode, argument):
-                return "a pickle that calls something"
+                return _CALLS
             seen.add(opcode.name)
             steps, end = steps + 1, at or 0
+            if steps > _MOST_STEPS:
+                return _OLD
     except _Underflow:
         return None
     except (ValueError, ArithmeticError, struct.error) as error:
-        if whole or not _CUT_OFF.search(str(error)):
+        cut = source.ended and source.tell() < size
+        if not (cut and _CUT_OFF.search(str(error))):
             return None
-    if whole or "STOP" in seen:
-        sound = not head[end + 1 :].strip() and not seen.isdisjoint(_TELLING)
-    else:
+    if cut:
         named = {"GLOBAL", "PUT"} <= seen
         sound = named or steps >= _ENOUGH or _BINARY.match(head) is not None
+    else:
+        rest = read_at(end + 1, _LONGEST_REST + 1)
+        sound = len(rest) <= _LONGEST_REST and not rest.strip() and not seen.isdisjoint(_TELLING)
     ends = tail.rstrip(b"\n").endswith(b".")
-    return "a pickle of an old protocol" if sound and ends else None
+    return _OLD if sound and ends else None

@@ -13,8 +13,8 @@ _LONGEST = 2000
 
 
 def backtracks(pattern: str) -> bool:
-    """True if it repeats, without bound, a group that itself repeats or has a choice of beginnings;
-    or if Python cannot compile it, or it is longer than anybody writes.
+    """True if ``repeats_a_repeat``, or chains many repeats of anything; or if Python cannot compile
+    it, or it is longer than anybody writes.
 
     Errs on the side of True: whoever means names can list them.
     """
@@ -26,6 +26,14 @@ def backtracks(pattern: str) -> bool:
             re.compile(pattern)
     except (re.error, RecursionError, OverflowError):
         return True
+    return repeats_a_repeat(pattern) or _chained(pattern)
+
+
+def repeats_a_repeat(pattern: str) -> bool:
+    """True if it repeats, without bound, a group that itself repeats or has a choice of beginnings.
+
+    Of any dialect: nothing is compiled.
+    """
     open_groups: list[bool] = []  # whether each open group holds a repeat or a choice
     ended: bool | None = None  # what the group that has just ended holds
     for kind in _tokens(pattern):
@@ -46,7 +54,7 @@ def backtracks(pattern: str) -> bool:
             if kind == "|" and open_groups:
                 open_groups[-1] = True
             ended = None
-    return _chained(pattern)
+    return False
 
 
 def _chained(pattern: str) -> bool:

@@ -13,8 +13,9 @@ _INDEX = "model.safetensors.index.json"
 _LEGAL = re.compile(r"(LICEN[CS]E|NOTICE|USE_POLICY)([._-][\w.-]*)?", re.IGNORECASE)
 _TEXTS = re.compile(
     r"config\.json|generation_config\.json|tokenizer\.json|tokenizer_config\.json|tokenizer\.model"
-    r"|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|spiece\.model"
-    r"|sentencepiece\.bpe\.model|chat_template\.(jinja|json)|preprocessor_config\.json"
+    r"|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt|bpe)|merges\.txt|spiece\.model"
+    r"|sentencepiece\.bpe\.model|tokenizer\.model\.v\d+|tekken\.json|(qwen|tiktoken)\.(tiktoken|model)"
+    r"|chat_template\.(jinja|json)|preprocessor_config\.json"
     r"|processor_config\.json|model\.safetensors\.index\.json"
 )
 

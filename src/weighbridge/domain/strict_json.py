@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
+from collections.abc import Callable
+from itertools import chain
 from typing import Any, NoReturn
 
 MAX_DEPTH = 100
 #: transformers writes a model_max_length of 31 digits.
 _MAX_INT_DIGITS = 40
-_ODD_INTEGER = re.compile(rf"-0|[0-9]{{{_MAX_INT_DIGITS + 1}}}")
+_DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 
 
 class StrictJsonError(ValueError):
@@ -38,13 +39,34 @@ def parse_strictly(raw: bytes) -> Any:
     too large, JS005 too deep, JS007 encoding.
     """
     text = _decode(raw)
+    # Without escapes every quote begins or ends a string: a key that came twice is then one string
+    # too few in the value, and the slow hook is for the text that lacks one.
+    counted = "\\" not in text
+    integers = _bounded_int if _holds_odd_integers(raw) else None
+    value = _parse(text, integers, None if counted else _no_duplicates)
+    strings = _check_tree(value, surrogates="\\u" in text)
+    if counted and text.count('"') != 2 * strings:
+        _parse(text, integers, _no_duplicates)
+    return value
+
+
+def _holds_odd_integers(raw: bytes) -> bool:
+    """True if the hook for integers is needed; without it they cost next to nothing."""
+    longest = b"0" * (_MAX_INT_DIGITS + 1)
+    return b"-0" in raw or longest in raw.translate(_DIGITS_ALIKE)
+
+
+def _parse(
+    text: str,
+    integers: Callable[[str], int | float] | None,
+    pairs: Callable[[list[tuple[str, Any]]], Any] | None,
+) -> Any:
     try:
-        value = json.loads(
+        return json.loads(
             text,
-            object_pairs_hook=_no_duplicates,
+            object_pairs_hook=pairs,
             parse_constant=_no_constant,
-            # Without the hook integers cost next to nothing, and nearly no text needs it.
-            parse_int=_bounded_int if _ODD_INTEGER.search(text) else None,
+            parse_int=integers,
             parse_float=_finite_float,
         )
     except RecursionError:
@@ -52,8 +74,6 @@ def parse_strictly(raw: bytes) -> Any:
     except json.JSONDecodeError as error:
         detail = f"{error.msg} at line {error.lineno}, column {error.colno}"
         raise StrictJsonError("JS001", detail) from None
-    _check_tree(value, surrogates="\\u" in text)
-    return value
 
 
 def _decode(raw: bytes) -> str:
@@ -91,25 +111,23 @@ def _finite_float(digits: str) -> float:
     return value
 
 
-def _check_tree(value: Any, *, surrogates: bool) -> None:
-    level, depth = [value], 0
+def _check_tree(value: Any, *, surrogates: bool) -> int:
+    """How many strings the value holds, keys among them."""
+    level, depth, strings = [value], 0, 0
     while level:
         depth += 1
         if depth > MAX_DEPTH:
             raise StrictJsonError("JS005", f"is nested more than {MAX_DEPTH} deep")
-        below: list[Any] = []
-        if not surrogates:  # of a header with 100,000 tensors most values are numbers
-            level = [node for node in level if isinstance(node, dict | list)]
-        for node in level:
-            if isinstance(node, dict):
-                below += node.values()
-                if surrogates:
-                    below += node.keys()
-            elif isinstance(node, list):
-                below += node
-            elif surrogates and isinstance(node, str):
-                _check_encodable(node)
-        level = below
+        kinds = set(map(type, level))  # most levels are large and of one kind
+        tables = [n for n in level if type(n) is dict] if dict in kinds else []
+        lists = [n for n in level if type(n) is list] if list in kinds else []
+        strings += sum(map(len, tables))
+        strings += list(map(type, level)).count(str) if str in kinds else 0
+        if surrogates:
+            own = (n for n in level if type(n) is str)
+            _check_encodable("".join(chain(own, chain.from_iterable(tables))))
+        level = list(chain.from_iterable(chain(map(dict.values, tables), lists)))
+    return strings
 
 
 def _check_encodable(text: str) -> None:

@@ -20,7 +20,11 @@ MAX_TEMPLATE = 256_000
 MAX_TEMPLATES = 2 * MAX_TEMPLATE
 TOKENIZER_CONFIG = "tokenizer_config.json"
 _HOLDERS = (TOKENIZER_CONFIG, "chat_template.json", "processor_config.json")
-_FILE = re.compile(r"chat_template\.jinja|additional_chat_templates/(?P<name>[^/]+)\.jinja")
+_FILE = re.compile(
+    r"(?:.+/)??(?:chat_template\.jinja|additional_chat_templates/(?P<name>[^/]+)\.jinja"
+    r"|(?P<other>[^/]+)\.(?:jinja2?|j2))",
+    re.IGNORECASE,
+)
 DEFAULT = "default"
 
 
@@ -48,20 +52,27 @@ class Template:
 def template_name(path: str) -> str | None:
     """The name of the template in the file of that path; None if it is no template."""
     found = _FILE.fullmatch(path)
-    return (found["name"] or DEFAULT) if found else None
+    if found is None:
+        return None
+    if found["other"] is not None or path.count("/") > (found["name"] is not None):
+        # Of no name that a loader knows it by; servers are given such a file by hand.
+        return re.sub(r"[^A-Za-z0-9_-]", "-", path)[:64]
+    return found["name"] or DEFAULT
 
 
 def held_templates(artifact: ModelArtifact) -> Iterator[Template]:
     """The templates inside of JSON files: one string, a list of names and strings, or a map.
 
-    Programs read ``chat_template``; what is called a template otherwise is looked at too.
+    Programs read ``chat_template``, of a few files; what is called a template otherwise in these,
+    and ``chat_template`` in any other, is looked at too.
     """
-    for path in _HOLDERS:
-        document = artifact.document(path)
-        for key, value in document.object.items() if document else ():
-            if "template" not in key.lower():
+    for document in artifact.documents:
+        path = document.path.text
+        holder = document.path.name in _HOLDERS
+        for key, value in document.object.items():
+            if not (key == "chat_template" or (holder and "template" in key.lower())):
                 continue
-            name = DEFAULT if key == "chat_template" else key
+            name = DEFAULT if key == "chat_template" and path in _HOLDERS else key
             for inside, own, text in _named(key, name, value):
                 if isinstance(text, str):
                     yield Template(path, inside, own, text, len(text))

@@ -10,7 +10,10 @@ import json
 import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from functools import cached_property
+from itertools import chain
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from attrs import frozen
 
@@ -26,8 +29,10 @@ DTYPE_BITS: Mapping[str, int] = {
 
 #: As huggingface_hub's own limit; the reference reader's is 100,000,000.
 MAX_HEADER_BYTES = 25_000_000
+_FIELDS = ("dtype", "shape", "data_offsets")
 _MAX_RANK = 8
 _MAX_DIM = 2**31 - 1
+_MOST_ELEMENTS = 2**56
 _LFS_MAGIC = b"version https://git-lfs"
 
 
@@ -45,8 +50,7 @@ class TensorSpec:
         return math.prod(self.shape) * DTYPE_BITS[self.dtype] // 8
 
 
-@frozen
-class TensorSlot:
+class TensorSlot(NamedTuple):
     """A spec with its place: ``start`` in bytes from the beginning of the file."""
 
     spec: TensorSpec
@@ -61,7 +65,7 @@ class Header:
     metadata: Mapping[str, str] | None
     data_start: int
 
-    @property
+    @cached_property
     def specs(self) -> Mapping[str, TensorSpec]:
         """Specs by name."""
         return {slot.spec.name: slot.spec for slot in self.slots}
@@ -120,16 +124,17 @@ def parse_header(raw: bytes, file_size: int) -> Header:
     table = _parse_table(raw)
     defects: list[HeaderDefect] = []
     metadata = _parse_metadata(table.pop("__metadata__", None), defects)
-    spans = [s for name, entry in table.items() if (s := _parse_entry(name, entry, defects))]
+    spans = _sound_spans(table)
+    if spans is None:
+        spans = [s for name, entry in table.items() if (s := _parse_entry(name, entry, defects))]
     if not table:
         defects.append(HeaderDefect("ST020", "names no tensors"))
-    data_bytes = file_size - 8 - len(raw)
+    start = 8 + len(raw)
+    ordered = sorted(spans, key=itemgetter(1, 2))
     if not defects:
-        defects += _layout_defects(sorted(spans, key=lambda s: (s[1], s[2])), data_bytes)
+        defects += _layout_defects(ordered, file_size - start)
     if defects:
         raise HeaderInvalid(defects)
-    start = 8 + len(raw)
-    ordered = sorted(spans, key=lambda s: (s[1], s[2]))
     return Header(tuple(TensorSlot(s, start + b) for s, b, _ in ordered), metadata, start)
 
 
@@ -156,27 +161,57 @@ def _parse_metadata(value: Any, defects: list[HeaderDefect]) -> Mapping[str, str
     return None
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _sound_spans(table: Mapping[str, Any]) -> list[tuple[TensorSpec, int, int]] | None:
+    """All entries at once, or None if there is any that ``_parse_entry`` would object to.
+
+    What it asks is the same, of columns in place of rows: a header of 10,000 tensors takes a third
+    of the time.
+    """
+    try:
+        dtypes, shapes, offsets = (list(map(itemgetter(k), table.values())) for k in _FIELDS)
+        bits = [DTYPE_BITS[dtype] for dtype in dtypes]
+    except (KeyError, TypeError):
+        return None
+    if set(map(type, chain(shapes, offsets))) != {list} or set(map(len, offsets)) != {2}:
+        return None
+    numbers = list(chain.from_iterable(chain(shapes, offsets)))
+    if set(map(type, numbers)) != {int} or min(numbers) < 0:
+        return None
+    if set(map(len, table.values())) != {len(_FIELDS)}:
+        return None
+    if max(map(len, shapes)) > _MAX_RANK or max(chain.from_iterable(shapes), default=0) > _MAX_DIM:
+        return None
+    counts = list(map(math.prod, shapes))
+    if 0 in counts or max(counts) >= _MOST_ELEMENTS:
+        return None
+    if any(n * b != 8 * (end - at) for n, b, (at, end) in zip(counts, bits, offsets, strict=True)):
+        return None
+    specs = map(TensorSpec, table, dtypes, map(tuple, shapes))
+    return [(spec, at, end) for spec, (at, end) in zip(specs, offsets, strict=True)]
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
 
 def _parse_entry(
     name: str, entry: Any, defects: list[HeaderDefect]
 ) -> tuple[TensorSpec, int, int] | None:
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+    if not isinstance(entry, dict) or entry.keys() != set(_FIELDS):
         defects.append(HeaderDefect("ST015", "needs exactly dtype, shape, data_offsets", name))
         return None
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     before = len(defects)
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         defects.append(HeaderDefect("ST016", f"unknown dtype {dtype!r}", name))
-    if not isinstance(shape, list) or not all(_is_count(d) and d <= _MAX_DIM for d in shape):
+    if not _are_counts(shape) or max(shape, default=0) > _MAX_DIM:
         defects.append(HeaderDefect("ST017", f"shape {shape!r} is not a list of sizes", name))
     elif len(shape) > _MAX_RANK:
         defects.append(HeaderDefect("ST017", f"has {len(shape)} dimensions", name))
-    elif math.prod(d or 1 for d in shape) >= 2**56:  # readers multiply before they meet the 0
+    # Readers multiply before they meet the 0.
+    elif math.prod(filter(None, shape)) >= _MOST_ELEMENTS:
         defects.append(HeaderDefect("ST017", f"shape {shape} overflows", name))
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_count, offsets)):
+    if not _are_counts(offsets) or len(offsets) != 2:
         defects.append(HeaderDefect("ST018", f"data_offsets {offsets!r}", name))
     if len(defects) > before:
         return None

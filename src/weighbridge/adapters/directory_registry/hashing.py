@@ -7,7 +7,8 @@ of a small one. Loaders compare that name with what the Hub tells them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from weighbridge.domain.artifact import Digest, ManifestEntry
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from weighbridge.application.ports import Buffer
 
 CHUNK = 1 << 20
+BOTH = ("sha256", "git-sha1")
 _LARGE = 10 << 20
 
 
@@ -33,26 +35,27 @@ def digest_of_name(name: str) -> Digest | None:
     return Digest(algorithm, name)
 
 
-class Hashes:
-    """Both digests of a content whose size is known before (git's digest starts with it)."""
+def wanted_algorithms(path: str, size: int) -> tuple[str, ...]:
+    """What a file is hashed by: a large one, whose name no other digest can be, only once."""
+    return ("sha256",) if naming_algorithm(path, size) == "sha256" else BOTH
 
-    def __init__(self, size: int) -> None:
+
+class Hashes:
+    """Digests of a content whose size is known before (git's digest starts with it)."""
+
+    def __init__(self, size: int, algorithms: Iterable[str] = BOTH) -> None:
         self.count = 0
-        self._sha256 = hashlib.sha256()
-        self._git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+        self._hashers = {name: _begun(name, size) for name in algorithms}
 
     def update(self, chunk: Buffer) -> None:
         """Take in the next bytes."""
         self.count += len(chunk)
-        self._sha256.update(chunk)
-        self._git.update(chunk)
+        for hasher in self._hashers.values():
+            hasher.update(chunk)
 
     def digests(self) -> tuple[Digest, ...]:
         """The digests of all bytes so far."""
-        return (
-            Digest("sha256", self._sha256.hexdigest()),
-            Digest("git-sha1", self._git.hexdigest()),
-        )
+        return tuple(Digest(name, each.hexdigest()) for name, each in self._hashers.items())
 
     def check(self, entry: ManifestEntry) -> None:
         """Raise ArtifactChanged unless the bytes are those that ``entry`` describes."""
@@ -68,6 +71,23 @@ def read_through(stream: BinaryIO, hashes: Hashes, sink: Callable[[bytes], objec
     while chunk := stream.read(CHUNK):
         hashes.update(chunk)
         sink(chunk)
+
+
+def has_content(file: Path, entry: ManifestEntry, tell: Callable[[int], object]) -> bool:
+    """Whether a file is there and has the bytes of ``entry``. It is read for that, as far as
+    ``tell`` is told."""
+    if not file.is_file() or file.stat().st_size != entry.size:
+        return False
+    hashes = Hashes(entry.size, wanted_algorithms(entry.path.text, entry.size))
+    with file.open("rb") as stream:
+        read_through(stream, hashes, lambda _: tell(hashes.count))
+    return entry.same_content(ManifestEntry(entry.path, hashes.count, hashes.digests()))
+
+
+def _begun(algorithm: str, size: int) -> hashlib._Hash:
+    if algorithm == "sha256":
+        return hashlib.sha256()
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
 def _describe(entry: ManifestEntry) -> str:

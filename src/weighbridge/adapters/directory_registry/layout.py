@@ -10,23 +10,30 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weighbridge.adapters.directory_registry import storage
-from weighbridge.adapters.directory_registry.hashing import Hashes, digest_of_name, read_through
+from weighbridge.adapters.directory_registry.hashing import (
+    Hashes,
+    digest_of_name,
+    read_through,
+    wanted_algorithms,
+)
 from weighbridge.adapters.directory_registry.record import Record, iso
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import DestinationMissing, RegistryRejected
 from weighbridge.domain.publication import Revision
 
 if TYPE_CHECKING:
+    from weighbridge.application.ports import Progress
     from weighbridge.domain.publication import LocalRegistry
 
-#: Whatever starts so was left by an interrupted push; the next push removes it.
+#: Whatever starts so was left by an interrupted push; the next push takes over what is whole of it
+#: and removes the rest.
 TEMPORARY = ".weighbridge-"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHORTENED = re.compile(r"[0-9a-f]{7,39}")
@@ -96,17 +103,32 @@ class ModelDirectory:
         snapshot = self.snapshot(revision)
         return all((snapshot / path.text).exists() for path in self._paths(snapshot))
 
-    def manifest(self, revision: str, *, rehash: bool) -> Manifest:
-        """The files of a revision: digests as the blobs' names have them, or from their bytes.
+    def manifest(self, revision: str, *, rehash: Progress | None) -> Manifest:
+        """The files of a revision: digests as the blobs' names have them, or with ``rehash``, which
+        is told how far that is, from their bytes.
 
         A file whose blob is missing is not there.
         """
         snapshot = self.snapshot(revision)
-        return Manifest(
-            ManifestEntry(path, size, self._digests(snapshot / path.text, size, rehash))
+        sizes = {
+            path: size
             for path in self._paths(snapshot)
             if (size := _size(snapshot / path.text)) is not None
-        )
+        }
+        done, total = 0, sum(sizes.values())
+
+        def advance(chunk: bytes) -> None:
+            nonlocal done
+            done += len(chunk)
+            assert rehash is not None
+            rehash("reading back", done, total)
+
+        return Manifest(
+            ManifestEntry(
+                path, size,
+                self._digests(snapshot / path.text, size, advance if rehash else None),
+            ) for path, size in sizes.items()
+        )  # fmt: skip
 
     def blob_name(self, revision: str, path: ArtifactPath) -> Digest | None:
         """The digest that names the blob behind a file; None for a copy without a blob."""
@@ -122,14 +144,16 @@ class ModelDirectory:
             raise RegistryRejected(destination=str(self._destination), reason=reason)
         return found
 
-    def _digests(self, file: Path, size: int, rehash: bool) -> tuple[Digest, ...]:
-        if not rehash and file.is_symlink():
+    def _digests(
+        self, file: Path, size: int, advance: Callable[[bytes], object] | None
+    ) -> tuple[Digest, ...]:
+        if advance is None and file.is_symlink():
             name = digest_of_name(os.path.basename(os.readlink(file)))
             if name is not None:
                 return (name,)
-        hashes = Hashes(size)
+        hashes = Hashes(size, wanted_algorithms(file.name, size))
         with file.open("rb") as stream:
-            read_through(stream, hashes, len)
+            read_through(stream, hashes, advance or len)
         return hashes.digests()
 
     def _paths(self, snapshot: Path) -> Iterator[ArtifactPath]:
@@ -148,14 +172,16 @@ class ModelDirectory:
         """The right to write; every writer of this model waits here for the one before."""
         return storage.exclusive_lock(self._locks / "weighbridge.lock")
 
-    def prepare(self) -> None:
-        """Make the directories, and remove what interrupted pushes left. Needs the lock.
+    def prepare(self, *, keep: bool = False) -> None:
+        """Make the directories, and remove what interrupted pushes left; with ``keep``, not the
+        blobs that ``left`` gives. Needs the lock.
 
         A new model appears by one rename: the Hub's client calls one without ``snapshots`` corrupt.
         """
         for holder in (self._locks, self.path):
             for left in holder.glob(f"{TEMPORARY}*"):
-                shutil.rmtree(left)
+                if not (keep and (left / "blobs").is_dir()):
+                    shutil.rmtree(left)
         if not self.path.exists():
             made = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._locks)) / self.path.name
             (made / "snapshots").mkdir(parents=True)
@@ -167,12 +193,26 @@ class ModelDirectory:
 
     @contextmanager
     def workshop(self) -> Iterator[Path]:
-        """A temporary directory on the same file system, gone afterwards."""
+        """A temporary directory on the same file system, gone afterwards with what others left.
+
+        After a failure its ``blobs`` stay for the next push, unless it was the room that lacked.
+        """
         work = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.path))
         try:
             yield work
-        finally:
-            shutil.rmtree(work)
+        except BaseException as error:
+            if storage.lacks_room(error):
+                self._clear()
+            raise
+        self._clear()
+
+    def left(self) -> dict[str, Path]:
+        """Blobs that interrupted pushes had finished, by their names. They are on the disk."""
+        return {each.name: each for each in self.path.glob(f"{TEMPORARY}*/blobs/*")}
+
+    def _clear(self) -> None:
+        for left in self.path.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(left)
 
     def publish(
         self, work: Path, revision: str, names: dict[ArtifactPath, str], message: str

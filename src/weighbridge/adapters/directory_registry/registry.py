@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, BinaryIO
 from attrs import define, field
 
 from weighbridge.adapters.directory_registry.hashing import (
+    BOTH,
     Hashes,
+    has_content,
     naming_algorithm,
     read_through,
 )
 from weighbridge.adapters.directory_registry.layout import ModelDirectory
 from weighbridge.adapters.directory_registry.storage import sync_directory, typed_errors
-from weighbridge.application.ports import Blob, Progress
+from weighbridge.application.ports import Blob, Progress, no_progress
 from weighbridge.domain.errors import (
     DestinationMissing,
     RegistryRejected,
@@ -57,14 +59,23 @@ class DirectoryRegistry:
             revision = model.current()
             if revision is None:
                 return None
-            return RemoteHead(revision, model.manifest(revision, rehash=False))
+            return RemoteHead(revision, model.manifest(revision, rehash=None))
 
-    def manifest(self, destination: Destination, revision: str) -> RemoteHead:
+    def recorded(self, destination: Destination, revision: str) -> RemoteHead:
+        """The revision with digests from the names of its blobs."""
+        model = ModelDirectory(_local(destination))
+        with typed_errors(model.path, "reading the registry"):
+            found = model.resolve(revision)
+            return RemoteHead(found, model.manifest(found, rehash=None))
+
+    def manifest(
+        self, destination: Destination, revision: str, *, progress: Progress = no_progress
+    ) -> RemoteHead:
         """The revision with every file hashed anew, so that damaged blobs show."""
         model = ModelDirectory(_local(destination))
         with typed_errors(model.path, "reading the registry"):
             found = model.resolve(revision)
-            return RemoteHead(found, model.manifest(found, rehash=True))
+            return RemoteHead(found, model.manifest(found, rehash=progress))
 
     def start(self, destination: Destination) -> RemoteHead | None:
         """A branch begins with nothing; blobs are shared by all branches anyway."""
@@ -145,7 +156,7 @@ class DirectoryRegistry:
         self.check(plan.destination, pull_request=plan.pull_request)
         model = ModelDirectory(_local(plan.destination))
         with typed_errors(model.path, "publishing"), model.lock():
-            model.prepare()
+            model.prepare(keep=True)
             _require_no_tag(model, _local(plan.destination))
             head = model.current()
             if head != plan.parent:
@@ -181,7 +192,9 @@ def _require_no_tag(model: ModelDirectory, place: LocalRegistry) -> None:
 
 def _already_there(model: ModelDirectory, plan: PublicationPlan, head: str | None) -> Receipt:
     """The receipt of a push that somebody made before us, byte by byte; else a conflict."""
-    if head is None or read_back_differences(plan.manifest, model.manifest(head, rehash=True)):
+    if head is None or read_back_differences(
+        plan.manifest, model.manifest(head, rehash=no_progress)
+    ):
         raise RevisionConflict(destination=str(plan.destination), expected=plan.parent, actual=head)
     return Receipt(plan.destination, head, False, str(model.snapshot(head)))
 
@@ -197,17 +210,39 @@ class _Push:
     _progress: Progress
     _work: Path
     _done: int = field(default=0, init=False)
+    _total: int = field(default=0, init=False)
 
     def run(self) -> Receipt:
         """Store what is new, then show it."""
-        self._progress("upload", 0, self._plan.upload_bytes)
-        names = {e.path: self._stored(e) for e in self._plan.manifest.entries}
+        entries = self._plan.manifest.entries
+        names = {e.path: name for e in entries if (name := self._here(e)) is not None}
+        self._total = sum(e.size for e in entries if e.path not in names)
+        self._progress("upload", 0, self._total)
+        names |= {e.path: self._stored(e) for e in entries if e.path not in names}
         revision = _revision(self._plan.manifest.entries, names)
         self._adopt()
         self._model.publish(self._work, revision, names, self._message)
         created = revision != self._plan.parent
         where = str(self._model.snapshot(revision))
         return Receipt(self._plan.destination, revision, created, where)
+
+    def _here(self, entry: ManifestEntry) -> str | None:
+        """The name of the blob that has this content already, by a former push or by one that broke
+        off. It is read, for it may be damaged."""
+        known = entry.digest(naming_algorithm(entry.path.text, entry.size))
+        if known is None:
+            return None
+
+        def checking(done: int) -> None:
+            self._progress("checking what is there", done, entry.size)
+
+        if has_content(self._model.blobs / known.value, entry, checking):
+            return known.value
+        left = self._model.left().get(known.value)
+        if left is None or not has_content(left, entry, checking):
+            return None
+        self._finished(left, known.value)
+        return known.value
 
     def _stored(self, entry: ManifestEntry) -> str:
         """The name of the blob with the content of ``entry``, which is now in a blob."""
@@ -233,7 +268,8 @@ class _Push:
 
     def _ingest(self, entry: ManifestEntry, blob: Blob, algorithm: str) -> str:
         """Copy a content in, hashing it; it must be what the plan says."""
-        hashes = Hashes(entry.size)
+        known = {d.algorithm for d in entry.digests}
+        hashes = Hashes(entry.size, {algorithm, *known} & {*BOTH})
         incoming = self._work / "incoming"
         with blob.open() as stream, incoming.open("wb") as out:
 
@@ -246,13 +282,17 @@ class _Push:
             os.fsync(out.fileno())
         hashes.check(entry)
         name = next(d.value for d in hashes.digests() if d.algorithm == algorithm)
-        (self._work / "blobs").mkdir(exist_ok=True)
-        os.replace(incoming, self._work / "blobs" / name)
+        self._finished(incoming, name)
         return name
+
+    def _finished(self, file: Path, name: str) -> None:
+        """A whole blob waits for the others; it outlives this process."""
+        (self._work / "blobs").mkdir(exist_ok=True)
+        os.replace(file, self._work / "blobs" / name)
 
     def _advance(self, count: int) -> None:
         self._done += count
-        self._progress("upload", self._done, max(self._done, self._plan.upload_bytes))
+        self._progress("upload", self._done, self._total)
 
     def _adopt(self) -> None:
         """Move the new blobs in. One that is there already is replaced: it may be damaged."""

@@ -42,6 +42,11 @@ def typed_errors(where: Path, operation: str) -> Iterator[None]:
         raise kind(path=path, operation=operation, reason=error.strerror or str(error)) from error
 
 
+def lacks_room(error: BaseException) -> bool:
+    """Whether the disk, or what is allowed of it, is full."""
+    return isinstance(error, OSError) and _KINDS.get(error.errno) is StorageFull
+
+
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
     """Hold the lock file; waits for another writer. The system frees it when a process dies."""

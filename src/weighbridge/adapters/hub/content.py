@@ -2,7 +2,7 @@
 
 Decides how each content is handed to the client. Small files are read and checked here, so what
 was judged is what is sent. Large ones go by path where they have one, since the Xet client takes
-no streams; their digests are checked between upload and commit.
+no streams; what is sent of them is checked in passing, or between upload and commit.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from attrs import frozen
+from attrs import field, frozen
 
+from weighbridge.adapters.hub.sending import Sent
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import ArtifactChanged
 
@@ -40,14 +42,27 @@ class Addition:
     entry: ManifestEntry
     operation: CommitOperationAdd
     meter: Meter
+    sent: list[Sent] = field(factory=list, repr=False)
 
     @property
     def is_stream(self) -> bool:
         """Whether the content is a stream without a path, which Xet cannot send."""
         return isinstance(self.operation.path_or_fileobj, io.BufferedIOBase)
 
+    def announce(self) -> None:
+        """Tell the client the planned digest, so that it reads the file only to send it, and not
+        at all if the server has the content."""
+        planned = self.entry.digest("sha256")
+        if planned is not None:
+            self.operation.upload_info.sha256 = bytes.fromhex(planned.value)
+        self.check()
+
     def check(self) -> None:
-        """Raise ArtifactChanged if what the client hashed is not what was planned."""
+        """Raise ArtifactChanged if what the client hashed or sent is not what was planned."""
+        if not all(each.in_order for each in self.sent):
+            with self.operation.as_file() as again:
+                while again.read(_CHUNK):
+                    pass
         info = self.operation.upload_info
         digests = (Digest("sha256", info.sha256.hex()),)
         _check(self.entry, ManifestEntry(self.entry.path, info.size, digests))
@@ -59,8 +74,26 @@ def additions(blobs: Iterable[Blob], streams: ExitStack, meter: Meter) -> list[A
 
 
 def _addition(blob: Blob, streams: ExitStack, meter: Meter) -> Addition:
-    operation = meter.addition(blob.entry.path.text, _content(blob, streams))
-    return Addition(blob.entry, operation, meter)
+    from huggingface_hub import CommitOperationAdd
+
+    entry, sent = blob.entry, list[Sent]()
+
+    class Checked(CommitOperationAdd):
+        """An operation whose content is checked in passing."""
+
+        @contextmanager
+        def as_file(self, with_tqdm: bool = False) -> Iterator[BinaryIO]:
+            """Counted where the client would draw a bar, which is where it sends."""
+            count = partial(meter.reached, entry.path.text) if with_tqdm else _unheard
+            with super().as_file() as file:
+                sent.append(Sent(file, entry, count))
+                yield cast(BinaryIO, sent[-1])
+
+    return Addition(entry, Checked(entry.path.text, _content(blob, streams)), meter, sent)
+
+
+def _unheard(_: int) -> None:
+    """Whoever reads without sending tells nobody."""
 
 
 def _content(blob: Blob, streams: ExitStack) -> str | bytes | BinaryIO:
@@ -99,7 +132,7 @@ def with_git_digests(
         there = remote.find(entry.path)
         if there is None or there.size != entry.size or entry.path not in blobs:
             continue
-        if there.digest("git-sha1") and not entry.digest("git-sha1"):
+        if there.digest("git-sha1") and not entry.comparable(there):
             more[entry.path] = _git_digest(blobs[entry.path], entry.size)
     return manifest.with_digests(more)
 
@@ -121,8 +154,8 @@ def _digests(content: bytes) -> tuple[Digest, ...]:
 
 
 def _check(planned: ManifestEntry, actual: ManifestEntry) -> None:
-    comparable = any(actual.digest(d.algorithm) for d in planned.digests)
-    if planned.size != actual.size or (comparable and not planned.same_content(actual)):
+    differs = planned.comparable(actual) and not planned.same_content(actual)
+    if planned.size != actual.size or differs:
         expected, found = (f"{e.size} bytes {e.digests[0]}" for e in (planned, actual))
         raise ArtifactChanged(path=planned.path.text, expected=expected, actual=found)
 

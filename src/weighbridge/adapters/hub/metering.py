@@ -1,22 +1,25 @@
 """How many bytes are on their way, told while they go.
 
-The client shows bars of its own or nothing. With LFS it reads each file through an operation that
-may hand it any stream, so the stream counts; Xet tells the class that draws its bars, which is
-replaced while an upload runs (and if it cannot be, only the beginning and the end are told).
+The client shows bars of its own or nothing. With LFS it reads each file through a stream of ours,
+which counts (see ``sending``), and the server's answer names what it has already; Xet tells the
+class that draws its bars, which is replaced while an upload runs (and if it cannot be, only the
+beginning and the end are told).
 """
 
 from __future__ import annotations
 
-import io
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
+
+from weighbridge.adapters.hub.answers import heard
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd
-
     from weighbridge.application.ports import Progress
+
+_BATCH = "/info/lfs/objects/batch"
 
 
 class Meter:
@@ -27,68 +30,58 @@ class Meter:
         self._at: dict[str, int] = {}
         self._lock = threading.Lock()
 
+    def begin(self) -> None:
+        """Nothing was sent yet."""
+        self._progress("upload", 0, self._total)
+
+    def end(self) -> None:
+        """All that there was to send was sent."""
+        self._progress("upload", self._total, self._total)
+
+    def there(self, count: int) -> None:
+        """So many bytes need not be sent: an upload that broke off had brought them."""
+        with self._lock:
+            self._total = max(0, self._total - count)
+            self._tell()
+
     def reached(self, path: str, done: int) -> None:
         """``done`` bytes of a file were sent."""
         with self._lock:
             if done > self._at.get(path, 0):
                 self._at[path] = done
-                self._progress("upload", min(sum(self._at.values()), self._total), self._total)
+                self._tell()
 
-    def addition(self, path: str, content: str | bytes | BinaryIO) -> CommitOperationAdd:
-        """An operation that tells of what the client sends of it."""
-        from huggingface_hub import CommitOperationAdd
-
-        meter = self
-
-        class Metered(CommitOperationAdd):
-            @contextmanager
-            def as_file(self, with_tqdm: bool = False) -> Iterator[BinaryIO]:
-                """Counted where the client would draw a bar, which is where it sends."""
-                with super().as_file() as file:
-                    yield _Counted(file, path, meter) if with_tqdm else file  # type: ignore[misc]
-
-        return Metered(path, content)
-
-
-class _Counted(io.BufferedIOBase):
-    """A file that tells how far it was read."""
-
-    def __init__(self, file: BinaryIO, path: str, meter: Meter) -> None:
-        self._file, self._path, self._meter = file, path, meter
-
-    def read(self, size: int | None = -1) -> bytes:
-        """See io."""
-        data = self._file.read(-1 if size is None else size)
-        self._meter.reached(self._path, self._file.tell())
-        return data
-
-    def readable(self) -> bool:
-        """See io."""
-        return True
-
-    def seekable(self) -> bool:
-        """See io."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """See io."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """See io."""
-        return self._file.tell()
-
-    def fileno(self) -> int:
-        """See io."""
-        return self._file.fileno()
+    def _tell(self) -> None:
+        done = sum(self._at.values())
+        if done < self._total:
+            self._progress("upload", done, self._total)
 
 
 @contextmanager
-def xet_tells(meter: Meter | None) -> Iterator[None]:
-    """Have Xet tell the meter. Needs the turn of ``chosen_transfer``."""
-    if meter is None:
+def batches_tell(meter: Meter) -> Iterator[None]:
+    """Have the LFS server's answers tell the meter what is there already."""
+
+    def hear(answer: Any) -> None:
+        if answer.status_code == 200 and answer.request.url.path.endswith(_BATCH):
+            answer.read()
+            meter.there(_present(answer.content))
+
+    with heard(hear):
         yield
-        return
+
+
+def _present(answer: bytes) -> int:
+    """Bytes of the objects that have no action; what is no such answer is the client's to say."""
+    try:
+        objects = json.loads(answer)["objects"]
+        return sum(o["size"] for o in objects if "actions" not in o and "error" not in o)
+    except (ValueError, LookupError, TypeError):
+        return 0
+
+
+@contextmanager
+def xet_tells(meter: Meter) -> Iterator[None]:
+    """Have Xet tell the meter. Needs the turn of ``chosen_transfer``."""
     from huggingface_hub.utils import (  # type: ignore[attr-defined]
         _xet_progress_reporting as reporting,
         disable_progress_bars,

@@ -12,12 +12,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from attrs import define, field
 
+from weighbridge.adapters.hub.answers import heard
 from weighbridge.adapters.hub.errors import Translator, retry_after
 from weighbridge.application.ports import no_progress
 from weighbridge.domain.errors import RateLimited, RevisionConflict
@@ -65,22 +66,15 @@ class Patience:
     @contextmanager
     def _watching(self) -> Iterator[None]:
         """See every answer that the client gets, before the client does."""
-        from huggingface_hub import get_session
-
-        hooks = get_session().event_hooks
         with self._lock:
             self._depth += 1
             first = self._depth == 1
-        if first:
-            get_session().event_hooks = {**hooks, "response": [*hooks["response"], self._see]}
         try:
-            yield
+            with heard(self._see) if first else nullcontext():
+                yield
         finally:
             with self._lock:
                 self._depth -= 1
-            if first:
-                left = [h for h in get_session().event_hooks["response"] if h != self._see]
-                get_session().event_hooks = {**get_session().event_hooks, "response": left}
 
     def _see(self, answer: Any) -> None:
         if answer.status_code == 409 and answer.request.url.path.endswith("/api/repos/create"):

@@ -14,7 +14,6 @@ from attrs import evolve, frozen
 
 from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.content import Addition, additions, with_git_digests
-from weighbridge.adapters.hub.metering import Meter
 from weighbridge.adapters.hub.transfer import Transfer, chosen_transfer
 from weighbridge.domain.errors import (
     RegistryError,
@@ -33,8 +32,9 @@ from weighbridge.domain.publication import (
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationDelete
 
+    from weighbridge.adapters.hub.metering import Meter
     from weighbridge.adapters.hub.remote import Remote
-    from weighbridge.application.ports import Blob, Progress
+    from weighbridge.application.ports import Blob
     from weighbridge.domain.artifact import ArtifactPath
 
 
@@ -46,8 +46,8 @@ class Push:
     plan: PublicationPlan
     blobs: Mapping[ArtifactPath, Blob]
     message: str
-    progress: Progress
     transfer: Transfer
+    meter: Meter
 
     @property
     def repo(self) -> HubRepo:
@@ -68,7 +68,7 @@ class Push:
         with ExitStack() as streams:
             # Unreadable or changed files show here, before anything is created.
             with self.remote.errors.calls():
-                ready = additions(changed, streams, Meter(self.progress, self.plan.upload_bytes))
+                ready = additions(changed, streams, self.meter)
             if self.plan.pull_request and head is not None:
                 return self._proposed(head, ready, streams)
             return self._publish(head or self._make_room(streams, fresh), ready)
@@ -136,8 +136,7 @@ class Push:
 
     def _publish(self, head: RemoteHead, ready: Sequence[Addition]) -> Receipt:
         """Upload, which nobody sees; then commit, which everybody does."""
-        total = self.plan.upload_bytes
-        self.progress("upload", 0, total)
+        self.meter.begin()
         using = chosen_transfer(self.remote.api, self.repo, ready, self.transfer)
         with self.remote.errors.calls(), using:
             self.remote.upload([each.operation for each in ready])
@@ -147,7 +146,7 @@ class Push:
             revision = Commit(self.remote, self.message, self._holds_the_plan).make(
                 head, operations
             )
-        self.progress("upload", total, total)
+        self.meter.end()
         return self._receipt(revision, created=revision != head.revision)
 
     def _removals(self, head: RemoteHead) -> list[CommitOperationDelete]:

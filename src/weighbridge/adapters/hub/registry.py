@@ -17,6 +17,7 @@ from weighbridge.adapters.hub.access import Access
 from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.download import opened
 from weighbridge.adapters.hub.login import translator
+from weighbridge.adapters.hub.metering import Meter
 from weighbridge.adapters.hub.patience import BUSY, LONGEST, MOST, Patience
 from weighbridge.adapters.hub.push import Push
 from weighbridge.adapters.hub.remote import Remote
@@ -67,9 +68,15 @@ class HubRegistry:
         """The branch; None if it or its repository does not exist."""
         return self._remote(destination).head()
 
-    def manifest(self, destination: Destination, revision: str) -> RemoteHead:
+    def recorded(self, destination: Destination, revision: str) -> RemoteHead:
         """That revision as the server lists it; small files have a git digest only."""
         return self._remote(destination).at(revision)
+
+    def manifest(
+        self, destination: Destination, revision: str, *, progress: Progress = no_progress
+    ) -> RemoteHead:
+        """The same, asked anew."""
+        return self.recorded(destination, revision)
 
     def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
         """The file as the server sends it, by plain HTTP whatever way it was uploaded."""
@@ -87,7 +94,8 @@ class HubRegistry:
         if plan.pull_request:
             self.check(plan.destination, pull_request=True)
         remote = self._remote(plan.destination, progress)
-        return Push(remote, plan, blobs, message, progress, self.transfer).run()
+        meter = Meter(progress, plan.upload_bytes)
+        return Push(remote, plan, blobs, message, self.transfer, meter).run()
 
     def start(self, destination: Destination) -> RemoteHead | None:
         """The main branch, for any other."""

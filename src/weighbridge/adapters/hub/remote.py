@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from weighbridge.adapters.hub.errors import Translator
 
+#: Large files on their way by LFS, which takes only whole ones: what an interruption costs at most.
+_AT_ONCE = 2
+
 
 @frozen
 class Remote:
@@ -126,6 +129,7 @@ class Remote:
                 operations,
                 revision=self.repo.revision,
                 free_memory=False,
+                num_threads=_AT_ONCE,
                 # The plan alone decides what ships: a .gitignore would drop files in silence.
                 gitignore_content="",
             )

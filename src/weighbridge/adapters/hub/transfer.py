@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from weighbridge.adapters.hub.metering import xet_tells
+from weighbridge.adapters.hub.metering import batches_tell, xet_tells
 from weighbridge.domain.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ _one_at_a_time = threading.RLock()
 def chosen_transfer(
     api: HfApi, repo: HubRepo, additions: Sequence[Addition], transfer: Transfer
 ) -> Iterator[None]:
-    """Make the client use the right protocol within the context."""
+    """Make the client use the right protocol within the context, and read each file once.
+
+    Raises ArtifactChanged if a file has another size than was planned.
+    """
     from huggingface_hub import constants
 
     with _one_at_a_time:
@@ -43,10 +46,20 @@ def chosen_transfer(
         xet = _wants_xet(api, repo, additions, mode)
         constants.HF_HUB_DISABLE_XET = not xet
         try:
-            with xet_tells(additions[0].meter if xet and additions else None):
+            if not xet:  # Xet hashes as it reads; what it is told it would not look at.
+                for each in additions:
+                    each.announce()
+            with _telling(additions, xet=xet):
                 yield
         finally:
             constants.HF_HUB_DISABLE_XET = before
+
+
+def _telling(additions: Sequence[Addition], *, xet: bool) -> AbstractContextManager[None]:
+    """What tells the meter, besides what is read."""
+    if not additions:
+        return nullcontext()
+    return xet_tells(additions[0].meter) if xet else batches_tell(additions[0].meter)
 
 
 def _wants_xet(

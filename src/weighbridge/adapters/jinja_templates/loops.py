@@ -19,7 +19,8 @@ _LARGE = 100_000
 #: Larger numbers are taken for this one.
 _MOST = 10**12
 _WIDE = re.compile(r"%[-+ #0]*\d{5,}|%[-+ #0\d]*\.\d{5,}|\{[^{}]*:[^{}]*\d{5,}[^{}]*\}")
-_GROWING = frozenset({"center", "indent", "wordwrap", "truncate", "batch", "slice", "round"})
+_GROWING = frozenset({"center", "indent", "wordwrap", "truncate", "batch", "slice", "round",
+                      "tojson"})  # fmt: skip
 
 
 def loop_hazards(tree: nodes.Node) -> Iterator[Hazard]:
@@ -32,9 +33,44 @@ def loop_hazards(tree: nodes.Node) -> Iterator[Hazard]:
             before, steps = steps, steps * max(1, count)
             if before > 1 and steps > _STEPS and count <= _LONG_RANGE:
                 what = f"loops {steps} times, one loop inside of another"
+        if isinstance(node, nodes.For):
+            yield from _doublings(node)
         if what:
             yield Hazard("CT005", f"{what} at line {node.lineno}")
         waiting += [(child, min(steps, _MOST)) for child in node.iter_child_nodes()]
+
+
+def _doublings(loop: nodes.For) -> Iterator[Hazard]:
+    """A variable that becomes itself twice with each step is large beyond measure after forty."""
+    for node in loop.find_all(nodes.Assign):
+        grown = node.node
+        if not isinstance(grown, nodes.Add | nodes.Concat | nodes.Mul):
+            continue
+        name = _variable(node.target)
+        if name and sum(_variable(part) == name for part in _parts(grown)) > 1:
+            yield Hazard("CT005", f"doubles {name} in a loop at line {node.lineno}")
+
+
+def _variable(node: nodes.Node) -> str | None:
+    match node:
+        case nodes.Name(name=name):
+            return name
+        case nodes.NSRef(name=name, attr=attr):
+            return f"{name}.{attr}"
+        case nodes.Getattr(node=nodes.Name(name=name), attr=attr):
+            return f"{name}.{attr}"
+    return None
+
+
+def _parts(node: nodes.Node) -> Iterator[nodes.Node]:
+    """What sums and products are made of."""
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, nodes.Add | nodes.Concat | nodes.Mul):
+            waiting += one.iter_child_nodes()
+        else:
+            yield one
 
 
 def _one(node: nodes.Node) -> str | None:
@@ -51,8 +87,9 @@ def _one(node: nodes.Node) -> str | None:
             return "formats to a great width"
         case nodes.Call(node=nodes.Getattr(node=nodes.Const(value=str(text)), attr="format")):
             return "formats to a great width" if _WIDE.search(text) else None
-        case nodes.Filter(name=name, args=args) if name in _GROWING:
-            wide = any((_number(arg) or 0) > _LARGE for arg in args)
+        case nodes.Filter(name=name, args=args, kwargs=named) if name in _GROWING:
+            given = [*args, *(one.value for one in named)]
+            wide = any((_number(arg) or 0) > _LARGE for arg in given)
             return f"makes a great text by {name}" if wide else None
         case nodes.Call(node=nodes.Getattr(attr=attr), args=args) if attr in _PADDING:
             wide = any((_number(arg) or 0) > _LARGE for arg in args)
@@ -79,7 +116,7 @@ def _range(node: nodes.Node) -> int | None:
         return None
     if node.node.name != "range" or not node.args:
         return None
-    numbers = [_number(arg) for arg in node.args]
+    numbers = [_number(arg) or _factor(arg) for arg in node.args]
     if numbers[0] is None and len(numbers) == 1:
         return None
     known = [n for n in numbers[:2] if n is not None]
@@ -88,6 +125,14 @@ def _range(node: nodes.Node) -> int | None:
     length = abs(known[-1] - (known[0] if len(known) > 1 else 0))
     step = abs(numbers[2] or 1) if len(numbers) > 2 else 1
     return length // step
+
+
+def _factor(node: nodes.Node) -> int | None:
+    """The large constant that something unknown is multiplied by."""
+    if not isinstance(node, nodes.Mul):
+        return None
+    known = [n for part in (node.left, node.right) if (n := _number(part)) is not None]
+    return max((n for n in known if n > _LONG_RANGE), default=None)
 
 
 def _number(node: nodes.Node, depth: int = 0) -> int | None:

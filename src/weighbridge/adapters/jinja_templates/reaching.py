@@ -29,16 +29,19 @@ _BY_NAME = frozenset({"attr", "map", "selectattr", "rejectattr", "groupby", "sor
                       "sum", "min", "max"})  # fmt: skip
 _OUTSIDE = (nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends)
 _URL = re.compile(r"(?i)\b(https?|ftp|file|wss?)://[^\s'\"<>{}]{1,80}")
+#: A field of str.format that goes on to an attribute or item of its own choice.
+_INNER_FIELD = re.compile(r"\{[^{}]*(?:\.|\[)__?[A-Za-z][^{}]*\}")
 _DUNDER = re.compile(r"__[a-z]+(__)?", re.IGNORECASE)
 
 
 def reaching_hazards(tree: nodes.Node) -> Iterator[Hazard]:
     """CT002 for each way to Python's internals or other files, CT006 for each address."""
+    made = _made_names(tree)
     bound = {n.name for n in walk(tree) if isinstance(n, nodes.Name) and n.ctx != "load"}
     bound |= {n.name for n in walk(tree) if isinstance(n, nodes.Macro)}
     seen: set[Hazard] = set()
     for node in walk(tree):
-        for hazard in _of(node, bound):
+        for hazard in (*_of(node, bound), *_by_made_name(node, made)):
             if hazard not in seen:
                 seen.add(hazard)
                 yield hazard
@@ -46,6 +49,8 @@ def reaching_hazards(tree: nodes.Node) -> Iterator[Hazard]:
 
 def _of(node: nodes.Node, bound: set[str]) -> Iterator[Hazard]:
     match node:
+        case nodes.Keyword(key=keyword) if keyword.startswith("__"):
+            yield _reaches(f"a name that is a keyword, {keyword!r}", node)
         case nodes.Getattr(attr=attr) if _internal(attr):
             yield _reaches(f"the attribute {attr!r}", node)
         case nodes.Getitem(arg=arg) if (key := text_of(arg)) and _internal(key):
@@ -68,6 +73,23 @@ def _of(node: nodes.Node, bound: set[str]) -> Iterator[Hazard]:
         yield _reaches(f"another file ({type(node).__name__.lower()})", node)
 
 
+def _made_names(tree: nodes.Node) -> set[str]:
+    """Variables that hold a text put together: keys that nobody can read off the template."""
+    return {
+        node.target.name
+        for node in walk(tree)
+        if isinstance(node, nodes.Assign)
+        and isinstance(node.target, nodes.Name)
+        and _put_together(node.node)
+    }
+
+
+def _by_made_name(node: nodes.Node, made: set[str]) -> Iterator[Hazard]:
+    match node:
+        case nodes.Getitem(arg=nodes.Name(name=name)) if name in made:
+            yield _reaches(f"an item by {name!r}, which is put together", node)
+
+
 def _by_name(node: nodes.Filter) -> Iterator[Hazard]:
     values = [*node.args, *(keyword.value for keyword in node.kwargs)]
     for value in values:
@@ -79,6 +101,8 @@ def _by_name(node: nodes.Filter) -> Iterator[Hazard]:
 def _text(text: str, node: nodes.Node) -> Iterator[Hazard]:
     if isinstance(node, nodes.Const) and _DUNDER.fullmatch(text):
         yield _reaches(f"the name {text[:60]!r}", node)
+    if isinstance(node, nodes.Const) and (field := _INNER_FIELD.search(text)):
+        yield _reaches(f"an attribute by a format, {field.group()[:60]!r}", node)
     for found in _URL.finditer(text):
         yield Hazard("CT006", f"holds the address {found.group()}")
 

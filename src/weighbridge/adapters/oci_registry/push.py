@@ -15,7 +15,7 @@ from attrs import define, field
 
 from weighbridge.adapters.oci_registry.log import Log
 from weighbridge.adapters.oci_registry.repository import Repository, Stored
-from weighbridge.application.uploads import by_sha256, checked
+from weighbridge.application.uploads import absent, by_sha256, checked
 from weighbridge.domain import modelpack
 from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
 from weighbridge.domain.errors import (
@@ -44,6 +44,7 @@ class Push:
     message: str
     progress: Progress
     _done: int = field(default=0, init=False)
+    _total: int = field(default=0, init=False)
     _shown: int = field(default=-1, init=False)
 
     def run(self) -> Receipt:
@@ -56,7 +57,6 @@ class Push:
         kept = self.files(head) if head else Manifest(())
         manifest = by_sha256(self.plan, self.blobs, kept, self.plan.parent)
         made = modelpack.pack(manifest)
-        self._show(0)
         self._send(manifest, made)
         with turn(self.place):
             require_head(self.repository, self.place, self.plan.parent)
@@ -74,14 +74,15 @@ class Push:
 
     def _send(self, manifest: Manifest, made: modelpack.ModelPack) -> None:
         """Whatever of it is not there. Nobody sees it yet."""
-        sent = set()
-        for entry in manifest.entries:
-            digest, blob = modelpack.blob_digest(entry), self.blobs.get(entry.path)
-            if blob is None:
-                continue
-            if digest not in sent and not self.repository.has_blob(digest, entry.size):
-                self._upload(entry, blob)
-            sent.add(digest)
+        wanted = absent(
+            manifest,
+            self.blobs,
+            lambda e: self.repository.has_blob(modelpack.blob_digest(e), e.size),
+        )
+        self._total = sum(entry.size for entry in wanted)
+        self._show(0)
+        for entry in wanted:
+            self._upload(entry, self.blobs[entry.path])
             self._done += entry.size
             self._show(self._done)
         config = modelpack.digest_of(made.config)
@@ -100,7 +101,7 @@ class Push:
         """Progress never goes back, though an upload may have to begin again."""
         if done > self._shown:
             self._shown = done
-            self.progress("upload", done, self.plan.upload_bytes)
+            self.progress("upload", done, self._total)
 
     def _already_there(self, head: Stored | None) -> Receipt:
         """The tag has moved, which is well if it moved to just this content."""

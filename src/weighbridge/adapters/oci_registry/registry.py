@@ -20,6 +20,7 @@ from weighbridge.adapters.oci_registry.push import Push, point, require_head, tu
 from weighbridge.adapters.oci_registry.repository import Repository, Stored
 from weighbridge.adapters.oci_registry.session import Session
 from weighbridge.adapters.oci_registry.transport import Transport
+from weighbridge.application.ports import no_progress
 from weighbridge.domain import modelpack
 from weighbridge.domain.artifact import Manifest
 from weighbridge.domain.errors import (
@@ -71,7 +72,15 @@ class OciRegistry:
         stored = self._repository(place).manifest(place.revision)
         return RemoteHead(stored.digest, _files(place, stored)) if stored else None
 
-    def manifest(self, destination: Destination, revision: str) -> RemoteHead:
+    def recorded(self, destination: Destination, revision: str) -> RemoteHead:
+        """The manifest of that digest or tag."""
+        place = _oci(destination)
+        stored = _required(place, self._repository(place), revision)
+        return RemoteHead(stored.digest, _files(place, stored))
+
+    def manifest(
+        self, destination: Destination, revision: str, *, progress: Progress = no_progress
+    ) -> RemoteHead:
         """The manifest of that digest or tag; a file whose blob is not there is not in it."""
         place = _oci(destination)
         repository = self._repository(place)
@@ -82,6 +91,11 @@ class OciRegistry:
         return RemoteHead(
             stored.digest, Manifest(e for e in entries if modelpack.blob_digest(e) in there)
         )
+
+    def _require_whole(self, place: OciRepo, digest: str) -> None:
+        if self.manifest(place, digest) != self.recorded(place, digest):
+            reason = f"files of revision {digest} are missing in the registry"
+            raise RegistryRejected(destination=str(place), reason=reason)
 
     def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
         """The blob of that file. A broken connection asks for the rest."""
@@ -159,6 +173,7 @@ class OciRegistry:
             require_head(repository, place, parent)
             wanted = _required(place, repository, revision)
             if wanted.digest != parent:
+                self._require_whole(place, wanted.digest)
                 point(repository, place, wanted.digest, wanted.content)
                 Log(repository, place.revision).add(parent, wanted.digest, message)
         where = f"{place.host}/{place.name}@{wanted.digest}"

@@ -9,7 +9,7 @@ from attrs import define, field
 
 from weighbridge.adapters.s3_registry.names import Goal, Names, files_of
 from weighbridge.adapters.s3_registry.store import Store
-from weighbridge.application.uploads import by_sha256, checked
+from weighbridge.application.uploads import absent, by_sha256, checked
 from weighbridge.domain import modelpack
 from weighbridge.domain.artifact import ArtifactPath, Manifest
 from weighbridge.domain.errors import RevisionConflict
@@ -35,6 +35,7 @@ class Push:
     message: str
     progress: Progress
     _done: int = field(default=0, init=False)
+    _total: int = field(default=0, init=False)
 
     def run(self) -> Receipt:
         """Carry the plan out."""
@@ -48,7 +49,6 @@ class Push:
         kept = files_of(self.store, head) if head else Manifest(())
         manifest = by_sha256(self.plan, self.blobs, kept, self.plan.parent)
         made = modelpack.pack(manifest)
-        self.progress("upload", 0, self.plan.upload_bytes)
         self._send(manifest, made)
         goal = Goal(self.place.revision, made.digest, len(made.manifest), self.message)
         names.move(index, head, goal)
@@ -56,14 +56,16 @@ class Push:
 
     def _send(self, manifest: Manifest, made: modelpack.ModelPack) -> None:
         """Whatever of it is not there. Nobody sees it yet."""
-        for entry in manifest.entries:
-            digest, blob = modelpack.blob_digest(entry), self.blobs.get(entry.path)
-            if blob is None:
-                continue
-            if not self.store.has_blob(digest, entry.size):
-                self.store.put_blob(digest, entry.size, checked(blob, self._advance))
+        wanted = absent(
+            manifest, self.blobs, lambda e: self.store.has_blob(modelpack.blob_digest(e), e.size)
+        )
+        self._total = sum(entry.size for entry in wanted)
+        self.progress("upload", 0, self._total)
+        for entry in wanted:
+            chunks = checked(self.blobs[entry.path], self._advance)
+            self.store.put_blob(modelpack.blob_digest(entry), entry.size, chunks)
             self._done += entry.size
-            self.progress("upload", self._done, self.plan.upload_bytes)
+            self.progress("upload", self._done, self._total)
         for content in (made.config, made.manifest):
             digest = modelpack.digest_of(content)
             if not self.store.has_blob(digest, len(content)):
@@ -71,7 +73,7 @@ class Push:
         self.store.write_layout()
 
     def _advance(self, taken: int) -> None:
-        self.progress("upload", self._done + taken, self.plan.upload_bytes)
+        self.progress("upload", self._done + taken, self._total)
 
     def _already_there(self, head: str | None) -> Receipt:
         """The name has moved, which is well if it moved to just this content."""

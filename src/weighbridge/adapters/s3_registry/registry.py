@@ -16,11 +16,13 @@ from weighbridge.adapters.s3_registry.failures import translated
 from weighbridge.adapters.s3_registry.names import Goal, Names, files_of, manifest_of
 from weighbridge.adapters.s3_registry.push import Push
 from weighbridge.adapters.s3_registry.store import Store
+from weighbridge.application.ports import no_progress
 from weighbridge.domain import modelpack
 from weighbridge.domain.artifact import Manifest
 from weighbridge.domain.errors import (
     DestinationMissing,
     MissingExtra,
+    RegistryRejected,
     RevisionConflict,
     TagTaken,
     Unsupported,
@@ -61,7 +63,15 @@ class S3Registry:
         revision = Names(store).of(store.index(), store.place.revision)
         return RemoteHead(revision, files_of(store, revision)) if revision else None
 
-    def manifest(self, destination: Destination, revision: str) -> RemoteHead:
+    def recorded(self, destination: Destination, revision: str) -> RemoteHead:
+        """The manifest of that digest or name."""
+        store = self._store(destination)
+        revision = _digest(store, revision)
+        return RemoteHead(revision, files_of(store, revision))
+
+    def manifest(
+        self, destination: Destination, revision: str, *, progress: Progress = no_progress
+    ) -> RemoteHead:
         """The manifest of that digest or name; a file whose blob is missing, or has another size or
         checksum, is not in it."""
         store = self._store(destination)
@@ -127,6 +137,9 @@ class S3Registry:
         found = _digest(store, revision)
         content = manifest_of(store, found)
         if found != head:
+            if self.manifest(destination, found) != self.recorded(destination, found):
+                reason = f"files of revision {found} are missing in the bucket"
+                raise RegistryRejected(destination=str(destination), reason=reason)
             names.move(index, head, Goal(store.place.revision, found, len(content), message))
         return Receipt(destination, found, found != head, store.address)
 

@@ -5,14 +5,13 @@ Decides how large content travels: in parts, of which one is in memory, each wit
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from attrs import frozen
 
 from weighbridge.adapters.s3_registry.failures import translated
+from weighbridge.adapters.s3_registry.multipart import MultipartUpload, checksum_of, coded
 from weighbridge.application.streams import stream_of
 from weighbridge.domain import oci_layout
 from weighbridge.domain.errors import DestinationMissing, RegistryUnreachable
@@ -75,16 +74,20 @@ class Store:
         if found is None or found["ContentLength"] != size:
             return False
         stored = found.get("ChecksumSHA256", "")
-        # Of an object in parts the sum is one of sums, with their number behind it.
-        return not stored or "-" in stored or stored == _coded(bytes.fromhex(digest[7:]))
+        # Of an object in parts the sum is one of sums. Their number is behind it, or in some stores
+        # only behind the ETag.
+        in_parts = "-" in stored or "-" in found.get("ETag", "")
+        return not stored or in_parts or stored == coded(bytes.fromhex(digest[7:]))
 
     def put_blob(self, digest: str, size: int, chunks: Iterable[bytes]) -> None:
-        """Store a blob. If ``chunks`` raise, nothing is stored."""
+        """Store a blob. If ``chunks`` raise, it is not stored, but the next attempt sends only the
+        parts that had not arrived."""
         key = self._blob(digest)
         if size <= _PART:
             self._put(key, b"".join(chunks), "application/octet-stream")
             return
-        self._put_in_parts(key, _parts(chunks, max(_PART, -(-size // _MOST_PARTS))))
+        parts = _parts(chunks, max(_PART, -(-size // _MOST_PARTS)))
+        MultipartUpload(self.client, str(self.place), self.place.bucket, key, size).send(parts)
 
     def read_blob(self, digest: str) -> bytes:
         """A small blob. Raises DestinationMissing if it is not there."""
@@ -130,36 +133,8 @@ class Store:
         with translated(str(self.place), f"writing {key}"):
             self.client.put_object(
                 Bucket=self.place.bucket, Key=key, Body=content, ContentType=kind,
-                ChecksumSHA256=_checksum(content), **condition,
+                ChecksumSHA256=checksum_of(content), **condition,
             )  # fmt: skip
-
-    def _put_in_parts(self, key: str, parts: Iterator[bytes]) -> None:
-        target = {"Bucket": self.place.bucket, "Key": key}
-        with translated(str(self.place), f"writing {key}"):
-            begun = self.client.create_multipart_upload(**target, ChecksumAlgorithm="SHA256")
-            target["UploadId"] = begun["UploadId"]
-            try:
-                done = [self._put_part(target, n, part) for n, part in enumerate(parts, 1)]
-                self.client.complete_multipart_upload(**target, MultipartUpload={"Parts": done})
-            except BaseException:
-                self._abort(target)
-                raise
-
-    def _put_part(self, target: dict[str, str], number: int, part: bytes) -> dict[str, Any]:
-        checksum = _checksum(part)
-        answer = self.client.upload_part(
-            **target, PartNumber=number, Body=part, ChecksumSHA256=checksum
-        )
-        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
-
-    def _abort(self, target: dict[str, str]) -> None:
-        """Give the parts back, which would be paid for. What failed first is what is told."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            self.client.abort_multipart_upload(**target)
-        except (BotoCoreError, ClientError):
-            return
 
     def _size(self, key: str) -> int | None:
         with translated(str(self.place), f"looking for {key}"):
@@ -203,11 +178,3 @@ def _parts(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
             del part[:size]
     if part:
         yield bytes(part)
-
-
-def _checksum(content: bytes) -> str:
-    return _coded(hashlib.sha256(content).digest())
-
-
-def _coded(digest: bytes) -> str:
-    return base64.b64encode(digest).decode()

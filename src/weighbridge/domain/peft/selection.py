@@ -112,7 +112,7 @@ def base_change(config: Mapping[str, Any]) -> str | None:
     init = config.get("init_lora_weights")
     if isinstance(init, str) and _CHANGES_BASE.fullmatch(init):
         return f"init_lora_weights {init}"
-    return "kasa_config" if config.get("kasa_config") else None
+    return next((key for key in ("kasa_config", "layer_replication") if config.get(key)), None)
 
 
 class NotPeft(ValueError):

@@ -18,8 +18,9 @@ def join(directory: str, name: str) -> str:
 
 
 def _holds_peft(file: TensorFile) -> bool:
-    names = [parse_name(slot.spec.name) for slot in file.header.slots] if file.header else []
-    return any(name is not None and name.is_peft_style for name in names)
+    names = file.header.specs if file.header else ()
+    likely = (text for text in names if "lora_" in text or text.startswith("base_model."))
+    return any(name is not None and name.is_peft_style for name in map(parse_name, likely))
 
 
 def misnamed_files(artifact: ModelArtifact) -> tuple[TensorFile, ...]:

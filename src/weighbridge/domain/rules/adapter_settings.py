@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from weighbridge.domain.conversion import is_local_path
-from weighbridge.domain.detection import ADAPTER_CONFIG, LORA_WEIGHTS, PEFT_WEIGHTS
+from weighbridge.domain.detection import ADAPTER_CONFIG, CHECKPOINT, LORA_WEIGHTS, PEFT_WEIGHTS
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind, LoraModel, PeftModel
 from weighbridge.domain.regular import backtracks
@@ -88,8 +88,14 @@ def _decides_code(subject: Subject) -> Iterator[Observation]:
     model = _peft(subject)
     for key, harmless in _HARMLESS.items():
         value = model.config.get(key)
-        if value not in harmless:
+        if value not in harmless and not _of_transformers(value):
             yield Observation(Location(model.config_path, key), {"value": str(value)[:120]})
+
+
+def _of_transformers(value: Any) -> bool:
+    """True for the mapping that PEFT and Unsloth write for a class of transformers' own."""
+    library = value.get("parent_library") if isinstance(value, dict) else None
+    return re.fullmatch(r"transformers\.models(\.\w+)+", str(library)) is not None
 
 
 def _expressions(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -113,6 +119,25 @@ def _runaway(subject: Subject) -> Iterator[Observation]:
         if backtracks(pattern):
             facts = {"pattern": pattern[:120]}
             yield Observation(Location(model.config_path, key), facts)
+
+
+def _interrupted(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm writes the weights anew with each checkpoint: after a run that was stopped they are
+    those of the last one, and nothing else tells."""
+    model = _lora(subject)
+    steps, every = (model.config.get(key) for key in ("iters", "save_every"))
+    prefix = f"{model.directory}/" if model.directory else ""
+    found = (CHECKPOINT.fullmatch(p.removeprefix(prefix)) for p in subject.artifact.paths)
+    last = max((int(m["step"]) for m in found if m), default=None)
+    if last is None or not (_is_step(steps) and _is_step(every)):
+        return
+    if last + every <= steps:
+        facts = {"last": last, "steps": steps}
+        yield Observation(Location(model.weights_path), facts)
+
+
+def _is_step(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 _ARGUMENTS = ("data", "adapter_path", "config", "resume_adapter_file", "report_to",
@@ -151,4 +176,7 @@ RULES = (
          "list the modules by name", _runaway, Need.MODEL, _PEFT),
     Rule("AD015", "training-arguments-leak", _W, "is {value!r}, a path of the author's machine",
          _DELETE, _arguments, Need.MODEL, _LORA),
+    Rule("AD029", "training-interrupted", _W, "is of step {last} by the checkpoints beside it, but "
+         "training was to take {steps}", "finish the training, or say that it was meant to end "
+         "there: write the number of steps as iters", _interrupted, Need.MODEL, _LORA),
 )  # fmt: skip

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from weighbridge.domain.conversion import is_local_path
-from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
+from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.front_matter import FrontMatter, read_front_matter
 from weighbridge.domain.licences import HUB_LICENCES, conflicts
+from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.shipping import CARD
 
 _TEXTS = (
@@ -112,6 +113,16 @@ def _unnamed(subject: Subject) -> Iterator[Observation]:
         yield Observation(Location(CARD, "license_name"))
 
 
+def _other_library(subject: Subject) -> Iterator[Observation]:
+    """The Hub shows the code of that library for the model, and it cannot read the weights: nothing
+    but MLX reads what MLX quantised."""
+    model = subject.model
+    named = _front(subject).fields.get("library_name")
+    foreign = isinstance(named, str) and not named.lower().startswith("mlx")
+    if isinstance(model, FusedModel) and model.quantised and foreign:
+        yield Observation(Location(CARD, "library_name"), {"named": str(named)[:40]})
+
+
 _E, _W = Severity.ERROR, Severity.WARNING
 RULES = (
     Rule("CD001", "card-missing", _W, "is not there",
@@ -130,4 +141,6 @@ RULES = (
          "keep the base's licence", _conflict),
     Rule("CD008", "licence-unnamed", _W, "is missing with the licence 'other'",
          "give license_name and license_link, or add the text as LICENSE", _unnamed),
+    Rule("CD009", "library-differs", _W, "is {named}, but the weights are quantised by MLX",
+         "write mlx", _other_library, Need.MODEL, frozenset({Kind.FUSED})),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 
 from weighbridge.domain.detection import INDEX, SINGLE
 from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
@@ -60,34 +60,41 @@ def _wrong_shard(subject: Subject) -> Iterator[Observation]:
         for file in subject.artifact.tensor_files
         if file.header is not None
     }
-    for tensor, shard in sorted(_weight_map(subject).items()):
-        if shard in held and tensor not in held[shard]:
-            yield Observation(Location(INDEX, tensor), {"shard": shard})
+    wrong = ((t, s) for t, s in _weight_map(subject).items() if s in held and t not in held[s])
+    for tensor, shard in sorted(wrong):
+        yield Observation(Location(INDEX, tensor), {"shard": shard})
 
 
-def _stored(subject: Subject) -> dict[str, list[str]]:
-    shards: dict[str, list[str]] = {}
+def _stored(subject: Subject) -> list[tuple[str, Set[str]]]:
+    """The names of the tensors in every file that the index names."""
     named = set(_weight_map(subject).values())
-    for file in sorted(subject.artifact.tensor_files, key=lambda f: f.path.text):
-        if file.header is not None and file.path.text in named:
-            for slot in file.header.slots:
-                shards.setdefault(slot.spec.name, []).append(file.path.text)
-    return shards
+    return sorted(
+        (file.path.text, file.header.specs.keys())
+        for file in subject.artifact.tensor_files
+        if file.header is not None and file.path.text in named
+    )
 
 
 def _unmapped(subject: Subject) -> Iterator[Observation]:
     """transformers never loads a tensor that the index does not name."""
-    mapped = _weight_map(subject)
-    for tensor, shards in sorted(_stored(subject).items()):
-        if tensor not in mapped:
-            yield Observation(Location(shards[0], tensor))
+    mapped = _weight_map(subject).keys()
+    found: dict[str, str] = {}
+    for path, names in _stored(subject):
+        found = dict.fromkeys(names - mapped, path) | found
+    for tensor, path in sorted(found.items()):
+        yield Observation(Location(path, tensor))
 
 
 def _twice(subject: Subject) -> Iterator[Observation]:
     """Which of the two counts depends on the loader."""
-    for tensor, shards in sorted(_stored(subject).items()):
-        if len(shards) > 1:
-            yield Observation(Location(shards[1], tensor), {"other": shards[0]})
+    first: dict[str, str] = {}
+    found: dict[str, tuple[str, str]] = {}
+    for path, names in _stored(subject):
+        for tensor in names & first.keys():
+            found.setdefault(tensor, (path, first[tensor]))
+        first = dict.fromkeys(names, path) | first
+    for tensor, (path, other) in sorted(found.items()):
+        yield Observation(Location(path, tensor), {"other": other})
 
 
 def _not_in_index(subject: Subject) -> Iterator[Observation]:

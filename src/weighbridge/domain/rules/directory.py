@@ -185,6 +185,18 @@ def _name_problem(path: str) -> str | None:
     return None
 
 
+_TEXT = re.compile(r".*\.(md|txt|rst|cff|bib|ya?ml|toml|jinja|gitattributes|gitignore)|[^.]+", re.I)
+
+
+def _no_text(subject: Subject) -> Iterator[Observation]:
+    """It is published for people to read, and holds what nobody can: a licence or a note is a place
+    to hide something in."""
+    for path in sorted(subject.artifact.contents.binary):
+        name = path.rpartition("/")[2]
+        if _TEXT.fullmatch(name) and (is_legal(name) or "." in name or name == CARD):
+            yield Observation(Location(path))
+
+
 def _unexamined(subject: Subject) -> Iterator[Observation]:
     """Work on any directory is bounded; what lies beyond the bounds was not judged, and is no
     better for that: the report is incomplete (exit code 5) until a policy ignores this rule
@@ -213,4 +225,6 @@ RULES = (
     Rule("FS019", "not-examined", _W, "{why}",
          "give a directory that holds the model and nothing else, or ignore FS019 for that path",
          _unexamined),
+    Rule("FS020", "no-text", _W, "is named as a text, and is none",
+         "write the text, or delete the file", _no_text),
 )  # fmt: skip

@@ -6,7 +6,7 @@ Pickles are refused and not analysed: MLX needs none, and every analysis of them
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from weighbridge.domain.contents import Family, Mark, in_repository, texts_in
@@ -93,8 +93,40 @@ def _from_elsewhere(mark: Mark) -> bool:
 
 
 def _trusts(mark: Mark) -> bool:
-    value = mark.value
-    return value is True or value == 1 or (isinstance(value, str) and value.lower() == "true")
+    """Loaders ask no more than whether the value is something: the text "false" is."""
+    return bool(mark.value)
+
+
+_IDENTIFIER = re.compile(r"\w+")
+
+
+def _no_name(mark: Mark) -> bool:
+    return _given(mark) and not _IDENTIFIER.fullmatch(str(mark.value))
+
+
+def _modules(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm imports the module that tool_parser_type or chat_template_type names, and
+    sentence-transformers the classes that modules.json lists, from the directories it lists."""
+    for mark in subject.artifact.contents.marks:
+        if mark.key in _MODULE_KEYS and _no_name(mark):
+            yield Observation(Location(mark.path, mark.pointer), {"value": _shown(mark.value)})
+    for document in subject.artifact.documents:
+        listed = document.value if document.path.name == "modules.json" else None
+        for at, module in enumerate(listed if isinstance(listed, list) else ()):
+            for key, value in _foreign(module if isinstance(module, dict) else {}):
+                where = Location(document.path.text, f"[{at}].{key}")
+                yield Observation(where, {"value": str(value)[:100]})
+
+
+def _foreign(module: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What of a module of sentence-transformers is not its own, or not here."""
+    kind, path = module.get("type"), module.get("path")
+    if kind is not None and not (
+        isinstance(kind, str) and re.fullmatch(r"sentence_transformers(\.\w+)+", kind)
+    ):
+        yield "type", kind
+    if isinstance(path, str) and re.search(r"\.\.|^[/~\\]|:", path):
+        yield "path", path
 
 
 _ATTENTION = frozenset(
@@ -102,10 +134,12 @@ _ATTENTION = frozenset(
         "attn_implementation",
         "_attn_implementation",
         "_attn_implementation_internal",
+        "experts_implementation",
         "_experts_implementation",
         "_experts_implementation_internal",
     }
 )
+_MODULE_KEYS = frozenset({"tool_parser_type", "chat_template_type"})
 _E, _W = Severity.ERROR, Severity.WARNING
 RULES = (
     Rule("EX001", "pickle-file", _E, "is {what}",
@@ -116,9 +150,9 @@ RULES = (
          _files_of(Family.PYTHON, "Loaders import Python files of a model, and who trusts the "
                    "model then runs them.")),
     Rule("EX003", "auto-map", _E, "names code to load: {value!r}", "delete the key",
-         _marks(frozenset({"auto_map"}), _given,
+         _marks(frozenset({"auto_map", "custom_pipelines"}), _given,
                 "By auto_map transformers and vLLM (CVE-2025-66448) import code that the artifact "
-                "names, some without being asked.")),
+                "names, some without being asked; by custom_pipelines transformers does.")),
     Rule("EX004", "model-file-key", _E, "names a file of code to load: {value!r}",
          "delete the key",
          _marks(frozenset({"model_file"}), _model_code,
@@ -129,7 +163,7 @@ RULES = (
          _marks(_ATTENTION, _from_elsewhere,
                 "transformers downloads and runs a kernel of that name (CVE-2026-4372), even if "
                 "remote code is not trusted.")),
-    Rule("EX006", "trust-remote-code", _E, "is {value}", "delete the key, or say false",
+    Rule("EX006", "trust-remote-code", _E, "is {value}", "delete the key, or write false",
          _marks(frozenset({"trust_remote_code"}), _trusts,
                 "Whether code is trusted is for the user to say; loaders have taken it from the "
                 "artifact (CVE-2026-5241).")),
@@ -142,4 +176,6 @@ RULES = (
          "publish it as a model of its own",
          _files_of(Family.FOREIGN, "It is not what was judged, and loaders choose between the "
                    "formats by themselves.")),
+    Rule("EX010", "module-by-name", _E, "names a module to import: {value!r}",
+         "delete it, or name one of the loader's own", _modules),
 )  # fmt: skip

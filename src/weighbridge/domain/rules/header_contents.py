@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind
@@ -16,6 +16,7 @@ _MOST_SHOWN = 8
 _LONGEST_NAME = 500
 #: What nearly all names are, told at once.
 _USUAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,250}")
+_USUAL_LINES = re.compile(rf"{_USUAL.pattern}(?:\n{_USUAL.pattern})*")
 #: What MLX has no type for (mx.load: "unsupported dtype").
 _NOT_IN_MLX = frozenset({"F64", "F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3FNUZ",
                          "F8_E5M2FNUZ"})  # fmt: skip
@@ -36,6 +37,12 @@ def _too_many(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(path), facts)
 
 
+def _all_usual(names: Collection[str]) -> bool:
+    lines = "\n".join(names)
+    told = _USUAL_LINES.fullmatch(lines) and lines.count("\n") == len(names) - 1
+    return bool(told) and ".." not in lines
+
+
 def _suspicious(name: str) -> str:
     if _USUAL.fullmatch(name) and ".." not in name:
         return ""
@@ -53,6 +60,8 @@ def _suspicious(name: str) -> str:
 def _names(subject: Subject) -> Iterator[Observation]:
     """No model has such a name; it is made for the programs that print it or make a path of it."""
     for path, header in _headers(subject):
+        if _all_usual(header.specs):
+            continue
         named = ((slot.spec.name, _suspicious(slot.spec.name)) for slot in header.slots)
         found = [(name, what) for name, what in named if what]
         for name, what in found[:_MOST_SHOWN]:

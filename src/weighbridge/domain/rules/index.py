@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import unquote
 
 from weighbridge.domain.detection import INDEX, SINGLE
@@ -15,13 +15,10 @@ _NUMBERED = re.compile(r"(?P<stem>.*?)-?(?P<number>\d{5})-of-(?P<count>\d{5})\.s
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
-def weight_map(subject: Subject) -> dict[str, str]:
+def weight_map(subject: Subject) -> Mapping[str, str]:
     """Shard by tensor, of what is written as it must be."""
     document = subject.artifact.document(INDEX)
-    found = document.object.get("weight_map") if document else None
-    if not isinstance(found, dict):
-        return {}
-    return {k: v for k, v in found.items() if isinstance(v, str)}
+    return document.weight_map if document else {}
 
 
 def escapes(shard: str) -> bool:

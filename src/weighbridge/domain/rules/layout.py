@@ -17,13 +17,14 @@ _PLACEHOLDER = re.compile(
 _PLACEHOLDER_NAME = re.compile(r"(?i)\.?(mock|dummy|placeholder|fake)([._ -].*)?")
 _JUNK = re.compile(
     r"(^|/)(\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini|__pycache__/.*|\.ipynb_checkpoints/.*"
-    r"|[^/]*\.sw[op]|[^/]*~|\.#[^/]*|\.idea/.*|\.vscode/.*|__MACOSX/.*)$"
+    r"|[^/]*\.sw[op]|[^/]*~|\.#[^/]*|\.idea/.*|\.vscode/.*|__MACOSX/.*"
+    r"|\.cache/huggingface/.*)$"
 )
 _MIN_WEIGHTS = 200
 
 
 def is_junk(path: str) -> bool:
-    """True for what a desktop or an editor leaves."""
+    """True for what a desktop, an editor or a download leaves."""
     return _JUNK.search(path) is not None
 
 
@@ -78,6 +79,8 @@ def _placeholder(subject: Subject) -> Iterator[Observation]:
     """Empty and mock files are left over from scaffolding; loaders fail on them or ignore them."""
     for entry in subject.artifact.scan.files:
         name = entry.path.name
+        if is_junk(entry.path.text):
+            continue
         if entry.size == 0 and not name.startswith(".") and name != "__init__.py":
             yield Observation(Location(entry.path.text), {"what": "is empty"})
         elif _PLACEHOLDER_NAME.fullmatch(name):
@@ -98,7 +101,7 @@ def _checkpoints(subject: Subject) -> Iterator[Observation]:
 
 
 def _junk(subject: Subject) -> Iterator[Observation]:
-    """Files that a desktop or an editor left; they are not shipped."""
+    """Files that a desktop, an editor or a download left; they are not shipped."""
     for path in sorted(subject.artifact.paths):
         if is_junk(path):
             yield Observation(Location(path))
@@ -136,7 +139,7 @@ RULES = (
          _escaping_symlink),
     Rule("FS004", "special-file", _E, "is a {what}", "delete it", _special),
     Rule("FS005", "unreadable", _E, "cannot be read: {why}", "fix its permissions", _unreadable),
-    Rule("FS008", "junk-file", _W, "is left over from a desktop or an editor",
+    Rule("FS008", "junk-file", _W, "is left over from a desktop, an editor or a download",
          "delete it; it will not be shipped", _junk),
     Rule("FS009", "placeholder-file", _E, "{what}", "write the real file or delete it",
          _placeholder),

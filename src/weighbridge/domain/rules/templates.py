@@ -63,6 +63,17 @@ def _disagree(subject: Subject) -> Iterator[Observation]:
             yield Observation(_at(one), {"name": one.name, "other": str(_at(first))})
 
 
+_UNSEEN = re.compile("[\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
+
+
+def _invisible(subject: Subject) -> Iterator[Observation]:
+    """Nobody who reads the template sees them, and the model does: in every chat."""
+    for one in subject.templates:
+        found = _UNSEEN.search(one.text or "")
+        if found is not None:
+            yield Observation(_at(one), {"point": f"U+{ord(found.group()):04X}"})
+
+
 def _missing(subject: Subject) -> Iterator[Observation]:
     """The model was trained to end a turn with a token of its own; without a template every
     program guesses how a turn is written."""
@@ -117,4 +128,6 @@ RULES = (
     Rule("CT010", "turn-end-no-stop", _W, "ends turns with {used}, but generation stops at "
          "{stops}", "add its id to eos_token_id in config.json and generation_config.json",
          _turn_end_is_no_stop, Need.SCAN, frozenset({Kind.FUSED})),
+    Rule("CT011", "template-invisible-text", _W, "holds characters that are not shown, {point} "
+         "first", _COPY, _invisible),
 )  # fmt: skip

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from weighbridge.domain.contents import texts_in
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import FusedModel, Kind
+from weighbridge.domain.regular import repeats_a_repeat
 from weighbridge.domain.rules.whole_model import embedding_rows
 from weighbridge.domain.tokenizer import (
+    SPECIAL_TOKENS,
     TOKENIZER,
     TOKENIZER_CONFIG,
     TOKENIZER_FILES,
     TokenizerView,
+    is_id,
     special_tokens,
     stop_ids,
     structure_problems,
@@ -110,18 +116,22 @@ _FILE_KEYS = frozenset(
     {"vocab_file", "merges_file", "tokenizer_file", "spm_file", "sentencepiece_model_file",
      "source_spm", "target_spm", "target_vocab_file", "vocab", "emoji_file", "word_shape_file",
      "word_pronunciation_file", "monolingual_vocab_file", "added_tokens_file", "bpe_file",
-     "phonemizer_file", "entity_vocab_file", "normalizer_file", "chat_template_file"}
+     "phonemizer_file", "entity_vocab_file", "normalizer_file", "chat_template_file",
+     "fast_tokenizer_files"}
 )  # fmt: skip
+#: The files in which it takes them so.
+_KEY_FILES = (TOKENIZER_CONFIG, SPECIAL_TOKENS)
 
 
 def _file_reference(subject: Subject) -> Iterator[Observation]:
     """transformers reads the file that is named, also outside of the model, and writes it into
     whatever the user saves or publishes next: a secret of the machine's may go with it."""
-    document = subject.artifact.document(TOKENIZER_CONFIG)
-    fields = document.object if document else {}
-    for key in sorted(_FILE_KEYS & fields.keys()):
-        if isinstance(value := fields[key], str):
-            yield Observation(Location(TOKENIZER_CONFIG, key), {"file": value[:120]})
+    for document in subject.artifact.documents:
+        fields = document.object if document.path.name in _KEY_FILES else {}
+        for key in sorted(_FILE_KEYS & fields.keys()):
+            if any(texts_in(fields[key])):
+                named = ", ".join(texts_in(fields[key]))[:120]
+                yield Observation(Location(document.path.text, key), {"file": named})
 
 
 def _duplicates(subject: Subject) -> Iterator[Observation]:
@@ -130,8 +140,67 @@ def _duplicates(subject: Subject) -> Iterator[Observation]:
     view = subject.tokenizer
     if view is None:
         return
-    for problem in list(_collisions(view))[:_MOST_SHOWN]:
+    document = subject.artifact.document(TOKENIZER)
+    written = _written_specials(document.object if document else {})
+    wrong = (f"the post-processor writes {number} for {content[:40]!r}"
+             for content, number in written if view.ids.get(content) != number)  # fmt: skip
+    for problem in [*_collisions(view), *wrong][:_MOST_SHOWN]:
         yield Observation(Location(TOKENIZER), {"problem": problem})
+
+
+def _written_specials(tokenizer: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """What a TemplateProcessing puts around every text: tokens, and the numbers it writes."""
+    for step in _steps(tokenizer.get("post_processor")):
+        specials = step.get("special_tokens") if step.get("type") == "TemplateProcessing" else None
+        for entry in specials.values() if isinstance(specials, dict) else ():
+            tokens, ids = (entry.get(k) if isinstance(entry, dict) else None
+                           for k in ("tokens", "ids"))  # fmt: skip
+            if isinstance(tokens, list) and isinstance(ids, list):
+                pairs = zip(tokens, ids, strict=False)
+                yield from ((t, n) for t, n in pairs if isinstance(t, str) and is_id(n))
+
+
+def _steps(part: Any) -> Iterator[Mapping[str, Any]]:
+    """A part of a tokenizer, and each of those that a Sequence puts in a row."""
+    pending = [part]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, dict):
+            yield one
+            for key in ("normalizers", "pretokenizers", "decoders", "processors"):
+                inner = one.get(key)
+                pending += inner if isinstance(inner, list) else ()
+
+
+def _expressions(tokenizer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for part in ("normalizer", "pre_tokenizer", "decoder"):
+        for step in _steps(tokenizer.get(part)):
+            pattern = step.get("pattern")
+            if isinstance(pattern, dict) and isinstance(pattern.get("Regex"), str):
+                yield part, pattern["Regex"]
+
+
+def _runaway(subject: Subject) -> Iterator[Observation]:
+    """The expression is matched against whatever text comes in, by an engine that tries every way:
+    one that repeats what repeats takes minutes for a line of thirty letters."""
+    document = subject.artifact.document(TOKENIZER)
+    for part, pattern in _expressions(document.object if document else {}):
+        if repeats_a_repeat(pattern):
+            yield Observation(Location(TOKENIZER, part), {"pattern": pattern[:120]})
+
+
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+def _rewrites(subject: Subject) -> Iterator[Observation]:
+    """Words are put for words: the model reads another text than was written, or the reader another
+    than it wrote. Tokenizers as published replace spaces and marks."""
+    document = subject.artifact.document(TOKENIZER)
+    for part in ("normalizer", "decoder"):
+        for step in _steps(document.object.get(part) if document else None):
+            written = step.get("content") if step.get("type") == "Replace" else None
+            if isinstance(written, str) and _WORD.search(written):
+                yield Observation(Location(TOKENIZER, part), {"written": written[:60]})
 
 
 def _collisions(view: TokenizerView) -> Iterator[str]:
@@ -214,6 +283,10 @@ RULES = (
          "has {rows} rows", _COPY, _added_too_large, Need.MODEL, _FUSED),
     Rule("TK010", "special-tokens-disagree", _W, "is {token!r}, but {said!r} in {other}", _AGREE,
          _special_disagree),
+    Rule("TK011", "runaway-tokenizer", _W, "splits by {pattern!r}, whose matching can take for "
+         "ever", _COPY, _runaway),
+    Rule("TK012", "tokenizer-rewrites", _W, "writes {written!r} for what it finds", _COPY,
+         _rewrites),
     Rule("CF014", "generation-config-contradiction", _W, "is {own}, but {other}", _AGREE,
          _stops_disagree, Need.SCAN, _FUSED),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -20,15 +21,16 @@ from weighbridge.domain.tensors import DTYPE_BITS
 from weighbridge.domain.tokenizer import token_ids
 from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN
 
+_EMBEDDING_ENDS = ("s.weight", "wte.weight", "embed_in.weight")
 _EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings"
                         r"|embeddings)\.weight")  # fmt: skip
 #: The decoder's layers, by what is before their number; other towers have layers as well.
 _LAYER = re.compile(r"(?:(?:language_model\.model|model\.language_model|model|transformer|backbone"
                     r"|gpt_neox)\.)?(?:layers|h|blocks)\.(?:layers\.)?(\d+)\.")  # fmt: skip
-_LINEAR = re.compile(r"(?:language_model\.model|model\.language_model|model)\.layers\.\d+\."
-                     r"(?:self_attn|mlp)\.([a-z]+_proj)\.weight")  # fmt: skip
-_NORM = re.compile(r"(?:language_model\.model|model\.language_model|model)\.(?:layers\.\d+\.)?"
-                   r"(norm|input_layernorm|post_attention_layernorm)\.weight")  # fmt: skip
+#: Modules whose shape the config tells, if all layers are alike.
+_UNIFORM = re.compile(r"(?:language_model\.model|model\.language_model|model)\.(?:layers\.\d+\.)?"
+                      r"(?:(?<=\d\.)(?:self_attn|mlp)\.([a-z]+_proj)"
+                      r"|(norm|input_layernorm|post_attention_layernorm))\.weight")  # fmt: skip
 _NORMS = ("norm", "input_layernorm", "post_attention_layernorm")
 _LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 #: Types in which a head's size is not hidden_size / heads if config.json leaves it out.
@@ -56,10 +58,10 @@ def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def places(subject: Subject) -> dict[str, str]:
     """The file of every tensor of the model."""
     found: dict[str, str] = {}
-    for path in _fused(subject).weights_paths:
+    for path in reversed(_fused(subject).weights_paths):
         file = subject.artifact.tensor_file(path)
-        for slot in file.header.slots if file is not None and file.header is not None else ():
-            found.setdefault(slot.spec.name, path)
+        if file is not None and file.header is not None:
+            found |= dict.fromkeys(file.header.specs, path)
     return found
 
 
@@ -89,7 +91,8 @@ def packed_modules(model: FusedModel) -> Iterator[Packed]:
 def embedding_rows(subject: Subject) -> int | None:
     """How many tokens the embedding has; None if that is not told."""
     model = _fused(subject)
-    found = [s for s in model.tensors if _EMBEDDING.fullmatch(s.name) and len(s.shape) == 2]
+    matrices = (s for s in model.tensors if len(s.shape) == 2 and s.name.endswith(_EMBEDDING_ENDS))
+    found = [s for s in matrices if _EMBEDDING.fullmatch(s.name)]
     return found[0].shape[0] if len({s.shape[0] for s in found}) == 1 else None
 
 
@@ -172,15 +175,18 @@ def _shapes(subject: Subject) -> Iterator[Observation]:
         return
     paths, unpacked = places(subject), _unpacked(model)
     wanted_by_leaf: dict[str, _Shape | None] = {}
+    fitting: set[tuple[str, tuple[int, ...]]] = set()
     for spec in model.tensors:
         leaf = _checked_leaf(spec.name, uniform=entry.uniform)
-        if leaf is None:
+        actual = unpacked.get(spec.name) if spec.dtype == "U32" else spec.shape
+        if leaf is None or actual is None or (leaf, actual) in fitting:
             continue
         if leaf not in wanted_by_leaf:
             wanted_by_leaf[leaf] = _expected(model, fields, leaf)
         wanted = wanted_by_leaf[leaf]
-        actual = unpacked.get(spec.name) if spec.dtype == "U32" else spec.shape
-        if wanted and actual is not None and not _fits(actual, wanted):
+        if not wanted or _fits(actual, wanted):
+            fitting.add((leaf, actual))
+        else:
             told = " x ".join("any" if w is None else str(w) for w in wanted)
             facts = {"actual": " x ".join(map(str, actual)) or "a scalar", "wanted": told}
             yield Observation(Location(paths.get(spec.name, ""), spec.name), facts)
@@ -193,11 +199,11 @@ def _fits(actual: tuple[int, ...], wanted: _Shape) -> bool:
 
 def _checked_leaf(name: str, *, uniform: bool) -> str | None:
     """The last name of a module whose shape the config tells."""
+    known = _UNIFORM.fullmatch(name) if uniform else None
+    if known:
+        return known[1] or known[2]
     leaf = name.removesuffix(".weight").rpartition(".")[2]
-    if leaf in ("embed_tokens", "lm_head"):
-        return leaf
-    known = _LINEAR.fullmatch(name) or _NORM.fullmatch(name)
-    return leaf if uniform and known else None
+    return leaf if leaf in ("embed_tokens", "lm_head") else None
 
 
 def _expected(model: FusedModel, fields: Mapping[str, Any], leaf: str) -> _Shape | None:
@@ -220,7 +226,8 @@ def _layer_count(subject: Subject) -> Iterator[Observation]:
     model = _fused(subject)
     fields = _text(model.config)
     said = next((n for key in _LAYER_KEYS if (n := positive(fields, key))), None)
-    held = {int(m[1]) for spec in model.tensors if (m := _LAYER.match(spec.name))}
+    numbers = {m[1] for spec in model.tensors if (m := _LAYER.match(spec.name))}
+    held = set(map(int, numbers))
     if said is None or not held:
         return
     extra = positive(fields, "num_nextn_predict_layers") or 0
@@ -239,7 +246,7 @@ def _tie(subject: Subject) -> Iterator[Observation]:
     if said is None:
         named = str(fields.get("model_type") or model.config.get("model_type"))
         said = DEFAULTS.get(named, UNKNOWN).tied
-    names = {spec.name for spec in model.tensors}
+    names = [spec.name for spec in model.tensors]
     stored = any(n.endswith("lm_head.weight") or "embed_out" in n for n in names)
     embedded = any(n.endswith("embed_tokens.weight") for n in names)
     if entry.standing is not Standing.CONVERTIBLE or not embedded:
@@ -273,10 +280,10 @@ def _dtype(subject: Subject) -> Iterator[Observation]:
     twice the size, and of bfloat16 in float16 large values overflow."""
     model = _fused(subject)
     said = model.config.get("dtype") or model.config.get("torch_dtype")
-    sizes: dict[str, int] = {}
-    for spec in model.tensors:
-        if spec.dtype in _DTYPES.values():
-            sizes[spec.dtype] = sizes.get(spec.dtype, 0) + math.prod(spec.shape)
+    sizes: Counter[str] = Counter()
+    for (dtype, shape), count in Counter((s.dtype, s.shape) for s in model.tensors).items():
+        if dtype in _DTYPES.values():
+            sizes[dtype] += count * math.prod(shape)
     wanted = _DTYPES.get(str(said).removeprefix("torch."))
     most = max(sizes, key=lambda name: sizes[name] * DTYPE_BITS[name], default=None)
     if wanted and most and wanted != most and not model.quantised:

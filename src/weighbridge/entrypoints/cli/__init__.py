@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from types import FrameType
@@ -57,6 +58,9 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit; see ``entrypoints.exit_codes``."""
     signal.signal(signal.SIGTERM, _terminate)
+    # A header of 10,000 tensors is 60,000 objects without a cycle among them: by default a quarter
+    # of the time went into looking for one.
+    gc.set_threshold(100_000)
     arguments = sys.argv[1:] if argv is None else argv
     from weighbridge.entrypoints.cli.failures import run
 

@@ -53,7 +53,7 @@ class Bar:
             self._line.start_t -= now - self._since
         stepped = total < _BYTES and done != self._line.n
         if fresh or stepped or now - self._drawn >= _REDRAW_SECONDS:
-            self._drawn, self._line.n = now, done
+            self._drawn, self._line.n, self._line.total = now, done, total
             self._line.refresh()
 
 
