@@ -68,9 +68,9 @@ class DockerRegistry:
             self.tokens.stop()
 
     @property
-    def docker_config(self) -> str:
-        """A directory with the login, as `docker login` would have left it."""
-        return str(self.folder / "docker")
+    def logins(self) -> tuple[str, ...]:
+        """The file with the login, as `docker login` would have left it."""
+        return (str(self.folder / "docker" / "config.json"),)
 
     def requests(self, method: str, path: str) -> list[str]:
         """The paths of the logged requests of that method that contain ``path``."""
@@ -98,10 +98,10 @@ class DockerRegistry:
 
     def _write_login(self) -> None:
         pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        place = Path(self.docker_config)
-        place.mkdir(exist_ok=True)
+        place = Path(self.logins[0])
+        place.parent.mkdir(exist_ok=True)
         auths = {} if self.guard is Guard.NONE else {self.host: {"auth": pair}}
-        (place / "config.json").write_text(json.dumps({"auths": auths}))
+        place.write_text(json.dumps({"auths": auths}))
 
     def _wait(self) -> None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

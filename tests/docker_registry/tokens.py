@@ -61,10 +61,8 @@ class TokenServer:
     def _token(self, terms: Mapping[str, str], user: str) -> str:
         """A signed token for what was asked, or for nothing if nobody asks."""
         now = int(time.time())
-        parts = terms.get("scope", "").split(":") if user else []
-        access = [{"type": parts[0], "name": parts[1], "actions": parts[2].split(",")}] if (
-            len(parts) == 3
-        ) else []  # fmt: skip
+        scopes = [scope.split(":") for scope in terms.get("scope", "").split()] if user else []
+        access = [{"type": t, "name": n, "actions": a.split(",")} for t, n, a in scopes]
         certificate = (self.folder / "token.crt").read_text()
         header = {"typ": "JWT", "alg": "RS256", "x5c": ["".join(certificate.split("\n")[1:-2])]}
         claims = {

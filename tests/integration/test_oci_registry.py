@@ -59,7 +59,8 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]
 
 def on(host: str, config: str | None = None, name: str = "", tag: str = "v1") -> Subject:
     place = OciRepo(host, name or f"acme/{uuid4().hex}", tag)
-    return Subject(OciRegistry(config, timeout=10), place, PASSWORD)
+    logins = (f"{config}/config.json",) if config else ()
+    return Subject(OciRegistry(logins, timeout=10), place, PASSWORD)
 
 
 def skopeo(*arguments: str, policy: Path) -> bytes:
@@ -274,10 +275,10 @@ def test_a_token_that_ran_out_is_asked_for_again(tokens: DockerRegistry) -> None
     tokens.tokens.lifetime = -200  # below the registry's leeway
     try:
         with pytest.raises(AuthenticationFailed):
-            on(tokens.host, tokens.docker_config).publish(FIRST)
+            on(tokens.host, str(Path(tokens.logins[0]).parent)).publish(FIRST)
     finally:
         tokens.tokens.lifetime = 300
-    place = on(tokens.host, tokens.docker_config)
+    place = on(tokens.host, str(Path(tokens.logins[0]).parent))
     place.publish(FIRST)
     session = place.registry._known[place.destination].session  # type: ignore[attr-defined]
     session._authorization = "Bearer expired"
@@ -301,7 +302,7 @@ def test_tls_is_demanded_of_other_machines() -> None:
 
 def test_a_login_is_not_taken_along_to_another_host(guarded: DockerRegistry) -> None:
     """Registries that keep blobs in a cloud send on to addresses that are signed for anybody."""
-    place = on(guarded.host, guarded.docker_config)
+    place = on(guarded.host, str(Path(guarded.logins[0]).parent))
     receipt = place.publish({"w.safetensors": LARGE})
     asked: list[str | None] = []
 
@@ -323,7 +324,7 @@ def test_a_login_is_not_taken_along_to_another_host(guarded: DockerRegistry) -> 
             307, "GET", "/blobs/", 1, {"Location": f"http://localhost:{store.server_port}/blob"}
         )
         pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        config = Path(guarded.docker_config, "redirected")
+        config = guarded.folder / "redirected"
         config.mkdir(exist_ok=True)
         (config / "config.json").write_text(json.dumps({"auths": {way.host: {"auth": pair}}}))
         assert isinstance(place.destination, OciRepo)
@@ -347,7 +348,7 @@ def way(plain: DockerRegistry) -> Iterator[FaultyWay]:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waited: list[float] = []
-    monkeypatch.setattr("weighbridge.adapters.oci_registry.repository._pause", waited.append)
+    monkeypatch.setattr("weighbridge.adapters.oci_registry.patience.pause", waited.append)
     return waited
 
 

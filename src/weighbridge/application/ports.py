@@ -330,10 +330,14 @@ class Comparer(Protocol):
 
 @frozen
 class Blob:
-    """Content to publish; ``open`` gives a new stream each time, since uploads retry."""
+    """Content to publish; ``open`` gives a new stream each time, since uploads retry.
+
+    ``held`` is a place of a registry where it is already: a registry may take it over from there.
+    """
 
     entry: ManifestEntry
     open: Callable[[], BinaryIO] = field(repr=False)
+    held: Destination | None = None
 
 
 class Registry(Protocol):

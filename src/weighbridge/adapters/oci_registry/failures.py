@@ -22,6 +22,7 @@ from weighbridge.domain.errors import (
     RegistryError,
     RegistryRejected,
     RegistryUnreachable,
+    TooLarge,
     WeighbridgeError,
 )
 from weighbridge.domain.strict_json import StrictJsonError, parse_object
@@ -35,6 +36,7 @@ _KINDS: Mapping[int, type[RegistryError]] = {
     401: AuthenticationFailed,
     403: PermissionDenied,
     404: DestinationMissing,
+    413: TooLarge,
 }
 
 

@@ -79,7 +79,8 @@ class Push:
             digest, blob = modelpack.blob_digest(entry), self.blobs.get(entry.path)
             if blob is None:
                 continue
-            if digest not in sent and not self.repository.has_blob(digest, entry.size):
+            there = digest in sent or self.repository.has_blob(digest, entry.size)
+            if not there and not self._taken_over(digest, blob):
                 self._upload(entry, blob)
             sent.add(digest)
             self._done += entry.size
@@ -87,6 +88,12 @@ class Push:
         config = modelpack.digest_of(made.config)
         if not self.repository.has_blob(config, len(made.config)):
             self.repository.upload(config, len(made.config), lambda: [made.config])
+
+    def _taken_over(self, digest: str, blob: Blob) -> bool:
+        """From another repository of the registry, if it does that."""
+        held = blob.held
+        near = isinstance(held, OciRepo) and held.host == self.place.host
+        return near and held.name != self.place.name and self.repository.mount(digest, held.name)
 
     def _upload(self, entry: ManifestEntry, blob: Blob) -> None:
         def body() -> Iterator[bytes]:

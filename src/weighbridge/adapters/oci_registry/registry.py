@@ -7,7 +7,7 @@ layers, and nothing else.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -55,11 +55,12 @@ def _hosts(names: Iterable[str]) -> frozenset[str]:
 class OciRegistry:
     """A Registry for ``OciRepo`` destinations.
 
-    ``docker_config`` is the directory of docker's config.json, where the login is; ``plain_http``
-    are hosts, with port, that are spoken to without TLS. This machine always is.
+    ``logins`` are files as docker's config.json, of which the first that has a login for a place
+    counts; ``plain_http`` are hosts, with port, that are spoken to without TLS. This machine always
+    is.
     """
 
-    docker_config: str | None = None
+    logins: Sequence[str] = ()
     plain_http: frozenset[str] = field(default=frozenset(), converter=_hosts)
     timeout: float = 60.0
     #: So that a token is asked for once, and not for each file.
@@ -167,7 +168,7 @@ class OciRegistry:
     def _repository(self, place: OciRepo) -> Repository:
         if place not in self._known:
             transport = Transport(self.plain_http, self.timeout)
-            login = partial(credential_for, place.host, self.docker_config)
+            login = partial(credential_for, place.host, place.name, self.logins)
             session = Session(place.host, transport, Failures(str(place)), login)
             self._known[place] = Repository(session, place.name)
         return self._known[place]

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from weighbridge.adapters.s3_registry.failures import translated
 from weighbridge.application.streams import stream_of
+from weighbridge.application.uploads import in_parts
 from weighbridge.domain import oci_layout
 from weighbridge.domain.errors import DestinationMissing, RegistryUnreachable
 from weighbridge.domain.publication import S3Prefix
@@ -84,7 +85,7 @@ class Store:
         if size <= _PART:
             self._put(key, b"".join(chunks), "application/octet-stream")
             return
-        self._put_in_parts(key, _parts(chunks, max(_PART, -(-size // _MOST_PARTS))))
+        self._put_in_parts(key, in_parts(chunks, max(_PART, -(-size // _MOST_PARTS))))
 
     def read_blob(self, digest: str) -> bytes:
         """A small blob. Raises DestinationMissing if it is not there."""
@@ -191,18 +192,6 @@ class Store:
     def _blob(self, digest: str) -> str:
         algorithm, _, value = digest.partition(":")
         return self._key(f"blobs/{algorithm}/{value}")
-
-
-def _parts(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """The same bytes in pieces of ``size``, but for the last."""
-    part = bytearray()
-    for chunk in chunks:
-        part += chunk
-        while len(part) >= size:
-            yield bytes(part[:size])
-            del part[:size]
-    if part:
-        yield bytes(part)
 
 
 def _checksum(content: bytes) -> str:
