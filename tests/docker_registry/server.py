@@ -10,6 +10,7 @@ import json
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from enum import Enum
 from pathlib import Path
@@ -34,8 +35,11 @@ class Guard(Enum):
 class DockerRegistry:
     """A registry that keeps everything below ``folder``."""
 
-    def __init__(self, folder: Path, guard: Guard = Guard.NONE) -> None:
-        self.folder, self.guard = folder, guard
+    def __init__(
+        self, folder: Path, guard: Guard = Guard.NONE, tls: tuple[Path, Path] | None = None
+    ) -> None:
+        """``tls`` are a certificate and its key."""
+        self.folder, self.guard, self.tls = folder, guard, tls
         self.host = f"127.0.0.1:{_free_port()}"
         self.log = folder / "registry.log"
         self.tokens = TokenServer(folder, USER, PASSWORD) if guard is Guard.TOKEN else None
@@ -88,6 +92,9 @@ class DockerRegistry:
             },
             "http": {"addr": self.host},
         }
+        if self.tls:
+            certificate, key = map(str, self.tls)
+            config["http"]["tls"] = {"certificate": certificate, "key": key}
         if self.guard is Guard.BASIC:
             passwords = self.folder / "htpasswd"
             passwords.write_text(f"{USER}:{_HASHED}\n")
@@ -108,6 +115,8 @@ class DockerRegistry:
         for _ in range(200):
             try:
                 opener.open(f"http://{self.host}/", timeout=5).close()
+                return
+            except urllib.error.HTTPError:  # as one with TLS answers
                 return
             except OSError:
                 if self._process.poll() is not None:

@@ -28,6 +28,8 @@ class TokenServer:
         #: What was asked for, as the queries have it.
         self.asked: list[Mapping[str, str]] = []
         self.given: list[str] = []
+        #: Statuses that the next requests are answered with, whoever asks.
+        self.refusals: list[int] = []
         self._basic = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
         self._password = password
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -95,6 +97,9 @@ class TokenServer:
             def _answer(self, query: str, known: bool, nobody: bool) -> None:
                 terms = {name: values[0] for name, values in parse_qs(query).items()}
                 server.asked.append(terms)
+                if server.refusals:
+                    self.send_error(server.refusals.pop(0))
+                    return
                 if not known and not nobody:
                     self.send_error(401)
                     return

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @frozen
 class PullRequest:
-    """From where and to which directory; ``force`` replaces what an earlier pull wrote."""
+    """From where and to which directory; ``force`` replaces what an earlier pull may have written:
+    a directory with no others in it than what is pulled has."""
 
     source: Destination
     output: str
@@ -47,9 +48,13 @@ class Pull:
     def __call__(self, request: PullRequest, progress: Progress = no_progress) -> Pulled:
         """Raises OutputExists, NotAnOutput, StorageError, ContentMismatch or another of the
         RegistryError family; then nothing is at the output, or what was there before."""
-        require_free(self.files, request.output, "pull", force=request.force)
+        if not request.force:
+            require_free(self.files, request.output, "pull", force=False)
         registry = registry_of(self.registries, request.source)
         published = Published.at(registry, request.source)
+        if request.force:
+            below = {p for e in published.manifest.entries for p in e.path.parents}
+            require_free(self.files, request.output, "pull", force=True, directories=below)
         with self.files.stage(request.output) as stage:
             entries = tuple(_download(published, stage, progress))
             stage.commit(replace=request.force)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import cached_property, total_ordering
@@ -70,6 +71,12 @@ class ArtifactPath:
     def parent(self) -> str:
         """Everything before the last part, without the slash; '' at the top."""
         return self.text.rpartition("/")[0]
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """All directories that it is in, the innermost first."""
+        parts = self.text.split("/")[:-1]
+        return tuple("/".join(parts[:length]) for length in range(len(parts), 0, -1))
 
     def __lt__(self, other: ArtifactPath) -> bool:
         return self.text < other.text
@@ -156,7 +163,9 @@ class Manifest:
 
     def find(self, path: ArtifactPath) -> ManifestEntry | None:
         """The entry of that path, if any."""
-        return next((e for e in self.entries if e.path == path), None)
+        at = bisect_left(self.entries, path, key=lambda entry: entry.path)
+        found = self.entries[at] if at < len(self.entries) else None
+        return found if found is not None and found.path == path else None
 
     @property
     def total_bytes(self) -> int:

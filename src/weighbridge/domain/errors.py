@@ -283,12 +283,14 @@ class VisibilityMismatch(RegistryError):
 
 @define(kw_only=True, eq=False, slots=False)
 class RevisionConflict(RegistryError):
-    """Somebody else published in the meantime."""
+    """Somebody else published in the meantime. ``reason``, if there is one, tells it better."""
 
     expected: str | None = None
     actual: str | None = None
 
     def message(self) -> str:
+        if self.reason:
+            return super().message()
         return (
             f"{self.destination}: planned on revision {self.expected or 'none'}, but the head is "
             f"now {self.actual or 'another'}. Run again to plan on the new head."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -68,6 +69,11 @@ class Failures:
             reason = self.words(
                 f"{doing}: {getattr(error, 'reason', error) or type(error).__name__}"
             )
+            if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
+                raise RegistryRejected(  # which no second attempt would change
+                    destination=self.destination,
+                    reason=f"{reason}; SSL_CERT_FILE names authorities of your own",
+                ) from None
             # The texts of the library may hold an address with a signature.
             raise RegistryUnreachable(
                 destination=self.destination, reason=reason, applied=False

@@ -92,8 +92,9 @@ class Push:
     def _taken_over(self, digest: str, blob: Blob) -> bool:
         """From another repository of the registry, if it does that."""
         held = blob.held
-        near = isinstance(held, OciRepo) and held.host == self.place.host
-        return near and held.name != self.place.name and self.repository.mount(digest, held.name)
+        if not isinstance(held, OciRepo) or held.host != self.place.host:
+            return False
+        return held.name != self.place.name and self.repository.mount(digest, held.name)
 
     def _upload(self, entry: ManifestEntry, blob: Blob) -> None:
         def body() -> Iterator[bytes]:
@@ -151,7 +152,12 @@ def point(repository: Repository, place: OciRepo, digest: str, manifest: bytes) 
     if _landed(repository, place, digest) is False:
         head = repository.manifest(place.revision)
         actual = head.digest if head else None
-        raise RevisionConflict(destination=str(place), expected=digest, actual=actual)
+        raise RevisionConflict(
+            destination=str(place), expected=digest, actual=actual,
+            reason=f"the tag was moved to {digest}, and by another writer at the same moment to "
+            f"{actual or 'nothing'}, which it names now. OCI cannot prevent that; both are whole. "
+            "Run again if yours is to be the one",
+        )  # fmt: skip
 
 
 def _landed(repository: Repository, place: OciRepo, digest: str) -> bool | None:

@@ -65,6 +65,9 @@ class OciRegistry:
     timeout: float = 60.0
     #: So that a token is asked for once, and not for each file.
     _known: dict[OciRepo, Repository] = field(factory=dict, init=False, repr=False, eq=False)
+    _read: dict[tuple[OciRepo, str], Manifest] = field(
+        factory=dict, init=False, repr=False, eq=False
+    )
 
     def head(self, destination: Destination) -> RemoteHead | None:
         """What the tag names; None if there is no such tag or repository."""
@@ -88,7 +91,7 @@ class OciRegistry:
         """The blob of that file. A broken connection asks for the rest."""
         place = _oci(destination)
         repository = self._repository(place)
-        entry = _files(place, _required(place, repository, revision)).find(path)
+        entry = self._named(place, revision).find(path)
         if entry is None:
             reason = f"no {path} in revision {revision}"
             raise DestinationMissing(destination=str(place), reason=reason)
@@ -164,6 +167,17 @@ class OciRegistry:
                 Log(repository, place.revision).add(parent, wanted.digest, message)
         where = f"{place.host}/{place.name}@{wanted.digest}"
         return Receipt(destination, wanted.digest, wanted.digest != parent, where)
+
+    def _named(self, place: OciRepo, revision: str) -> Manifest:
+        """The files of a revision. A digest names the same for ever, and is asked for once for all
+        the files that are read one after another."""
+        found = self._read.get((place, revision))
+        if found is None:
+            found = _files(place, _required(place, self._repository(place), revision))
+            if ":" in revision:
+                self._read.clear()
+                self._read[place, revision] = found
+        return found
 
     def _repository(self, place: OciRepo) -> Repository:
         if place not in self._known:

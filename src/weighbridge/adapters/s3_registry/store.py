@@ -85,7 +85,7 @@ class Store:
         if size <= _PART:
             self._put(key, b"".join(chunks), "application/octet-stream")
             return
-        self._put_in_parts(key, in_parts(chunks, max(_PART, -(-size // _MOST_PARTS))))
+        self._put_in_parts(key, size, in_parts(chunks, max(_PART, -(-size // _MOST_PARTS))))
 
     def read_blob(self, digest: str) -> bytes:
         """A small blob. Raises DestinationMissing if it is not there."""
@@ -134,16 +134,28 @@ class Store:
                 ChecksumSHA256=_checksum(content), **condition,
             )  # fmt: skip
 
-    def _put_in_parts(self, key: str, parts: Iterator[bytes]) -> None:
+    def _put_in_parts(self, key: str, size: int, parts: Iterator[bytes]) -> None:
         target = {"Bucket": self.place.bucket, "Key": key}
         with translated(str(self.place), f"writing {key}"):
             begun = self.client.create_multipart_upload(**target, ChecksumAlgorithm="SHA256")
             target["UploadId"] = begun["UploadId"]
             try:
                 done = [self._put_part(target, n, part) for n, part in enumerate(parts, 1)]
-                self.client.complete_multipart_upload(**target, MultipartUpload={"Parts": done})
+                self._complete(target, done, size)
             except BaseException:
                 self._abort(target)
+                raise
+
+    def _complete(self, target: dict[str, str], done: list[dict[str, Any]], size: int) -> None:
+        """Make the parts an object. Where the answer is lost, the client asks again, and is told
+        that there is no such upload any more."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.complete_multipart_upload(**target, MultipartUpload={"Parts": done})
+        except ClientError as error:
+            unknown = error.response.get("Error", {}).get("Code") == "NoSuchUpload"
+            if not unknown or self._size(target["Key"]) != size:
                 raise
 
     def _put_part(self, target: dict[str, str], number: int, part: bytes) -> dict[str, Any]:
