@@ -55,6 +55,7 @@ class FaultyWay:
         self.kept: dict[str, tuple[str, str]] = {}
         #: How much of any upload is said to have arrived.
         self.arrived: str | None = None
+        self._actions: list[tuple[str, str, str, Callable[[], object]]] = []
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, target))
         self.host = f"127.0.0.1:{self._http.server_port}"
 
@@ -85,6 +86,19 @@ class FaultyWay:
         """Add trouble; it counts its hits."""
         self.troubles.append(Trouble(what, method, path, times, headers or {}, after))
         return self.troubles[-1]
+
+    def meanwhile(
+        self, when: Literal["before", "after"], method: str, path: str, action: Callable[[], object]
+    ) -> None:
+        """Do something once, before such a request gets there, or after and before its answer."""
+        self._actions.append((when, method, path, action))
+
+    def act(self, when: str, method: str, path: str) -> None:
+        """What is to be done at this moment."""
+        for each in list(self._actions):
+            if each[:2] == (when, method) and re.search(each[2], path):
+                self._actions.remove(each)
+                each[3]()
 
     def strikes(self, method: str, path: str) -> Trouble | None:
         """The trouble that this request is in."""
@@ -127,7 +141,9 @@ def _handler(way: FaultyWay, target: str) -> type[BaseHTTPRequestHandler]:
             if trouble is not None and isinstance(trouble.what, int):
                 self._answer(trouble.what, trouble.headers, b"", False)
                 return
+            way.act("before", self.command, self.path)
             answer, content = self._asked(self.command, self.path, body)
+            way.act("after", self.command, self.path)
             if trouble is None or trouble.what == "cut":
                 said = answer.headers.get("Content-Length")
                 headers = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import weighbridge
 from tests.contracts.registry import FIRST, LARGE, SECOND, Subject, blobs_of
 from tests.docker_registry import DockerRegistry
 from tests.docker_registry.faulty import FaultyWay
-from tests.s3_server import bucket_server
+from tests.s3_server import bucket_server, weed
 from weighbridge.adapters.oci_registry import OciRegistry
 from weighbridge.adapters.s3_registry import S3Registry
 from weighbridge.adapters.s3_registry.failures import translated
@@ -148,6 +150,24 @@ def test_a_blob_of_another_size_shows_in_the_read_back(bucket: str, client: Any)
     assert entry.path not in {e.path for e in read.manifest.entries}
 
 
+@pytest.mark.skipif(weed() is None, reason="moto keeps no sums")
+def test_other_content_of_the_same_size_shows_in_the_read_back(bucket: str, client: Any) -> None:
+    """By the sum that the store made itself; and the next publication of the file repairs it."""
+    place = on(bucket)
+    receipt = place.publish(FIRST)
+    path = ArtifactPath("model.safetensors")
+    entry = place.plan(FIRST).manifest.find(path)
+    assert entry is not None
+    other = bytes(reversed(FIRST[path.text]))
+    sha256 = base64.b64encode(hashlib.sha256(other).digest()).decode()
+    key = f"{KEY}/blobs/sha256/{entry.digests[0].value}"
+    client.put_object(Bucket=bucket, Key=key, Body=other, ChecksumSHA256=sha256)
+    read = place.registry.manifest(place.destination, receipt.revision)
+    assert {e.path.text for e in read.manifest.entries} == set(FIRST) - {path.text}
+    on(bucket, name="again").publish(FIRST)
+    assert place.holds(FIRST)
+
+
 @pytest.mark.parametrize(
     "content", [b"{", b"[]", b'{"manifests": 1}', b'{"manifests": [1]}',
                 b'{"manifests": [{"annotations": {"org.opencontainers.image.ref.name": "main"}}]}']
@@ -195,6 +215,18 @@ def test_trouble_that_passes(
     trouble = way.trouble(what, method, path)
     assert place.publish(SECOND).created and place.holds(SECOND)
     assert trouble.hits == 1
+
+
+@pytest.mark.parametrize("what", ["drop", "lost", 503])
+@pytest.mark.parametrize(("method", "path"), [("POST", "uploads"), ("PUT", "partNumber=2"),
+                                              ("POST", "uploadId=")])  # fmt: skip
+def test_trouble_with_a_file_in_parts(
+    what: Any, method: str, path: str, bucket: str, way: FaultyWay, client: Any
+) -> None:
+    """Tried again; and if the answer about the whole was lost, there is no such upload any more."""
+    trouble = way.trouble(what, method, path)
+    place, files = on(bucket), {"w.safetensors": HUGE}
+    assert place.publish(files).created and place.holds(files) and trouble.hits == 1
 
 
 def test_trouble_that_stays_leaves_the_old_revision(bucket: str, way: FaultyWay) -> None:

@@ -163,7 +163,7 @@ class OciRegistry:
             require_head(repository, place, parent)
             wanted = _required(place, repository, revision)
             if wanted.digest != parent:
-                point(repository, place, wanted.digest, wanted.content)
+                point(repository, place, parent, wanted.digest, wanted.content)
                 Log(repository, place.revision).add(parent, wanted.digest, message)
         where = f"{place.host}/{place.name}@{wanted.digest}"
         return Receipt(destination, wanted.digest, wanted.digest != parent, where)
