@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -417,6 +418,46 @@ def test_a_broken_download_asks_for_the_rest(way: FaultyWay, tmp_path: Path) -> 
     weighbridge.pull(str(place.destination), tmp_path / "out")
     assert (tmp_path / "out" / "w.safetensors").read_bytes() == LARGE and trouble.hits == 2
     assert [r for m, p, r in way.seen if m == "GET" and "/blobs/" in p and r]
+
+
+def test_files_that_came_whole_do_not_come_again(way: FaultyWay, tmp_path: Path) -> None:
+    place = on(way.host)
+    files = {f"w{n}.safetensors": uuid4().bytes * 100_000 for n in range(4)}
+    place.publish(files)
+    third = place.plan(files).manifest.entries[2].digests[0].value
+    broken = way.trouble("cut", "GET", third, 10**6)
+    told: list[tuple[str, int, int]] = []
+    for _ in range(2):
+        with pytest.raises(RegistryUnreachable):
+            weighbridge.pull(str(place.destination), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+    way.troubles.remove(broken)
+    way.seen.clear()
+    weighbridge.pull(
+        str(place.destination), tmp_path / "out", progress=lambda *step: told.append(step)
+    )
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == files
+    assert len([p for m, p, _ in way.seen if m == "GET" and "/blobs/" in p]) == 2
+    assert told[-1] == ("download", 6_400_000, 6_400_000)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]  # nothing is left of what was kept
+
+
+def test_a_pull_that_is_killed_goes_on(way: FaultyWay, tmp_path: Path) -> None:
+    place = on(way.host)
+    files = {f"w{n}.safetensors": uuid4().bytes * 100_000 for n in range(3)}
+    place.publish(files)
+    last = place.plan(files).manifest.entries[2].digests[0].value
+    command = [sys.executable, "-m", "weighbridge", "pull", str(place.destination),
+               "-o", str(tmp_path / "out")]  # fmt: skip
+    pulling = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    way.meanwhile("before", "GET", last, lambda: (pulling.kill(), pulling.wait()))
+    pulling.wait(60)
+    assert not (tmp_path / "out").exists() and len(list(tmp_path.iterdir())) == 1
+    way.seen.clear()
+    weighbridge.pull(str(place.destination), tmp_path / "out")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == files
+    assert len([p for m, p, _ in way.seen if m == "GET" and "/blobs/" in p]) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_nobody_there() -> None:

@@ -6,7 +6,7 @@ Decides which revision is read (one, asked for once) and what a file must be to 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
 from attrs import frozen
@@ -51,7 +51,7 @@ class Published:
 
     def chunks(
         self, entry: ManifestEntry, advance: Callable[[int], None] = _unheard
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """All bytes of a file. Raises ContentMismatch after the last if they are not those that
         ``entry`` tells of: whoever keeps them must be able to forget them."""
         came = _Digests(entry.size, {d.algorithm for d in entry.digests})
