@@ -229,6 +229,54 @@ def test_trouble_with_a_file_in_parts(
     assert place.publish(files).created and place.holds(files) and trouble.hits == 1
 
 
+def parts_sent(way: FaultyWay) -> list[str]:
+    """The numbers of the parts that went up."""
+    sent = (p for m, p, _ in way.seen if m == "PUT" and "partNumber=" in p)
+    return [p.split("partNumber=")[1].split("&")[0] for p in sent]
+
+
+def test_parts_that_arrived_are_not_sent_again(bucket: str, way: FaultyWay, client: Any) -> None:
+    place, files = on(bucket), {"w.safetensors": HUGE}
+    trouble = way.trouble("drop", "PUT", "partNumber=3", 100)
+    with pytest.raises(RegistryUnreachable):
+        place.publish(files)
+    assert place.registry.head(place.destination) is None
+    way.troubles.remove(trouble)
+    way.seen.clear()
+    assert place.publish(files).created and place.holds(files)
+    assert parts_sent(way) == ["3"]
+    assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
+
+
+def test_parts_of_something_else_are_sent_again(bucket: str, way: FaultyWay, client: Any) -> None:
+    """Nothing is taken for what it should be by its number."""
+    place, files = on(bucket), {"w.safetensors": HUGE}
+    [entry] = place.plan(files).manifest.entries
+    target = {"Bucket": bucket, "Key": f"{KEY}/blobs/sha256/{entry.digests[0].value}"}
+    upload = client.create_multipart_upload(**target, ChecksumAlgorithm="SHA256")["UploadId"]
+    for number, body in ((1, HUGE[: 16 << 20]), (2, bytes(16 << 20)), (9, bytes(5 << 20))):
+        sha256 = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        client.upload_part(
+            **target, UploadId=upload, PartNumber=number, Body=body, ChecksumSHA256=sha256
+        )
+    way.seen.clear()
+    assert place.publish(files).created and place.holds(files)
+    assert parts_sent(way) == ["2", "3"]
+    with place.registry.open(place.destination, "main", entry.path) as stream:
+        assert stream.read() == HUGE
+
+
+@pytest.mark.skipif(weed() is None, reason="moto fails when it is asked for what is gone")
+@pytest.mark.parametrize("request_", ["partNumber=2", "uploadId="])
+def test_a_second_writer_of_the_same_file_takes_the_parts_over(
+    request_: str, bucket: str, way: FaultyWay
+) -> None:
+    place, other, files = on(bucket), on(bucket, name="other"), {"w.safetensors": HUGE}
+    method = "PUT" if "part" in request_ else "POST"
+    way.meanwhile("before", method, request_, lambda: other.publish(files))
+    assert place.publish(files).created and place.holds(files) and other.holds(files)
+
+
 def test_trouble_that_stays_leaves_the_old_revision(bucket: str, way: FaultyWay) -> None:
     place = on(bucket)
     place.publish(FIRST)

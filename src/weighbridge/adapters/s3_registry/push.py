@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -35,6 +36,7 @@ class Push:
     message: str
     progress: Progress
     _done: int = field(default=0, init=False)
+    _shown: int = field(default=-1, init=False)
 
     def run(self) -> Receipt:
         """Carry the plan out."""
@@ -48,7 +50,7 @@ class Push:
         kept = files_of(self.store, head) if head else Manifest(())
         manifest = by_sha256(self.plan, self.blobs, kept, self.plan.parent)
         made = modelpack.pack(manifest)
-        self.progress("upload", 0, self.plan.upload_bytes)
+        self._show(0)
         self._send(manifest, made)
         goal = Goal(self.place.revision, made.digest, len(made.manifest), self.message)
         names.move(index, head, goal)
@@ -61,17 +63,23 @@ class Push:
             if blob is None:
                 continue
             if not self.store.has_blob(digest, entry.size):
-                self.store.put_blob(digest, entry.size, checked(blob, self._advance))
+                self.store.put_blob(digest, entry.size, partial(checked, blob, self._advance))
             self._done += entry.size
-            self.progress("upload", self._done, self.plan.upload_bytes)
+            self._show(self._done)
         for content in (made.config, made.manifest):
             digest = modelpack.digest_of(content)
             if not self.store.has_blob(digest, len(content)):
-                self.store.put_blob(digest, len(content), [content])
+                self.store.put_blob(digest, len(content), partial(list, [content]))
         self.store.write_layout()
 
     def _advance(self, taken: int) -> None:
-        self.progress("upload", self._done + taken, self.plan.upload_bytes)
+        self._show(self._done + taken)
+
+    def _show(self, done: int) -> None:
+        """Progress never goes back, though an upload may have to begin again."""
+        if done > self._shown:
+            self._shown = done
+            self.progress("upload", done, self.plan.upload_bytes)
 
     def _already_there(self, head: str | None) -> Receipt:
         """The name has moved, which is well if it moved to just this content."""

@@ -6,21 +6,18 @@ Decides how large content travels: in parts, of which one is in memory, each wit
 from __future__ import annotations
 
 import base64
-import hashlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, BinaryIO
 
 from attrs import frozen
 
 from weighbridge.adapters.s3_registry.failures import translated
+from weighbridge.adapters.s3_registry.parts import PART, InParts, checksum_of
 from weighbridge.application.streams import stream_of
-from weighbridge.application.uploads import in_parts
 from weighbridge.domain import oci_layout
 from weighbridge.domain.errors import DestinationMissing, RegistryUnreachable
 from weighbridge.domain.publication import S3Prefix
 
-_PART = 16 << 20
-_MOST_PARTS = 10_000
 _CHUNK = 1 << 20
 _ATTEMPTS = 5
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
@@ -79,13 +76,14 @@ class Store:
         # Of an object in parts the sum is one of sums, with their number behind it.
         return not stored or "-" in stored or stored == _coded(bytes.fromhex(digest[7:]))
 
-    def put_blob(self, digest: str, size: int, chunks: Iterable[bytes]) -> None:
-        """Store a blob. If ``chunks`` raise, nothing is stored."""
+    def put_blob(self, digest: str, size: int, chunks: Callable[[], Iterable[bytes]]) -> None:
+        """Store a blob; ``chunks`` gives its bytes, anew each time. If that raises, nothing is."""
         key = self._blob(digest)
-        if size <= _PART:
-            self._put(key, b"".join(chunks), "application/octet-stream")
+        if size <= PART:
+            self._put(key, b"".join(chunks()), "application/octet-stream")
             return
-        self._put_in_parts(key, size, in_parts(chunks, max(_PART, -(-size // _MOST_PARTS))))
+        place = self.place
+        InParts(self.client, place.bucket, key, size, chunks, str(place)).send()
 
     def read_blob(self, digest: str) -> bytes:
         """A small blob. Raises DestinationMissing if it is not there."""
@@ -131,48 +129,8 @@ class Store:
         with translated(str(self.place), f"writing {key}"):
             self.client.put_object(
                 Bucket=self.place.bucket, Key=key, Body=content, ContentType=kind,
-                ChecksumSHA256=_checksum(content), **condition,
+                ChecksumSHA256=checksum_of(content), **condition,
             )  # fmt: skip
-
-    def _put_in_parts(self, key: str, size: int, parts: Iterator[bytes]) -> None:
-        target = {"Bucket": self.place.bucket, "Key": key}
-        with translated(str(self.place), f"writing {key}"):
-            begun = self.client.create_multipart_upload(**target, ChecksumAlgorithm="SHA256")
-            target["UploadId"] = begun["UploadId"]
-            try:
-                done = [self._put_part(target, n, part) for n, part in enumerate(parts, 1)]
-                self._complete(target, done, size)
-            except BaseException:
-                self._abort(target)
-                raise
-
-    def _complete(self, target: dict[str, str], done: list[dict[str, Any]], size: int) -> None:
-        """Make the parts an object. Where the answer is lost, the client asks again, and is told
-        that there is no such upload any more."""
-        from botocore.exceptions import ClientError
-
-        try:
-            self.client.complete_multipart_upload(**target, MultipartUpload={"Parts": done})
-        except ClientError as error:
-            unknown = error.response.get("Error", {}).get("Code") == "NoSuchUpload"
-            if not unknown or self._size(target["Key"]) != size:
-                raise
-
-    def _put_part(self, target: dict[str, str], number: int, part: bytes) -> dict[str, Any]:
-        checksum = _checksum(part)
-        answer = self.client.upload_part(
-            **target, PartNumber=number, Body=part, ChecksumSHA256=checksum
-        )
-        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
-
-    def _abort(self, target: dict[str, str]) -> None:
-        """Give the parts back, which would be paid for. What failed first is what is told."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            self.client.abort_multipart_upload(**target)
-        except (BotoCoreError, ClientError):
-            return
 
     def _size(self, key: str) -> int | None:
         with translated(str(self.place), f"looking for {key}"):
@@ -204,10 +162,6 @@ class Store:
     def _blob(self, digest: str) -> str:
         algorithm, _, value = digest.partition(":")
         return self._key(f"blobs/{algorithm}/{value}")
-
-
-def _checksum(content: bytes) -> str:
-    return _coded(hashlib.sha256(content).digest())
 
 
 def _coded(digest: bytes) -> str:
