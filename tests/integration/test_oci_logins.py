@@ -7,12 +7,14 @@ import json
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import given, strategies as st
 
 import weighbridge
 from tests.contracts.registry import FIRST, Subject
@@ -21,6 +23,7 @@ from tests.docker_registry.faulty import FaultyWay
 from tests.docker_registry.server import PASSWORD, USER
 from weighbridge.adapters.oci_registry import OciRegistry
 from weighbridge.adapters.oci_registry.login import Credential, credential_for
+from weighbridge.adapters.oci_registry.session import _challenges
 from weighbridge.adapters.oci_registry.transport import Transport
 from weighbridge.domain.errors import AuthenticationFailed, RegistryRejected
 from weighbridge.domain.publication import OciRepo
@@ -175,6 +178,18 @@ def test_a_password_among_several_challenges(
         file = config(tmp_path / "config.json", auths={way.host: auth(USER)})
         place = OciRepo(way.host, f"acme/{uuid4().hex}")
         assert OciRegistry((file,)).head(place) is None
+
+
+@given(st.lists(st.sampled_from(['a="', '\\"', "Bearer ", "=", ",", " ", 'realm="x"', "é"])))
+def test_no_challenge_is_too_odd_to_be_read(parts: list[str]) -> None:
+    for scheme, found in _challenges("".join(parts)):
+        assert scheme == scheme.lower() and all(isinstance(v, str) for v in found.values())
+
+
+def test_a_challenge_that_never_ends_takes_no_time() -> None:
+    began = time.monotonic()
+    list(_challenges('a="\\"' * 13_000))
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("challenge", ["", "Negotiate", 'Bearer error="x"', ",,=,", '"'])
