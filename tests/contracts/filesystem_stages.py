@@ -30,6 +30,49 @@ class StagingContract:
             assert entries(subject, stage.root) == {"d/f": 4, "g": 0}
         assert entries(subject, subject.at("new")) == {"deep/out/d/f": 4, "deep/out/g": 0}
 
+    @pytest.mark.parametrize("how", ["kept", "not kept", "not resumed"])
+    def test_what_was_kept_is_taken_over(self, subject: Subject, how: str) -> None:
+        target, path = subject.at("new/out"), ArtifactPath("d/f")
+        known = Digest("sha256", hashlib.sha256(b"abcd").hexdigest())
+        for _ in range(2):  # what was taken over, or not asked for, is kept once more
+            with subject.files.stage(target, resume=True) as stage:
+                stage.write(path, [b"abcd"], expected=4, known=known)
+                if how != "not kept":
+                    stage.keep()
+            with pytest.raises(PathMissing):
+                subject.files.scan(target)
+            with subject.files.stage(target, resume=True) as stage:
+                stage.keep()
+        if how == "not resumed":
+            with subject.files.stage(target):
+                pass
+        asked: list[bytes] = []
+
+        def chunks() -> Iterator[bytes]:
+            asked.append(b"abcd")
+            yield b"abcd"
+
+        with subject.files.stage(target, resume=True) as stage:
+            entry = stage.write(path, chunks(), digest=True, expected=4, known=known)
+            assert bool(asked) is (how != "kept")
+            assert (entry.size, entry.digests) == (4, (known,))
+            stage.write(ArtifactPath("g"), [b"new"], expected=3, known=known)
+            stage.commit()
+        assert entries(subject, subject.at("new")) == {"out/d/f": 4, "out/g": 3}
+        assert subject.files.read(target, path) == b"abcd"
+
+    def test_other_content_is_not_taken_over(self, subject: Subject) -> None:
+        target, path = subject.at("out"), ArtifactPath("f")
+        with subject.files.stage(target, resume=True) as stage:
+            stage.write(path, [b"wrong"])
+            stage.keep()
+        known = Digest("sha256", hashlib.sha256(b"right").hexdigest())
+        with subject.files.stage(target, resume=True) as stage:
+            stage.write(path, [b"right"], expected=5, known=known)
+            stage.commit()
+        assert subject.files.read(target, path) == b"right"
+        assert entries(subject, subject.at("")) == {"out/f": 5}
+
     def test_a_single_file_appears_alone(self, subject: Subject) -> None:
         target = subject.at("new/one.bin")
         for content, replace in ((b"first", False), (b"second", True)):

@@ -16,7 +16,7 @@ from tests.docker_registry import DockerRegistry, Guard
 from tests.docker_registry.server import PASSWORD
 from tests.fakes.memory_registry import MemoryRegistry
 from tests.hub_server import HubServer
-from tests.s3_server import SECRET_KEY, bucket_server
+from tests.s3_server import SECRET_KEY, bucket_server, moto_bucket
 from weighbridge.adapters.directory_registry import DirectoryRegistry
 from weighbridge.adapters.hub import HubRegistry
 from weighbridge.adapters.oci_registry import OciRegistry
@@ -121,20 +121,20 @@ class TestOciRegistry(RegistryContract):
     @pytest.fixture
     def subject(self, oci: DockerRegistry) -> Subject:
         place = OciRepo(oci.host, f"acme/{uuid4().hex}")
-        return Subject(OciRegistry(oci.docker_config), place, PASSWORD)
+        return Subject(OciRegistry(oci.logins), place, PASSWORD)
 
 
 class TestOciRegistryWithAnotherTag(RegistryContract):
     @pytest.fixture
     def subject(self, oci: DockerRegistry) -> Subject:
-        registry, name = OciRegistry(oci.docker_config), f"acme/{uuid4().hex}"
+        registry, name = OciRegistry(oci.logins), f"acme/{uuid4().hex}"
         Subject(registry, OciRepo(oci.host, name)).publish({"config.json": b"stays"})
         return Subject(registry, OciRepo(oci.host, name, "v1.0"), PASSWORD)
 
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """A bucket in a server that speaks S3's protocol."""
+    """A bucket in a store that people run."""
     with pytest.MonkeyPatch.context() as patch, bucket_server(patch) as name:
         yield name
 
@@ -151,3 +151,16 @@ class TestS3RegistryWithAnotherName(RegistryContract):
         registry, prefix = S3Registry(), f"models/{uuid4().hex}"
         Subject(registry, S3Prefix(bucket, prefix)).publish({"config.json": b"stays"})
         return Subject(registry, S3Prefix(bucket, prefix, "v1.0"), SECRET_KEY)
+
+
+@pytest.fixture(scope="module")
+def other_bucket() -> Iterator[str]:
+    """A bucket in a store that keeps no sums of what it stores."""
+    with pytest.MonkeyPatch.context() as patch, moto_bucket(patch) as name:
+        yield name
+
+
+class TestS3RegistryWithoutSums(RegistryContract):
+    @pytest.fixture
+    def subject(self, other_bucket: str) -> Subject:
+        return Subject(S3Registry(), S3Prefix(other_bucket, f"models/{uuid4().hex}"), SECRET_KEY)

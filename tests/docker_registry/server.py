@@ -10,6 +10,7 @@ import json
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from enum import Enum
 from pathlib import Path
@@ -34,8 +35,11 @@ class Guard(Enum):
 class DockerRegistry:
     """A registry that keeps everything below ``folder``."""
 
-    def __init__(self, folder: Path, guard: Guard = Guard.NONE) -> None:
-        self.folder, self.guard = folder, guard
+    def __init__(
+        self, folder: Path, guard: Guard = Guard.NONE, tls: tuple[Path, Path] | None = None
+    ) -> None:
+        """``tls`` are a certificate and its key."""
+        self.folder, self.guard, self.tls = folder, guard, tls
         self.host = f"127.0.0.1:{_free_port()}"
         self.log = folder / "registry.log"
         self.tokens = TokenServer(folder, USER, PASSWORD) if guard is Guard.TOKEN else None
@@ -68,9 +72,9 @@ class DockerRegistry:
             self.tokens.stop()
 
     @property
-    def docker_config(self) -> str:
-        """A directory with the login, as `docker login` would have left it."""
-        return str(self.folder / "docker")
+    def logins(self) -> tuple[str, ...]:
+        """The file with the login, as `docker login` would have left it."""
+        return (str(self.folder / "docker" / "config.json"),)
 
     def requests(self, method: str, path: str) -> list[str]:
         """The paths of the logged requests of that method that contain ``path``."""
@@ -88,6 +92,9 @@ class DockerRegistry:
             },
             "http": {"addr": self.host},
         }
+        if self.tls:
+            certificate, key = map(str, self.tls)
+            config["http"]["tls"] = {"certificate": certificate, "key": key}
         if self.guard is Guard.BASIC:
             passwords = self.folder / "htpasswd"
             passwords.write_text(f"{USER}:{_HASHED}\n")
@@ -98,16 +105,18 @@ class DockerRegistry:
 
     def _write_login(self) -> None:
         pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        place = Path(self.docker_config)
-        place.mkdir(exist_ok=True)
+        place = Path(self.logins[0])
+        place.parent.mkdir(exist_ok=True)
         auths = {} if self.guard is Guard.NONE else {self.host: {"auth": pair}}
-        (place / "config.json").write_text(json.dumps({"auths": auths}))
+        place.write_text(json.dumps({"auths": auths}))
 
     def _wait(self) -> None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         for _ in range(200):
             try:
                 opener.open(f"http://{self.host}/", timeout=5).close()
+                return
+            except urllib.error.HTTPError:  # as one with TLS answers
                 return
             except OSError:
                 if self._process.poll() is not None:

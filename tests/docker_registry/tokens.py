@@ -28,6 +28,8 @@ class TokenServer:
         #: What was asked for, as the queries have it.
         self.asked: list[Mapping[str, str]] = []
         self.given: list[str] = []
+        #: Statuses that the next requests are answered with, whoever asks.
+        self.refusals: list[int] = []
         self._basic = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
         self._password = password
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -61,10 +63,8 @@ class TokenServer:
     def _token(self, terms: Mapping[str, str], user: str) -> str:
         """A signed token for what was asked, or for nothing if nobody asks."""
         now = int(time.time())
-        parts = terms.get("scope", "").split(":") if user else []
-        access = [{"type": parts[0], "name": parts[1], "actions": parts[2].split(",")}] if (
-            len(parts) == 3
-        ) else []  # fmt: skip
+        scopes = [scope.split(":") for scope in terms.get("scope", "").split()] if user else []
+        access = [{"type": t, "name": n, "actions": a.split(",")} for t, n, a in scopes]
         certificate = (self.folder / "token.crt").read_text()
         header = {"typ": "JWT", "alg": "RS256", "x5c": ["".join(certificate.split("\n")[1:-2])]}
         claims = {
@@ -97,6 +97,9 @@ class TokenServer:
             def _answer(self, query: str, known: bool, nobody: bool) -> None:
                 terms = {name: values[0] for name, values in parse_qs(query).items()}
                 server.asked.append(terms)
+                if server.refusals:
+                    self.send_error(server.refusals.pop(0))
+                    return
                 if not known and not nobody:
                     self.send_error(401)
                     return

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -59,7 +60,8 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]
 
 def on(host: str, config: str | None = None, name: str = "", tag: str = "v1") -> Subject:
     place = OciRepo(host, name or f"acme/{uuid4().hex}", tag)
-    return Subject(OciRegistry(config, timeout=10), place, PASSWORD)
+    logins = (f"{config}/config.json",) if config else ()
+    return Subject(OciRegistry(logins, timeout=10), place, PASSWORD)
 
 
 def skopeo(*arguments: str, policy: Path) -> bytes:
@@ -274,10 +276,10 @@ def test_a_token_that_ran_out_is_asked_for_again(tokens: DockerRegistry) -> None
     tokens.tokens.lifetime = -200  # below the registry's leeway
     try:
         with pytest.raises(AuthenticationFailed):
-            on(tokens.host, tokens.docker_config).publish(FIRST)
+            on(tokens.host, str(Path(tokens.logins[0]).parent)).publish(FIRST)
     finally:
         tokens.tokens.lifetime = 300
-    place = on(tokens.host, tokens.docker_config)
+    place = on(tokens.host, str(Path(tokens.logins[0]).parent))
     place.publish(FIRST)
     session = place.registry._known[place.destination].session  # type: ignore[attr-defined]
     session._authorization = "Bearer expired"
@@ -301,7 +303,7 @@ def test_tls_is_demanded_of_other_machines() -> None:
 
 def test_a_login_is_not_taken_along_to_another_host(guarded: DockerRegistry) -> None:
     """Registries that keep blobs in a cloud send on to addresses that are signed for anybody."""
-    place = on(guarded.host, guarded.docker_config)
+    place = on(guarded.host, str(Path(guarded.logins[0]).parent))
     receipt = place.publish({"w.safetensors": LARGE})
     asked: list[str | None] = []
 
@@ -323,7 +325,7 @@ def test_a_login_is_not_taken_along_to_another_host(guarded: DockerRegistry) -> 
             307, "GET", "/blobs/", 1, {"Location": f"http://localhost:{store.server_port}/blob"}
         )
         pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        config = Path(guarded.docker_config, "redirected")
+        config = guarded.folder / "redirected"
         config.mkdir(exist_ok=True)
         (config / "config.json").write_text(json.dumps({"auths": {way.host: {"auth": pair}}}))
         assert isinstance(place.destination, OciRepo)
@@ -347,7 +349,7 @@ def way(plain: DockerRegistry) -> Iterator[FaultyWay]:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waited: list[float] = []
-    monkeypatch.setattr("weighbridge.adapters.oci_registry.repository._pause", waited.append)
+    monkeypatch.setattr("weighbridge.adapters.oci_registry.patience.pause", waited.append)
     return waited
 
 
@@ -416,6 +418,46 @@ def test_a_broken_download_asks_for_the_rest(way: FaultyWay, tmp_path: Path) -> 
     weighbridge.pull(str(place.destination), tmp_path / "out")
     assert (tmp_path / "out" / "w.safetensors").read_bytes() == LARGE and trouble.hits == 2
     assert [r for m, p, r in way.seen if m == "GET" and "/blobs/" in p and r]
+
+
+def test_files_that_came_whole_do_not_come_again(way: FaultyWay, tmp_path: Path) -> None:
+    place = on(way.host)
+    files = {f"w{n}.safetensors": uuid4().bytes * 100_000 for n in range(4)}
+    place.publish(files)
+    third = place.plan(files).manifest.entries[2].digests[0].value
+    broken = way.trouble("cut", "GET", third, 10**6)
+    told: list[tuple[str, int, int]] = []
+    for _ in range(2):
+        with pytest.raises(RegistryUnreachable):
+            weighbridge.pull(str(place.destination), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+    way.troubles.remove(broken)
+    way.seen.clear()
+    weighbridge.pull(
+        str(place.destination), tmp_path / "out", progress=lambda *step: told.append(step)
+    )
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == files
+    assert len([p for m, p, _ in way.seen if m == "GET" and "/blobs/" in p]) == 2
+    assert told[-1] == ("download", 6_400_000, 6_400_000)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]  # nothing is left of what was kept
+
+
+def test_a_pull_that_is_killed_goes_on(way: FaultyWay, tmp_path: Path) -> None:
+    place = on(way.host)
+    files = {f"w{n}.safetensors": uuid4().bytes * 100_000 for n in range(3)}
+    place.publish(files)
+    last = place.plan(files).manifest.entries[2].digests[0].value
+    command = [sys.executable, "-m", "weighbridge", "pull", str(place.destination),
+               "-o", str(tmp_path / "out")]  # fmt: skip
+    pulling = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    way.meanwhile("before", "GET", last, lambda: (pulling.kill(), pulling.wait()))
+    pulling.wait(60)
+    assert not (tmp_path / "out").exists() and len(list(tmp_path.iterdir())) == 1
+    way.seen.clear()
+    weighbridge.pull(str(place.destination), tmp_path / "out")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == files
+    assert len([p for m, p, _ in way.seen if m == "GET" and "/blobs/" in p]) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_nobody_there() -> None:

@@ -16,6 +16,7 @@ from weighbridge.domain.errors import (
     ArtifactChanged,
     ContentMismatch,
     DestinationMissing,
+    NotAnOutput,
     OutputExists,
     RegistryRejected,
     RegistryUnreachable,
@@ -93,6 +94,27 @@ def test_an_output_is_never_replaced_unasked(tmp_path: Path) -> None:
     with pytest.raises(OutputExists):
         weighbridge.pull(tmp_path / "shelf", tmp_path / "out", name="acme/m")
     assert read(tmp_path / "out") == {"mine.txt": b"kept"}
+
+
+def test_an_earlier_pull_is_replaced_with_its_directories(tmp_path: Path) -> None:
+    shelf, out = tmp_path / "shelf", tmp_path / "out"
+    on_shelf(shelf).publish(FIRST)
+    weighbridge.pull(shelf, out, name="acme/m")
+    on_shelf(shelf).publish(SECOND)
+    weighbridge.pull(shelf, out, name="acme/m", force=True)
+    assert read(out) == SECOND
+
+
+@pytest.mark.parametrize("foreign", ["mine/notes.txt", "weights/notes/x.txt", "weights/more/a/b"])
+def test_a_directory_with_others_in_it_is_not_replaced(tmp_path: Path, foreign: str) -> None:
+    shelf, out = tmp_path / "shelf", tmp_path / "out"
+    on_shelf(shelf).publish(FIRST)
+    weighbridge.pull(shelf, out, name="acme/m")
+    (out / foreign).parent.mkdir(parents=True)
+    (out / foreign).write_text("kept")
+    with pytest.raises(NotAnOutput, match=f"holds {foreign}, and the output has no directory"):
+        weighbridge.pull(shelf, out, name="acme/m", force=True)
+    assert read(out) == {**FIRST, foreign: b"kept"}
 
 
 def test_what_is_not_there(hub: HubServer, settings: Settings, tmp_path: Path) -> None:

@@ -39,9 +39,9 @@ class LocatedFiles(FileSystem):
         """See the port."""
         return self._at(root).open_stream(root, path)
 
-    def stage(self, target: str | None) -> AbstractContextManager[Stage]:
+    def stage(self, target: str | None, *, resume: bool = False) -> AbstractContextManager[Stage]:
         """See the port."""
-        return self._at(target or "").stage(target)
+        return self._at(target or "").stage(target, resume=resume)
 
     def _at(self, root: str) -> FileSystem:
         return self.hub() if root.startswith(_HUB) else self.local

@@ -94,7 +94,7 @@ class Copy:
 def _blobs(source: Published, plan: PublicationPlan) -> dict[ArtifactPath, Blob]:
     changed = {c.path for c in (*plan.of("add"), *plan.of("change"))}
     return {
-        entry.path: Blob(entry, partial(source.open, entry.path))
+        entry.path: Blob(entry, partial(source.open, entry.path), source.place)
         for entry in plan.manifest.entries
         if entry.path in changed
     }

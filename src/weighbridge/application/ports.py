@@ -15,7 +15,7 @@ from attrs import field, frozen
 from weighbridge.domain.base_model import BaseModel
 
 if TYPE_CHECKING:
-    from weighbridge.domain.artifact import ArtifactPath, ManifestEntry, Scan
+    from weighbridge.domain.artifact import ArtifactPath, Digest, ManifestEntry, Scan
     from weighbridge.domain.checkpoints.checkpoint import PlannedWeight
     from weighbridge.domain.checkpoints.module_weights import Changed, Vectors
     from weighbridge.domain.measures import Measure, Offset
@@ -69,6 +69,7 @@ class Stage(Protocol):
         *,
         digest: bool = False,
         expected: int = 0,
+        known: Digest | None = None,
     ) -> ManifestEntry:
         """Write one file, consuming ``chunks`` once and keeping none of them.
 
@@ -76,7 +77,13 @@ class Stage(Protocol):
         if so many are known to come, may be set aside before the first is asked for. If ``chunks``
         raises, the error passes through and the file is not part of the stage. Raises PathConflict
         if the path, or a prefix of it, is already a file there; StorageFull, StorageDenied.
+
+        If a stage that this one resumes left ``expected`` bytes at the path whose sha256 is
+        ``known``, they are taken over, and ``chunks`` are not asked for.
         """
+
+    def keep(self) -> None:
+        """If there is no commit, leave the files that are whole to the next stage that resumes."""
 
     def commit(self, *, replace: bool = False, only: ArtifactPath | None = None) -> None:
         """Make the whole directory appear at the target, by one rename; or ``only`` one file of it.
@@ -108,10 +115,12 @@ class FileSystem(Protocol):
     def open_stream(self, root: str, path: ArtifactPath) -> BinaryIO:
         """The file as a new binary stream, which the caller closes. Raises PathMissing."""
 
-    def stage(self, target: str | None) -> AbstractContextManager[Stage]:
+    def stage(self, target: str | None, *, resume: bool = False) -> AbstractContextManager[Stage]:
         """A stage that commits to ``target``; None gives scratch room that is never committed.
 
-        Leaving the context without a commit removes everything, whatever the exception.
+        Leaving the context without a commit removes everything, whatever the exception, but for
+        what is kept. With ``resume`` it can take over what was kept for the target before, or left
+        by a process that died; without it, both are removed.
         """
 
 
@@ -330,10 +339,14 @@ class Comparer(Protocol):
 
 @frozen
 class Blob:
-    """Content to publish; ``open`` gives a new stream each time, since uploads retry."""
+    """Content to publish; ``open`` gives a new stream each time, since uploads retry.
+
+    ``held`` is a place of a registry where it is already: a registry may take it over from there.
+    """
 
     entry: ManifestEntry
     open: Callable[[], BinaryIO] = field(repr=False)
+    held: Destination | None = None
 
 
 class Registry(Protocol):

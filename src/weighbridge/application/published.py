@@ -6,7 +6,7 @@ Decides which revision is read (one, asked for once) and what a file must be to 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
 from attrs import frozen
@@ -51,12 +51,13 @@ class Published:
 
     def chunks(
         self, entry: ManifestEntry, advance: Callable[[int], None] = _unheard
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """All bytes of a file. Raises ContentMismatch after the last if they are not those that
         ``entry`` tells of: whoever keeps them must be able to forget them."""
         came = _Digests(entry.size, {d.algorithm for d in entry.digests})
         with self.open(entry.path) as stream:
-            while chunk := stream.read(_CHUNK):
+            # What is longer than announced is wrong already, and may never end.
+            while came.size <= entry.size and (chunk := stream.read(_CHUNK)):
                 came.update(chunk)
                 advance(len(chunk))
                 yield chunk
@@ -69,7 +70,7 @@ class Published:
         """
         came = _Digests(entry.size, _ALL)
         with self.open(entry.path) as stream:
-            while chunk := stream.read(_CHUNK):
+            while came.size <= entry.size and (chunk := stream.read(_CHUNK)):
                 came.update(chunk)
         found = came.entry(entry.path)
         self._check(entry, found)
@@ -89,21 +90,21 @@ class _Digests:
     """Digests of a content whose size is announced (git's starts with it)."""
 
     def __init__(self, size: int, algorithms: Iterable[str]) -> None:
-        self._size = 0
+        self.size = 0
         self._hashers = {name: hashlib.new(_KNOWN[name]) for name in algorithms if name in _KNOWN}
         if "git-sha1" in self._hashers:
             self._hashers["git-sha1"].update(b"blob %d\0" % size)
 
     def update(self, chunk: bytes) -> None:
         """Take in the next bytes."""
-        self._size += len(chunk)
+        self.size += len(chunk)
         for hasher in self._hashers.values():
             hasher.update(chunk)
 
     def entry(self, path: ArtifactPath) -> ManifestEntry:
         """What came."""
         digests = (Digest(name, h.hexdigest()) for name, h in self._hashers.items())
-        return ManifestEntry(path, self._size, tuple(digests))
+        return ManifestEntry(path, self.size, tuple(digests))
 
 
 _KNOWN = {"sha256": "sha256", "git-sha1": "sha1"}

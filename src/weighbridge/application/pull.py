@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from inspect import GEN_CREATED, getgeneratorstate
 
 from attrs import frozen
 
@@ -12,15 +12,14 @@ from weighbridge.application.ports import FileSystem, Progress, Registry, Stage,
 from weighbridge.application.published import Published
 from weighbridge.application.registries import registry_of
 from weighbridge.domain.artifact import ManifestEntry
+from weighbridge.domain.errors import RateLimited, RegistryUnreachable
 from weighbridge.domain.publication import Destination
-
-if TYPE_CHECKING:
-    from weighbridge.application.ports import Buffer
 
 
 @frozen
 class PullRequest:
-    """From where and to which directory; ``force`` replaces what an earlier pull wrote."""
+    """From where and to which directory; ``force`` replaces what an earlier pull may have written:
+    a directory with no others in it than what is pulled has."""
 
     source: Destination
     output: str
@@ -46,12 +45,21 @@ class Pull:
 
     def __call__(self, request: PullRequest, progress: Progress = no_progress) -> Pulled:
         """Raises OutputExists, NotAnOutput, StorageError, ContentMismatch or another of the
-        RegistryError family; then nothing is at the output, or what was there before."""
-        require_free(self.files, request.output, "pull", force=request.force)
+        RegistryError family; then nothing is at the output, or what was there before. Files that
+        came whole before a connection broke, or the process died, are not asked for again."""
+        if not request.force:
+            require_free(self.files, request.output, "pull", force=False)
         registry = registry_of(self.registries, request.source)
         published = Published.at(registry, request.source)
-        with self.files.stage(request.output) as stage:
-            entries = tuple(_download(published, stage, progress))
+        if request.force:
+            below = {p for e in published.manifest.entries for p in e.path.parents}
+            require_free(self.files, request.output, "pull", force=True, directories=below)
+        with self.files.stage(request.output, resume=True) as stage:
+            try:
+                entries = tuple(_download(published, stage, progress))
+            except (RegistryUnreachable, RateLimited, KeyboardInterrupt):
+                stage.keep()  # of what is right no byte needs to come again
+                raise
             stage.commit(replace=request.force)
         return Pulled(request.source, published.revision, request.output, entries)
 
@@ -59,8 +67,12 @@ class Pull:
 def _download(published: Published, stage: Stage, progress: Progress) -> Iterator[ManifestEntry]:
     advance = counted(progress, "download", published.manifest.total_bytes)
     for entry in published.manifest.entries:
-        chunks: Iterator[Buffer] = published.chunks(entry, advance)
-        yield stage.write(entry.path, chunks, digest=True, expected=entry.size)
+        chunks = published.chunks(entry, advance)
+        yield stage.write(
+            entry.path, chunks, digest=True, expected=entry.size, known=entry.digest("sha256")
+        )
+        if getgeneratorstate(chunks) == GEN_CREATED:  # it was there already
+            advance(entry.size)
 
 
 def counted(progress: Progress, stage: str, total: int) -> Callable[[int], None]:

@@ -7,7 +7,7 @@ that a registry that stores by digest is never given other content to store.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from weighbridge.domain.artifact import Digest, Manifest, ManifestEntry
@@ -39,6 +39,18 @@ def checked(blob: Blob, advance: Callable[[int], None]) -> Iterator[bytes]:
     _require(blob.entry, ManifestEntry(blob.entry.path, taken, (_sha256(hasher),)))
     if held:
         yield held
+
+
+def in_parts(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes in pieces of ``size``, but for the last."""
+    part = bytearray()
+    for chunk in chunks:
+        part += chunk
+        while len(part) >= size:
+            yield bytes(part[:size])
+            del part[:size]
+    if part:
+        yield bytes(part)
 
 
 def identified(blob: Blob) -> ManifestEntry:

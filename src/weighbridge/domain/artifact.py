@@ -71,6 +71,12 @@ class ArtifactPath:
         """Everything before the last part, without the slash; '' at the top."""
         return self.text.rpartition("/")[0]
 
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """All directories that it is in, the innermost first."""
+        parts = self.text.split("/")[:-1]
+        return tuple("/".join(parts[:length]) for length in range(len(parts), 0, -1))
+
     def __lt__(self, other: ArtifactPath) -> bool:
         return self.text < other.text
 

@@ -285,8 +285,8 @@ class VisibilityMismatch(RegistryError):
 class RevisionConflict(RegistryError):
     """Somebody else published in the meantime, or is about to.
 
-    ``actual`` is the head now, None if there is none or if nobody knows. ``reason`` are the words
-    of the registry, if it was that which refused.
+    ``actual`` is the head now, None if there is none or if nobody knows. ``reason``, if there is
+    one, tells it better: the words of the registry that refused, or what the other did.
     """
 
     expected: str | None = None
@@ -296,6 +296,8 @@ class RevisionConflict(RegistryError):
         planned = f"{self.destination}: planned on revision {self.expected or 'none'}"
         if self.reason and self.actual in (None, self.expected):
             return f"{planned}, and refused by the registry: {self.reason}. Run again."
+        if self.reason:
+            return super().message()
         return (
             f"{planned}, but the head is now {self.actual or 'gone'}. "
             "Run again to plan on the new head."

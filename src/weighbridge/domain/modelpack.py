@@ -24,13 +24,21 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 MODEL = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG = "application/vnd.cncf.model.config.v1+json"
 FILEPATH = "org.cncf.model.filepath"
+#: As the specification called it before it went to the CNCF.
+_OLD_FILEPATH = "org.cnai.model.filepath"
 #: By which `oras pull` names the file that it writes.
 TITLE = "org.opencontainers.image.title"
 #: What the distribution specification lets a registry refuse is larger than this.
 MOST_BYTES = 4 << 20
+_NAMES = (FILEPATH, _OLD_FILEPATH, TITLE)
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _WEIGHTS = (".safetensors", ".gguf", ".npz", ".bin")
 _PACKED = re.compile(r"[.+](tar|gzip|zstd)\b")
+#: What `oras push` calls files as they are, if nobody says what they are; and its mark of those
+#: that were directories, which it packs.
+_ORAS_FILE = "application/vnd.oci.image.layer.v1.tar"
+_ORAS_PACKED = "io.deis.oras.content.unpack"
+_MOST_SIZE = 1 << 62
 
 
 @frozen
@@ -65,7 +73,8 @@ def pack(manifest: Manifest) -> ModelPack:
     weights = any(e.path.name.endswith(".safetensors") for e in manifest.entries)
     config = _encoded(
         {
-            "descriptor": {},
+            # The specification's validator wants a name, which must be the same everywhere.
+            "descriptor": {"name": "model"},
             "modelfs": {"type": "layers", "diffIds": [layer["digest"] for layer in layers]},
             "config": {"format": "safetensors"} if weights else {},
         }
@@ -91,8 +100,11 @@ def unpack(content: bytes) -> Manifest:
         raise ValueError("what is there is no model but an image for several platforms, or another "
                          "kind of artifact")  # fmt: skip
     entries = tuple(_entries(layers))
-    if len({entry.path for entry in entries}) != len(entries):
+    names = {entry.path.text for entry in entries}
+    if len(names) != len(entries):
         raise ValueError("its manifest names a file twice")
+    if both := names & {folder for entry in entries for folder in entry.path.parents}:
+        raise ValueError(f"its manifest names {min(both)} as a file and as a directory")
     return Manifest(entries)
 
 
@@ -117,20 +129,38 @@ def _kind(path: ArtifactPath) -> str:
 def _entries(layers: list[Any]) -> Iterator[ManifestEntry]:
     for number, layer in enumerate(layers, 1):
         fields: Mapping[str, Any] = layer if isinstance(layer, dict) else {}
-        annotations = fields.get("annotations") or {}
-        path = annotations.get(FILEPATH) or annotations.get(TITLE)
+        annotations = _annotations(fields)
+        path = next((p for key in _NAMES if (p := annotations.get(key))), None)
         found = _DIGEST.fullmatch(str(fields.get("digest")))
         size = fields.get("size")
         if not isinstance(path, str):
-            raise ValueError(f"layer {number} of its manifest names no file: it is no model")
-        if found is None or not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise ValueError(f"layer {number} of its manifest names no file: it is no model, "
+                             "or one in archives of another tool")  # fmt: skip
+        if found is None or not _is_size(size):
             raise ValueError(f"layer {number} of its manifest has no sha256 or no size")
-        if _PACKED.search(str(fields.get("mediaType"))):
+        if _is_packed(fields, annotations):
             raise ValueError(f"{path} is packed; only models whose files are layers as they are "
                              "can be verified file by file")  # fmt: skip
         if (problem := ArtifactPath.problem_with(path)) is not None:
             raise ValueError(f"holds the path {path!r}, which {problem}")
-        yield ManifestEntry(ArtifactPath(path), size, (Digest("sha256", found[1]),))
+        yield ManifestEntry(ArtifactPath(path), int(str(size)), (Digest("sha256", found[1]),))
+
+
+def _annotations(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = fields.get("annotations")
+    return found if isinstance(found, dict) else {}
+
+
+def _is_size(size: object) -> bool:
+    return isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= _MOST_SIZE
+
+
+def _is_packed(fields: Mapping[str, Any], annotations: Mapping[str, Any]) -> bool:
+    """Whether a layer is an archive of files, by what it says of itself."""
+    kind = str(fields.get("mediaType"))
+    if kind == _ORAS_FILE and FILEPATH not in annotations:
+        return annotations.get(_ORAS_PACKED) == "true"
+    return _PACKED.search(kind) is not None
 
 
 def _encoded(document: Mapping[str, Any]) -> bytes:

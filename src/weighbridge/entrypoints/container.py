@@ -74,7 +74,7 @@ def _converter(settings: Settings) -> Converter:
 def _oci(settings: Settings) -> Registry:
     from weighbridge.adapters.oci_registry import OciRegistry
 
-    return OciRegistry(docker_config=settings.docker_config, plain_http=settings.plain_http)
+    return OciRegistry(logins=settings.registry_logins, plain_http=settings.plain_http)
 
 
 def _registries(

@@ -14,8 +14,8 @@ class Settings:
     """``endpoint`` and ``token`` are of the Hub; None means the client's own defaults.
 
     ``hub_cache`` is the Hugging Face cache where base models are looked up by name.
-    ``transfer`` is auto, xet or lfs; ``converter`` is numpy or mlx. ``docker_config`` is the
-    directory with docker's login, ``plain_http`` the registries that have no TLS.
+    ``transfer`` is auto, xet or lfs; ``converter`` is numpy or mlx. ``registry_logins`` are the
+    files where docker and podman keep logins, ``plain_http`` the registries that have no TLS.
     """
 
     endpoint: str | None = None
@@ -23,12 +23,13 @@ class Settings:
     hub_cache: str | None = None
     transfer: str = "auto"
     converter: str = "numpy"
-    docker_config: str | None = None
+    registry_logins: tuple[str, ...] = ()
     plain_http: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """From HF_ENDPOINT, HF_TOKEN, HF_OIDC_RESOURCE, HF_HUB_CACHE, HF_HOME, DOCKER_CONFIG, and
+        """From HF_ENDPOINT, HF_TOKEN, HF_OIDC_RESOURCE, HF_HUB_CACHE, HF_HOME, DOCKER_CONFIG,
+        REGISTRY_AUTH_FILE, and
         WEIGHBRIDGE_TRANSFER, WEIGHBRIDGE_CONVERTER, WEIGHBRIDGE_PLAIN_HTTP (host:port,...)."""
         env = os.environ if environ is None else environ
         home = env.get("HF_HOME") or os.path.join(
@@ -41,7 +42,7 @@ class Settings:
             hub_cache=env.get("HF_HUB_CACHE") or os.path.join(home, "hub"),
             transfer=env.get("WEIGHBRIDGE_TRANSFER") or "auto",
             converter=env.get("WEIGHBRIDGE_CONVERTER") or "numpy",
-            docker_config=env.get("DOCKER_CONFIG") or str(Path.home() / ".docker"),
+            registry_logins=_logins(env),
             plain_http=tuple(env.get("WEIGHBRIDGE_PLAIN_HTTP", "").replace(",", " ").split()),
         )
 
@@ -62,3 +63,14 @@ class Settings:
 def _clean(token: str | None) -> str | None:
     """Without the line end that a secret from a file or a CI's settings has."""
     return "".join((token or "").split()) or None
+
+
+def _logins(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Docker's file and then podman's; only podman's if REGISTRY_AUTH_FILE names it."""
+    if named := env.get("REGISTRY_AUTH_FILE"):
+        return (named,)
+    docker = env.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
+    run, config = env.get("XDG_RUNTIME_DIR"), env.get("XDG_CONFIG_HOME")
+    theirs = [run, config or str(Path.home() / ".config")]
+    podman = (os.path.join(each, "containers", "auth.json") for each in theirs if each)
+    return (os.path.join(docker, "config.json"), *podman)

@@ -108,7 +108,7 @@ class HubFiles(FileSystem):
                                reason="is too large to be held; download it first")  # fmt: skip
         return io.BytesIO(self.read(root, path))
 
-    def stage(self, target: str | None) -> AbstractContextManager[Stage]:
+    def stage(self, target: str | None, *, resume: bool = False) -> AbstractContextManager[Stage]:
         """Always refused: what is written to the Hub is published."""
         raise PathConflict(path=str(target), operation="write",
                            reason="is on the Hub; use weighbridge publish")  # fmt: skip

@@ -50,6 +50,6 @@ class LocalFiles(FileSystem):
         with translated("read", os.path.join(root, path.text)):
             return os.fdopen(open_file(root, path.text), "rb")
 
-    def stage(self, target: str | None) -> AbstractContextManager[Stage]:
+    def stage(self, target: str | None, *, resume: bool = False) -> AbstractContextManager[Stage]:
         """A stage beside ``target``; in the system's temporary directory for None."""
-        return open_stage(target)
+        return open_stage(target, resume=resume)

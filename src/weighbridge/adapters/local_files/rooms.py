@@ -36,22 +36,37 @@ def make_room(parent: str, prefix: str, mode: int) -> Room:
 
 def sweep(parent: str, prefix: str) -> None:
     """Remove rooms whose process is dead: nobody holds their lock. Never fails."""
+    for room in claim(parent, prefix):
+        remove(room.path)
+        os.close(room.descriptor)
+
+
+def claim(parent: str, prefix: str) -> list[Room]:
+    """Take over the rooms whose process is dead, locked. Never fails."""
     pattern = re.compile(re.escape(prefix) + "[0-9a-f]{16}")
+    found: list[Room] = []
     with suppress(OSError):
-        for name in [n for n in os.listdir(parent) if pattern.fullmatch(n)]:
-            _sweep_one(os.path.join(parent, name))
+        for name in sorted(n for n in os.listdir(parent) if pattern.fullmatch(n)):
+            path = os.path.join(parent, name)
+            if (descriptor := _claimed(path)) is not None:
+                found.append(Room(path, descriptor))
+    return found
 
 
-def _sweep_one(path: str) -> None:
-    with suppress(OSError):
+def _claimed(path: str) -> int | None:
+    """A locked descriptor of our own room that nobody else has locked; None for any other."""
+    try:
         if os.lstat(path).st_uid != os.geteuid():
-            return
+            return None
         descriptor = os.open(path, _DIRECTORY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(path)
-        finally:
-            os.close(descriptor)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _lock(path: str) -> int | None:

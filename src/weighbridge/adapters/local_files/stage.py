@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from weighbridge.adapters.local_files import durability, renames, rooms
 from weighbridge.adapters.local_files.failures import printable, translated
+from weighbridge.adapters.local_files.reading import open_file
 from weighbridge.adapters.local_files.writing import fill
-from weighbridge.domain.artifact import ArtifactPath, ManifestEntry
+from weighbridge.domain.artifact import ArtifactPath, Digest, ManifestEntry
 from weighbridge.domain.errors import PathConflict, PathMissing, StorageError
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ class _Names:
 
 
 @contextmanager
-def open_stage(target: str | None) -> Iterator[LocalStage]:
-    """A stage for ``target``, or scratch room; what is not committed is gone afterwards."""
+def open_stage(target: str | None, *, resume: bool = False) -> Iterator[LocalStage]:
+    """A stage for ``target``, or scratch room; what is not committed or kept is gone afterwards."""
     if target is None:
         with _scratch() as stage:
             yield stage
@@ -74,10 +75,11 @@ def open_stage(target: str | None) -> Iterator[LocalStage]:
     with translated("stage", names.target):
         made = rooms.make_directories(names.parent)
         with rooms.removed_on_failure(made):
+            left = rooms.claim(names.parent, names.prefix) if resume else []
             rooms.sweep(names.parent, names.prefix)
             names.recover()
             room = rooms.make_room(names.parent, names.prefix, 0o777)
-    stage = LocalStage(room, names, made)
+    stage = LocalStage(room, names, made, left)
     try:
         yield stage
     finally:
@@ -107,7 +109,10 @@ class LocalStage:
     _names: _Names | None
     # Parents of the target that were made for it, outermost first.
     _made: Sequence[str]
+    # Rooms of stages before, which may be taken over from.
+    _left: Sequence[rooms.Room] = ()
     committed: bool = False
+    _kept: bool = field(default=False, init=False)
 
     @property
     def root(self) -> str:
@@ -121,6 +126,7 @@ class LocalStage:
         *,
         digest: bool = False,
         expected: int = 0,
+        known: Digest | None = None,
     ) -> ManifestEntry:
         """Write one new file; if that fails nothing of it is left."""
         self._require_open("write", path.text)
@@ -128,6 +134,10 @@ class LocalStage:
         with translated("write", path.text):
             made = rooms.make_directories(os.path.dirname(location))
         with rooms.removed_on_failure(made):
+            if known is not None:
+                wanted = ManifestEntry(path, expected, (known,))
+                if self._take_over(wanted):
+                    return wanted
             with translated("write", path.text):
                 descriptor = os.open(location, _NEW_FILE, 0o666)
             try:
@@ -172,11 +182,28 @@ class LocalStage:
         renames.exchange(made, names.target, names.aside)
         return True
 
+    def _take_over(self, entry: ManifestEntry) -> bool:
+        """Move the file here from a stage before, if there is just that content at its path."""
+        location = os.path.join(self._room.path, entry.path.text)
+        for room in self._left:
+            if not os.path.lexists(location) and _is(room.path, entry):
+                with translated("write", entry.path.text):
+                    os.rename(os.path.join(room.path, entry.path.text), location)
+                return True
+        return False
+
+    def keep(self) -> None:
+        """Leave what is whole to the next stage, as a process that dies does."""
+        self._kept = True
+
     def leave(self) -> None:
-        """Remove what was not committed, and give the lock back."""
-        rooms.remove(self._room.path)
-        with suppress(OSError):
-            os.close(self._room.descriptor)
+        """Remove what was not committed or kept, and give the locks back."""
+        kept = self._kept and not self.committed
+        for room in (self._room, *self._left):
+            if not (kept and _holds_files(room.path)):
+                rooms.remove(room.path)
+            with suppress(OSError):
+                os.close(room.descriptor)
 
     def _require_open(self, operation: str, path: str) -> None:
         if self.committed:
@@ -186,3 +213,18 @@ class LocalStage:
         if not os.path.isdir(self._room.path):
             reason = "the stage is gone; a parent was replaced"
             raise PathMissing(path=printable(path), operation=operation, reason=reason)
+
+
+def _holds_files(path: str) -> bool:
+    return any(files for _, _, files in os.walk(path))
+
+
+def _is(root: str, entry: ManifestEntry) -> bool:
+    """Whether the regular file at the entry's path is just what it says; it is read for that."""
+    try:
+        with os.fdopen(open_file(root, entry.path.text), "rb") as stream:
+            return os.fstat(stream.fileno()).st_size == entry.size and entry.digests == (
+                Digest("sha256", hashlib.file_digest(stream, "sha256").hexdigest()),
+            )
+    except (OSError, StorageError):
+        return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -22,6 +23,7 @@ from weighbridge.domain.errors import (
     RegistryError,
     RegistryRejected,
     RegistryUnreachable,
+    TooLarge,
     WeighbridgeError,
 )
 from weighbridge.domain.strict_json import StrictJsonError, parse_object
@@ -35,6 +37,7 @@ _KINDS: Mapping[int, type[RegistryError]] = {
     401: AuthenticationFailed,
     403: PermissionDenied,
     404: DestinationMissing,
+    413: TooLarge,
 }
 
 
@@ -66,6 +69,11 @@ class Failures:
             reason = self.words(
                 f"{doing}: {getattr(error, 'reason', error) or type(error).__name__}"
             )
+            if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
+                raise RegistryRejected(  # which no second attempt would change
+                    destination=self.destination,
+                    reason=f"{reason}; SSL_CERT_FILE names authorities of your own",
+                ) from None
             # The texts of the library may hold an address with a signature.
             raise RegistryUnreachable(
                 destination=self.destination, reason=reason, applied=False

@@ -1,6 +1,7 @@
 """Who we are at a registry: the login that `docker login` keeps, by its config and its helpers.
 
-Decides only where to look; nothing is asked for and nothing is stored.
+Decides only where to look; nothing is asked for and nothing is stored. Podman's, skopeo's and
+Buildah's auth.json has the same form, and may have a login for a part of a registry.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import base64
 import binascii
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ from weighbridge.domain.strict_json import StrictJsonError, parse_object
 _HELPER_SECONDS = 30
 _MOST_BYTES = 4 << 20
 _HELPER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# The second form without its scheme is docker's own, of long ago.
+_ADDRESS = re.compile(r"https?://(?P<host>[^/]+)(/.*)?|(?P<bare>[^/]+)/v[12]/?")
+#: As docker names the registry that it takes for granted, and as others do.
+_HUB = ("https://index.docker.io/v1/", "docker.io", "index.docker.io")
 #: The name that a helper gives to what is no password but an identity token.
 _TOKEN_USER = "<token>"
 
@@ -44,28 +49,30 @@ class Credential:
         return f"Basic {base64.b64encode(pair).decode()}"
 
 
-def credential_for(host: str, directory: str | None) -> Credential | None:
-    """The login for ``host`` in docker's config below ``directory``; None if there is none.
+def credential_for(host: str, name: str, files: Sequence[str]) -> Credential | None:
+    """The login for the repository ``name`` of ``host`` in the first of the files that has one;
+    None if none has.
 
-    In docker's order: the helper of the host, the store of all, what the file itself holds. Raises
-    StorageError if the file, or what a helper says, cannot be read.
+    In each in docker's order: the helper of the host, the store of all, what the file itself holds.
+    Raises StorageError if a file, or what a helper says, cannot be read.
     """
-    if directory is None:
-        return None
-    file = Path(directory, "config.json")
+    return next((found for f in files if (found := _in(Path(f), host, name)) is not None), None)
+
+
+def _in(file: Path, host: str, name: str) -> Credential | None:
     config = _read(file)
-    helpers, store = config.get("credHelpers"), config.get("credsStore")
-    named = helpers.get(host) if isinstance(helpers, dict) else None
-    auths = config.get("auths")
-    for key in _keys(host, auths if isinstance(auths, dict) else {}):
-        helper = named or store
+    auths, helpers = (_table(config.get(key)) for key in ("auths", "credHelpers"))
+    for key in _keys(host, name, auths):
+        helper = helpers.get(key) or config.get("credsStore")
         if isinstance(helper, str) and (found := _asked(helper, key)) is not None:
             return found
-        if isinstance(auths, dict) and isinstance(auths.get(key), dict):
-            held = _held(auths[key], file)
-            if held is not None:
-                return held
+        if (held := _held(_table(auths.get(key)), file)) is not None:
+            return held
     return None
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -80,21 +87,33 @@ def _read(file: Path) -> dict[str, Any]:
         raise _unreadable(file, error.strerror or str(error)) from None
 
 
-def _keys(host: str, auths: Mapping[str, Any]) -> list[str]:
-    """The host, and what is written in the file for it: older logins are addresses."""
-    return [host, *(key for key in auths if key != host and _hostname(key) == host)]
+def _keys(host: str, name: str, auths: Mapping[str, Any]) -> Iterator[str]:
+    """By what a login may be kept, the narrowest first: parts of a registry only if the file has
+    them, since helpers know none; and the addresses that older logins are."""
+    parts = [host, *name.split("/")]
+    narrower = ("/".join(parts[:length]) for length in range(len(parts), 1, -1))
+    yield from (key for key in narrower if key in auths)
+    if host in _HUB:
+        yield from _HUB
+    else:
+        yield host
+    yield from (key for key in auths if key != host and _is_address(key, host))
 
 
-def _hostname(key: str) -> str:
-    return re.sub(r"^https?://", "", key).partition("/")[0]
+def _is_address(key: str, host: str) -> bool:
+    found = _ADDRESS.fullmatch(key)
+    return found is not None and host in (found["host"], found["bare"])
 
 
 def _held(entry: Mapping[str, Any], file: Path) -> Credential | None:
     token, auth = entry.get("identitytoken"), entry.get("auth")
+    user, password = entry.get("username"), entry.get("password")
     if isinstance(token, str) and token:
         return Credential(_TOKEN_USER, token)
     if not isinstance(auth, str) or not auth:
-        return None
+        # As Kubernetes' secrets may have it.
+        whole = isinstance(user, str) and isinstance(password, str) and user
+        return Credential(str(user), str(password)) if whole else None
     try:
         user, colon, password = base64.b64decode(auth, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):

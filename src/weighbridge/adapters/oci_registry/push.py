@@ -60,7 +60,7 @@ class Push:
         self._send(manifest, made)
         with turn(self.place):
             require_head(self.repository, self.place, self.plan.parent)
-            point(self.repository, self.place, made.digest, made.manifest)
+            point(self.repository, self.place, self.plan.parent, made.digest, made.manifest)
             log = Log(self.repository, self.place.revision)
             log.add(self.plan.parent, made.digest, self.message)
         return self._receipt(made.digest, created=made.digest != self.plan.parent)
@@ -82,12 +82,21 @@ class Push:
         self._total = sum(entry.size for entry in wanted)
         self._show(0)
         for entry in wanted:
-            self._upload(entry, self.blobs[entry.path])
+            blob = self.blobs[entry.path]
+            if not self._taken_over(modelpack.blob_digest(entry), blob):
+                self._upload(entry, blob)
             self._done += entry.size
             self._show(self._done)
         config = modelpack.digest_of(made.config)
         if not self.repository.has_blob(config, len(made.config)):
             self.repository.upload(config, len(made.config), lambda: [made.config])
+
+    def _taken_over(self, digest: str, blob: Blob) -> bool:
+        """From another repository of the registry, if it does that."""
+        held = blob.held
+        if not isinstance(held, OciRepo) or held.host != self.place.host:
+            return False
+        return held.name != self.place.name and self.repository.mount(digest, held.name)
 
     def _upload(self, entry: ManifestEntry, blob: Blob) -> None:
         def body() -> Iterator[bytes]:
@@ -134,24 +143,45 @@ def require_head(repository: Repository, place: OciRepo, expected: str | None) -
         raise RevisionConflict(destination=str(place), expected=expected, actual=actual)
 
 
-def point(repository: Repository, place: OciRepo, digest: str, manifest: bytes) -> None:
-    """The one request that readers see, and what became of it."""
+def point(
+    repository: Repository, place: OciRepo, parent: str | None, digest: str, manifest: bytes
+) -> None:
+    """Move the tag from ``parent``: the one request that readers see, and what became of it.
+
+    Raises RegistryUnreachable if the answer was lost and the tag names its parent still, or cannot
+    be read; RevisionConflict if it names something else by now.
+    """
+    lost: RegistryUnreachable | None = None
     try:
         repository.put_manifest(place.revision, manifest)
     except RegistryUnreachable as error:
-        error.applied = _landed(repository, place, digest)
-        if not error.applied:
-            raise
-    if _landed(repository, place, digest) is False:
-        head = repository.manifest(place.revision)
-        actual = head.digest if head else None
-        raise RevisionConflict(destination=str(place), expected=digest, actual=actual)
-
-
-def _landed(repository: Repository, place: OciRepo, digest: str) -> bool | None:
-    """Whether the tag names our manifest; None if that cannot be known."""
+        error.applied = None  # until it is known
+        lost = error
     try:
         head = repository.manifest(place.revision)
     except RegistryError:
-        return None
-    return head is not None and head.digest == digest
+        if lost is None:
+            return  # we were told that it is there
+        raise lost from None
+    actual = head.digest if head else None
+    if actual == digest:
+        return
+    if lost is not None and actual == parent:
+        lost.applied = False
+        raise lost
+    raise _overtaken(place, parent, digest, actual, known=lost is None)
+
+
+def _overtaken(
+    place: OciRepo, parent: str | None, digest: str, actual: str | None, *, known: bool
+) -> RevisionConflict:
+    now = f"another writer to {actual or 'nothing'}, which it names now"
+    if known:
+        reason = f"the tag was moved to {digest}, and at the same moment by {now}"
+    else:
+        reason = f"the tag was moved by {now}; the answer to moving it to {digest} was lost"
+    return RevisionConflict(
+        destination=str(place), expected=parent, actual=actual,
+        reason=f"{reason}. OCI cannot prevent that; what the tag names is whole. Run again if "
+        "yours is to be the one.",
+    )  # fmt: skip

@@ -7,7 +7,7 @@ layers, and nothing else.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -56,15 +56,19 @@ def _hosts(names: Iterable[str]) -> frozenset[str]:
 class OciRegistry:
     """A Registry for ``OciRepo`` destinations.
 
-    ``docker_config`` is the directory of docker's config.json, where the login is; ``plain_http``
-    are hosts, with port, that are spoken to without TLS. This machine always is.
+    ``logins`` are files as docker's config.json, of which the first that has a login for a place
+    counts; ``plain_http`` are hosts, with port, that are spoken to without TLS. This machine always
+    is.
     """
 
-    docker_config: str | None = None
+    logins: Sequence[str] = ()
     plain_http: frozenset[str] = field(default=frozenset(), converter=_hosts)
     timeout: float = 60.0
     #: So that a token is asked for once, and not for each file.
     _known: dict[OciRepo, Repository] = field(factory=dict, init=False, repr=False, eq=False)
+    _read: dict[tuple[OciRepo, str], Manifest] = field(
+        factory=dict, init=False, repr=False, eq=False
+    )
 
     def head(self, destination: Destination) -> RemoteHead | None:
         """What the tag names; None if there is no such tag or repository."""
@@ -101,7 +105,7 @@ class OciRegistry:
         """The blob of that file. A broken connection asks for the rest."""
         place = _oci(destination)
         repository = self._repository(place)
-        entry = _files(place, _required(place, repository, revision)).find(path)
+        entry = self._named(place, revision).find(path)
         if entry is None:
             reason = f"no {path} in revision {revision}"
             raise DestinationMissing(destination=str(place), reason=reason)
@@ -174,15 +178,26 @@ class OciRegistry:
             wanted = _required(place, repository, revision)
             if wanted.digest != parent:
                 self._require_whole(place, wanted.digest)
-                point(repository, place, wanted.digest, wanted.content)
+                point(repository, place, parent, wanted.digest, wanted.content)
                 Log(repository, place.revision).add(parent, wanted.digest, message)
         where = f"{place.host}/{place.name}@{wanted.digest}"
         return Receipt(destination, wanted.digest, wanted.digest != parent, where)
 
+    def _named(self, place: OciRepo, revision: str) -> Manifest:
+        """The files of a revision. A digest names the same for ever, and is asked for once for all
+        the files that are read one after another."""
+        found = self._read.get((place, revision))
+        if found is None:
+            found = _files(place, _required(place, self._repository(place), revision))
+            if ":" in revision:
+                self._read.clear()
+                self._read[place, revision] = found
+        return found
+
     def _repository(self, place: OciRepo) -> Repository:
         if place not in self._known:
             transport = Transport(self.plain_http, self.timeout)
-            login = partial(credential_for, place.host, self.docker_config)
+            login = partial(credential_for, place.host, place.name, self.logins)
             session = Session(place.host, transport, Failures(str(place)), login)
             self._known[place] = Repository(session, place.name)
         return self._known[place]

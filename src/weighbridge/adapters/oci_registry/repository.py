@@ -6,21 +6,22 @@ its size is right. Specification: https://github.com/opencontainers/distribution
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
-from typing import BinaryIO, TypeVar
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+from typing import BinaryIO
+from urllib.parse import urlencode
 
 from attrs import frozen
 
+from weighbridge.adapters.oci_registry import patience
+from weighbridge.adapters.oci_registry.patience import ATTEMPTS, once, patiently
 from weighbridge.adapters.oci_registry.session import Session
 from weighbridge.adapters.oci_registry.transport import Answer
+from weighbridge.adapters.oci_registry.upload import Upload
 from weighbridge.application.streams import stream_of
 from weighbridge.domain import modelpack
 from weighbridge.domain.errors import (
     DestinationMissing,
-    RateLimited,
     RegistryError,
     RegistryRejected,
     RegistryUnreachable,
@@ -28,8 +29,7 @@ from weighbridge.domain.errors import (
 from weighbridge.domain.strict_json import StrictJsonError, parse_object
 
 _CHUNK = 1 << 20
-_ATTEMPTS = 5
-_MOST_PAUSE = 60.0
+_NO_SUCH_METHOD = (405, 501)
 _TAGS_AT_ONCE = 1000
 # Others are asked for too, so that what is no model is not taken for nothing.
 _ACCEPTED = ", ".join(
@@ -40,8 +40,6 @@ _ACCEPTED = ", ".join(
         "application/vnd.docker.distribution.manifest.list.v2+json",
     )
 )
-_T = TypeVar("_T")
-_pause = time.sleep
 
 
 @frozen
@@ -61,21 +59,21 @@ class Repository:
 
     def manifest(self, reference: str) -> Stored | None:
         """The manifest of a tag or digest; None if there is none."""
-        return self._patiently(lambda: self._manifest(reference))
+        return patiently(lambda: self._manifest(reference))
 
     def put_manifest(self, reference: str, content: bytes) -> None:
         """Make ``reference`` name that manifest: the one request that readers see."""
         headers = {"Content-Type": modelpack.MANIFEST, "Content-Length": str(len(content))}
-        self.session.request(
+        once(lambda: self.session.request(
             "PUT", f"{self.name}/manifests/{reference}", doing="writing the manifest",
             headers=headers, body=lambda: [content], good=(200, 201),
-        ).close()  # fmt: skip
+        )).close()  # fmt: skip
 
     def tags(self) -> tuple[str, ...]:
         """Every tag; () if there is no such repository."""
         found: set[str] = set()
         last = ""
-        while page := self._patiently(partial(self._tags, last)):
+        while page := patiently(partial(self._tags, last)):
             if found.issuperset(page):  # it answers the first page to whatever is asked
                 break
             found.update(page)
@@ -84,16 +82,22 @@ class Repository:
 
     def has_blob(self, digest: str, size: int) -> bool:
         """Whether a blob of that digest and size is there."""
-        return self._patiently(lambda: self._has_blob(digest, size))
+        return patiently(lambda: self._has_blob(digest, size))
 
     def upload(self, digest: str, size: int, body: Callable[[], Iterable[bytes]]) -> None:
         """Store a blob. ``body`` gives its bytes, anew for each attempt."""
-        self._patiently(lambda: self._upload(digest, size, body))
+        is_there = partial(self._has_blob, digest, size)
+        Upload(self.session, self.name, digest, size, body, is_there).run()
+
+    def mount(self, digest: str, source: str) -> bool:
+        """Take a blob over from another repository of this registry, without sending it; False if
+        the registry does not do that."""
+        return patiently(lambda: self._mount(digest, source))
 
     def open_blob(self, digest: str, size: int) -> BinaryIO:
         """The bytes of a blob, from the first. The caller closes."""
         download = _Download(self, digest, size)
-        answer = self._patiently(lambda: download.request(0))
+        answer = patiently(lambda: download.request(0))
         return stream_of(download.chunks(answer), answer.close)
 
     def _tags(self, last: str) -> list[str]:
@@ -132,39 +136,29 @@ class Repository:
         return Stored(digest, content)
 
     def _has_blob(self, digest: str, size: int) -> bool:
-        answer = self.session.request(
-            "HEAD", f"{self.name}/blobs/{digest}", doing="looking for a blob", good=(200, 404)
-        )
+        answer = self._looked(("HEAD", "GET"), f"{self.name}/blobs/{digest}")
         answer.close()
         said = answer.headers.get("content-length")
         return answer.status == 200 and said in (None, str(size))
 
-    def _upload(self, digest: str, size: int, body: Callable[[], Iterable[bytes]]) -> None:
-        begun = self.session.request(
-            "POST", f"{self.name}/blobs/uploads/", doing="beginning an upload",
-            headers={"Content-Length": "0"}, good=(202,),
-        )  # fmt: skip
-        begun.close()
-        location = urljoin(begun.url, begun.headers.get("location", ""))
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        self.session.request(
-            "PUT", _with_digest(location, digest), doing="uploading", headers=headers,
-            body=body, good=(201, 204),
-        ).close()  # fmt: skip
+    def _looked(self, methods: tuple[str, ...], path: str) -> Answer:
+        """The answer to the first method that the registry, or where it keeps blobs, knows."""
+        method, *others = methods
+        good = (200, 404, *(_NO_SUCH_METHOD if others else ()))
+        answer = self.session.request(method, path, doing="looking for a blob", good=good)
+        if answer.status not in _NO_SUCH_METHOD:
+            return answer
+        answer.close()
+        return self._looked(tuple(others), path)
 
-    def _patiently(self, work: Callable[[], _T]) -> _T:
-        """``work`` again if the connection broke or the registry wants a pause, a few times."""
-        for attempt in range(1, _ATTEMPTS):
-            try:
-                return work()
-            except RegistryUnreachable:
-                _pause(2.0 ** (attempt - 1))
-            except RateLimited as error:
-                wanted = error.retry_after or 2.0**attempt
-                if wanted > _MOST_PAUSE:
-                    raise
-                _pause(wanted)
-        return work()
+    def _mount(self, digest: str, source: str) -> bool:
+        query = urlencode({"mount": digest, "from": source})
+        answer = self.session.request(
+            "POST", f"{self.name}/blobs/uploads/?{query}", doing="taking over a blob",
+            headers={"Content-Length": "0"}, good=(201, *range(202, 429), *range(430, 500)),
+        )  # fmt: skip
+        answer.close()
+        return answer.status == 201
 
 
 @frozen
@@ -189,18 +183,18 @@ class _Download:
     def chunks(self, answer: Answer) -> Generator[bytes, None, None]:
         """All bytes; asks for the rest where a connection broke."""
         done = 0
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 with self.repository.session.failures.calls("reading a blob"), answer.response:
                     while chunk := answer.response.read(_CHUNK):
                         done += len(chunk)
                         yield chunk
             except RegistryUnreachable:
-                if attempt == _ATTEMPTS - 1:
+                if attempt == ATTEMPTS - 1:
                     raise
             if done >= self.size:
                 return
-            _pause(0.1 * attempt)
+            patience.pause(0.1 * attempt)
             answer = self.request(done)
         raise self._failed(
             RegistryUnreachable, f"{self.digest} ended after {done} of {self.size} bytes"
@@ -208,9 +202,3 @@ class _Download:
 
     def _failed(self, kind: type[RegistryError], reason: str) -> RegistryError:
         return self.repository.session.failures.make(kind, reason)
-
-
-def _with_digest(location: str, digest: str) -> str:
-    parts = urlsplit(location)
-    query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), ("digest", digest)])
-    return urlunsplit(parts._replace(query=query))

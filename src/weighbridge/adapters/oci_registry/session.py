@@ -6,7 +6,7 @@ Decides when a login is asked for (never before the registry asks), and to whom 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from attrs import define, field
@@ -14,12 +14,23 @@ from attrs import define, field
 from weighbridge.adapters.oci_registry.failures import Failures
 from weighbridge.adapters.oci_registry.login import Credential
 from weighbridge.adapters.oci_registry.transport import Answer, Transport
-from weighbridge.domain.errors import AuthenticationFailed, RegistryError
+from weighbridge.domain.errors import (
+    AuthenticationFailed,
+    RateLimited,
+    RegistryError,
+    RegistryUnreachable,
+)
 from weighbridge.domain.strict_json import StrictJsonError, parse_object
 
 Body = Callable[[], Iterable[bytes]]
-_PARAMETER = re.compile(r'(\w+)="?((?<=")[^"]*|[^",\s]*)"?')
+# Of a list of challenges: a parameter, or the scheme that begins the next one.
+_CHALLENGE = re.compile(
+    r'(?P<name>[\w-]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^",\s]*))'
+    r"|(?P<scheme>[A-Za-z][\w-]*)"
+)
 _MOST_BYTES = 1 << 20
+# Of a header; what never ends takes the square of its length to read.
+_LONGEST = 8192
 _AGENT = {"User-Agent": "weighbridge"}
 
 
@@ -71,27 +82,23 @@ class Session:
 
     def _is_ours(self, url: str) -> bool:
         """Only the registry itself is told who we are; uploads may go to another host."""
-        return urlsplit(url).netloc == self.host
+        return urlsplit(url).netloc == urlsplit(self.transport.base(self.host)).netloc
 
-    def _authorized(self, challenge: str) -> str:
-        """The header that answers a challenge."""
-        scheme, _, rest = challenge.partition(" ")
+    def _authorized(self, challenges: str) -> str:
+        """The header that answers one of the challenges: a token's before a password's."""
+        asked = dict(_challenges(challenges))
         credential = self.login()
         if credential is not None:
             self.failures.secrets |= {credential.secret, credential.basic.partition(" ")[2]}
-        match scheme.lower():
-            case "basic" if credential is not None:
-                return credential.basic
-            case "basic":
-                reason = f"there is no login for {self.host}; use `docker login {self.host}`"
-                raise self.failures.make(AuthenticationFailed, reason)
-            case "bearer":
-                token = self._token(dict(_PARAMETER.findall(rest)), credential)
-                self.failures.secrets.add(token)
-                return f"Bearer {token}"
-        raise self.failures.make(
-            AuthenticationFailed, f"the registry demands a login of a kind {scheme!r}"
-        )
+        if "realm" in asked.get("bearer", {}):
+            token = self._token(asked["bearer"], credential)
+            self.failures.secrets.add(token)
+            return f"Bearer {token}"
+        if "basic" not in asked:
+            raise self._denied(f"the registry demands a login of a kind {challenges!r}")
+        if credential is None or credential.is_token:
+            raise self._denied(f"there is no login for {self.host}; `docker login {self.host}`")
+        return credential.basic
 
     def _token(self, asked: Mapping[str, str], credential: Credential | None) -> str:
         """A token from the address that the challenge names."""
@@ -104,9 +111,10 @@ class Session:
         terms = {name: asked[name] for name in ("service", "scope") if name in asked}
         answer = self._asked(realm, terms, credential)
         if answer.status != 200:
-            kind = AuthenticationFailed if answer.status < 500 else None
-            error: RegistryError = self.failures.answered(answer, f"asking {realm} for a token")
-            raise kind(destination=error.destination, reason=error.reason) if kind else error
+            error = self.failures.answered(answer, f"asking {realm} for a token")
+            if isinstance(error, (RateLimited, RegistryUnreachable)):
+                raise error
+            raise AuthenticationFailed(destination=error.destination, reason=error.reason)
         try:
             document = parse_object(answer.content(_MOST_BYTES))
         except StrictJsonError:
@@ -132,3 +140,16 @@ class Session:
 
     def _denied(self, reason: str) -> RegistryError:
         return self.failures.make(AuthenticationFailed, reason)
+
+
+def _challenges(header: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Each scheme in lower case with its parameters. Of one that comes twice, the last counts."""
+    scheme, found = "", dict[str, str]()
+    for part in _CHALLENGE.finditer(header[:_LONGEST]):
+        if part["scheme"]:
+            yield scheme, found
+            scheme, found = part["scheme"].lower(), {}
+        elif part["name"]:
+            value = part["plain"] if part["quoted"] is None else part["quoted"]
+            found[part["name"].lower()] = re.sub(r"\\(.)", r"\1", value)
+    yield scheme, found

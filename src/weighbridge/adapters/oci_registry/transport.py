@@ -6,6 +6,7 @@ No other client is a dependency that stays: the Hub's client changed its own twi
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import urllib.error
 import urllib.request
@@ -18,6 +19,8 @@ from attrs import field, frozen
 
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+#: The one registry whose name is not that of its API's host.
+_API = {name: "registry-1.docker.io" for name in ("docker.io", "index.docker.io")}
 
 
 class _AsAnswered(urllib.request.HTTPErrorProcessor):
@@ -27,6 +30,36 @@ class _AsAnswered(urllib.request.HTTPErrorProcessor):
         return response
 
     https_response = http_response
+
+
+class _Listening:
+    """A connection that hears the answer of whoever stops listening in the middle of a body, as is
+    done with what is too large, or not allowed."""
+
+    def request(self, *arguments: Any, **named: Any) -> None:
+        try:
+            super().request(*arguments, **named)  # type: ignore[misc]
+        except (BrokenPipeError, ConnectionResetError):
+            if self.sock is None:  # type: ignore[attr-defined]
+                raise
+
+
+class _Plain(_Listening, http.client.HTTPConnection):
+    pass
+
+
+class _Secure(_Listening, http.client.HTTPSConnection):
+    pass
+
+
+class _PlainHandler(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(_Plain, request)
+
+
+class _SecureHandler(urllib.request.HTTPSHandler):
+    def https_open(self, request: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(_Secure, request, context=self._context)  # type: ignore[attr-defined]
 
 
 @frozen
@@ -61,7 +94,7 @@ class Transport:
 
     def base(self, host: str) -> str:
         """Where the API of that host begins."""
-        return f"{'http' if self.is_plain(host) else 'https'}://{host}/v2/"
+        return f"{'http' if self.is_plain(host) else 'https'}://{_API.get(host, host)}/v2/"
 
     def send(
         self,
@@ -95,9 +128,13 @@ class Transport:
         self, method: str, url: str, headers: Mapping[str, str], body: Iterable[bytes] | None
     ) -> Answer:
         request = urllib.request.Request(url, data=body, method=method, headers=dict(headers))
-        opener = urllib.request.build_opener(_AsAnswered, *_proxies(url))
+        opener = urllib.request.build_opener(
+            _AsAnswered, _PlainHandler, _SecureHandler, *_proxies(url)
+        )
         response = opener.open(request, timeout=self.timeout)
-        found = {name.lower(): value for name, value in response.headers.items()}
+        # A header that is there twice means the same as one with both, a comma between them.
+        names = {name.lower() for name in response.headers}
+        found = {name: ", ".join(response.headers.get_all(name, ())) for name in names}
         return Answer(response.status, found, url, response)
 
 

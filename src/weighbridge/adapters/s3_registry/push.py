@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -36,6 +37,7 @@ class Push:
     progress: Progress
     _done: int = field(default=0, init=False)
     _total: int = field(default=0, init=False)
+    _shown: int = field(default=-1, init=False)
 
     def run(self) -> Receipt:
         """Carry the plan out."""
@@ -60,20 +62,26 @@ class Push:
             manifest, self.blobs, lambda e: self.store.has_blob(modelpack.blob_digest(e), e.size)
         )
         self._total = sum(entry.size for entry in wanted)
-        self.progress("upload", 0, self._total)
+        self._show(0)
         for entry in wanted:
-            chunks = checked(self.blobs[entry.path], self._advance)
+            chunks = partial(checked, self.blobs[entry.path], self._advance)
             self.store.put_blob(modelpack.blob_digest(entry), entry.size, chunks)
             self._done += entry.size
-            self.progress("upload", self._done, self._total)
+            self._show(self._done)
         for content in (made.config, made.manifest):
             digest = modelpack.digest_of(content)
             if not self.store.has_blob(digest, len(content)):
-                self.store.put_blob(digest, len(content), [content])
+                self.store.put_blob(digest, len(content), partial(list, [content]))
         self.store.write_layout()
 
     def _advance(self, taken: int) -> None:
-        self.progress("upload", self._done + taken, self._total)
+        self._show(self._done + taken)
+
+    def _show(self, done: int) -> None:
+        """Progress never goes back, though an upload may have to begin again."""
+        if done > self._shown:
+            self._shown = done
+            self.progress("upload", done, self._total)
 
     def _already_there(self, head: str | None) -> Receipt:
         """The name has moved, which is well if it moved to just this content."""

@@ -5,20 +5,18 @@ Decides how large content travels: in parts, of which one is in memory, each wit
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, BinaryIO
 
 from attrs import frozen
 
 from weighbridge.adapters.s3_registry.failures import translated
-from weighbridge.adapters.s3_registry.multipart import MultipartUpload, checksum_of, coded
+from weighbridge.adapters.s3_registry.parts import PART, InParts, checksum_of, coded
 from weighbridge.application.streams import stream_of
 from weighbridge.domain import oci_layout
 from weighbridge.domain.errors import DestinationMissing, RegistryUnreachable
 from weighbridge.domain.publication import S3Prefix
 
-_PART = 16 << 20
-_MOST_PARTS = 10_000
 _CHUNK = 1 << 20
 _ATTEMPTS = 5
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
@@ -79,15 +77,15 @@ class Store:
         in_parts = "-" in stored or "-" in found.get("ETag", "")
         return not stored or in_parts or stored == coded(bytes.fromhex(digest[7:]))
 
-    def put_blob(self, digest: str, size: int, chunks: Iterable[bytes]) -> None:
-        """Store a blob. If ``chunks`` raise, it is not stored, but the next attempt sends only the
-        parts that had not arrived."""
+    def put_blob(self, digest: str, size: int, chunks: Callable[[], Iterable[bytes]]) -> None:
+        """Store a blob; ``chunks`` gives its bytes, anew each time. If that raises, it is not
+        stored; after a broken connection the next attempt sends only parts that had not arrived."""
         key = self._blob(digest)
-        if size <= _PART:
-            self._put(key, b"".join(chunks), "application/octet-stream")
+        if size <= PART:
+            self._put(key, b"".join(chunks()), "application/octet-stream")
             return
-        parts = _parts(chunks, max(_PART, -(-size // _MOST_PARTS)))
-        MultipartUpload(self.client, str(self.place), self.place.bucket, key, size).send(parts)
+        place = self.place
+        InParts(self.client, place.bucket, key, size, chunks, str(place)).send()
 
     def read_blob(self, digest: str) -> bytes:
         """A small blob. Raises DestinationMissing if it is not there."""
@@ -166,15 +164,3 @@ class Store:
     def _blob(self, digest: str) -> str:
         algorithm, _, value = digest.partition(":")
         return self._key(f"blobs/{algorithm}/{value}")
-
-
-def _parts(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """The same bytes in pieces of ``size``, but for the last."""
-    part = bytearray()
-    for chunk in chunks:
-        part += chunk
-        while len(part) >= size:
-            yield bytes(part[:size])
-            del part[:size]
-    if part:
-        yield bytes(part)

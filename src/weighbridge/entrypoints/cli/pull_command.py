@@ -18,7 +18,8 @@ def command(source: str, output: str, name: str | None, force: bool) -> None:
     """Download what SOURCE holds, verify every digest, and only then let it appear at the output.
 
     SOURCE is spelled as a destination of publish. A revision may be named by its own name too: a
-    commit of the Hub, a digest of an OCI registry.
+    commit of the Hub, a digest of an OCI registry. What came whole before a pull broke off is not
+    asked for again by the next pull to the same output.
     """
     from weighbridge.entrypoints import api
     from weighbridge.entrypoints.render import publication_json, publication_text
