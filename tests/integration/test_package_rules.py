@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -134,6 +135,12 @@ def test_what_does_not_work_is_reported_and_blocks_and_hides_nothing(
     assert code == 1 and [f["code"] for f in document["findings"]] == ["ACME001"]
     code, _, err = ask(models, site, "publish", "ours", "registry", "--name", "acme/bot")
     assert code == 5 and source in err and not (models / "registry").exists()
+
+
+def test_a_rule_does_not_hold_up_who_ends_us(site: Path, models: Path) -> None:
+    ended = CRASHING.replace("raise SystemExit(0)", "os.kill(os.getpid(), signal.SIGTERM)")
+    install(site, "other", {"r": "other:RULES"}, other=f"import os, signal\n{ended}")
+    assert ask(models, site, "validate", "ours") == (128 + signal.SIGTERM, "", "")
 
 
 def test_a_package_in_the_artifact_is_not_installed(models: Path) -> None:

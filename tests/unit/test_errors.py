@@ -101,3 +101,10 @@ def test_a_long_list_of_files_is_cut() -> None:
     found = tuple(f"f{n}" for n in range(20))
     error = errors.InvalidModelStructure(location="run", problems=(), found=found)
     assert str(error).endswith("f11 and 8 more")
+
+
+def test_a_plan_of_other_files_stays_so_and_a_file_that_changes_may_rest_next_time() -> None:
+    changed = errors.ArtifactChanged(path="x", expected="1 bytes", actual="2 bytes")
+    assert exit_code(changed) == 4
+    changed.planned = True
+    assert exit_code(changed) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from weighbridge.domain.strict_json import MAX_DEPTH, StrictJsonError, parse_object, parse_strictly
@@ -72,3 +74,12 @@ def test_minus_zero_is_no_size() -> None:
 @pytest.mark.parametrize("raw", [b"[]", b"null", b'"text"', b"1"])
 def test_strict_without_being_an_object(raw: bytes) -> None:
     parse_strictly(raw)
+
+
+def test_the_key_that_is_there_twice_is_found_in_a_time_that_does_not_grow_faster() -> None:
+    """One search for each key took an hour for a million of them."""
+    begun = time.process_time()
+    keys = ",".join(f'"k{n}":0' for n in range(300_000))
+    with pytest.raises(StrictJsonError, match="'k299999' twice"):
+        parse_strictly(f'{{{keys},"k299999":1}}'.encode())
+    assert time.process_time() - begun < 10

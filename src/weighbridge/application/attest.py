@@ -18,6 +18,7 @@ from weighbridge.domain.provenance import (
     render_statement,
     training_of,
 )
+from weighbridge.domain.shipping import own_paths
 from weighbridge.domain.signature import render_bundle, render_payload
 
 if TYPE_CHECKING:
@@ -105,9 +106,7 @@ def facts_of(made: Made, tool: str, names: frozenset[str]) -> Facts:
 
 def _sources(model: Model, judged: Manifest) -> tuple[ManifestEntry, ...]:
     """The model's own files, as they were judged."""
-    weights = model.weights_paths if isinstance(model, FusedModel) else (model.weights_path,)
-    paths = (*weights, model.config_path)
-    found = (judged.find(ArtifactPath(path)) for path in paths)
+    found = (judged.find(ArtifactPath(path)) for path in own_paths(model))
     return tuple(e for e in found if e is not None and e.digest("sha256") is not None)
 
 

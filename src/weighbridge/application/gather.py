@@ -24,6 +24,7 @@ from weighbridge.application.ports import (
 from weighbridge.application.verify import Prove, demand
 from weighbridge.domain.artifact import ArtifactPath, FileEntry, Manifest, ManifestEntry
 from weighbridge.domain.card import CardFacts, is_rendered, licence_of, render_card
+from weighbridge.domain.errors import ArtifactChanged, PathConflict, PathMissing
 from weighbridge.domain.ignoring import IGNORE, Ignored, require_regular
 from weighbridge.domain.models import FusedModel, LoraModel, PeftModel
 from weighbridge.domain.publication import HubRepo
@@ -130,7 +131,12 @@ class Gather:
 
     def _blob(self, root: str, path: ArtifactPath, entry: ManifestEntry) -> Blob:
         def opened() -> BinaryIO:
-            return self.files.open_stream(root, path)
+            try:
+                return self.files.open_stream(root, path)
+            except (PathMissing, PathConflict) as error:
+                raise ArtifactChanged(
+                    path=path.text, expected=f"{entry.size} bytes", actual="nothing"
+                ) from error
 
         return Blob(entry, opened)
 

@@ -24,8 +24,9 @@ from weighbridge.application.ports import (
     no_progress,
 )
 from weighbridge.application.send import Send, require_same_files
+from weighbridge.application.unchanged import AsJudged
 from weighbridge.application.validate import Validate, ValidateRequest
-from weighbridge.domain.artifact import Manifest, ManifestEntry
+from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
 from weighbridge.domain.detection import Choice
 from weighbridge.domain.errors import ArtifactChanged, PublicationBlocked
 from weighbridge.domain.findings import ValidationReport
@@ -34,6 +35,7 @@ from weighbridge.domain.policy.leaving import about_to_leave
 from weighbridge.domain.policy.policy import Policy
 from weighbridge.domain.proof import Proof, ProofLevel
 from weighbridge.domain.publication import Destination, PublicationPlan, Receipt
+from weighbridge.domain.shipping import own_paths
 
 
 @frozen
@@ -103,7 +105,10 @@ class Publish:
         report = self._judge(request, request.location, choice, policy, progress)
         if request.planned is not None:
             require_same_files(request.planned.source, report.manifest)
-        loaded = load(self.files, request.location, request.choice)
+        judged = AsJudged(self.files, request.location, report)
+        with judged.blamed():
+            loaded = load(self.files, request.location, request.choice)
+        judged.require_listing(loaded)
         ignored = Gather.ignored_of(self.files, loaded, request.location)
         if not request.dry_run:  # Who only plans needs no right to write.
             registry.check(request.destination, pull_request=request.pull_request)
@@ -115,8 +120,11 @@ class Publish:
         if not leaving.overall_valid:
             raise PublicationBlocked(report=leaving)
         with self.files.stage(None) as stage:
-            converted, proof, made = gather.convert(stage)
+            with judged.blamed():
+                converted, proof, made = gather.convert(stage)
             if isinstance(loaded.model, LoraModel):
+                # Read a second time, and no longer checked when it is sent, since it is not.
+                judged.require_bytes(map(ArtifactPath, own_paths(loaded.model)))
                 # An exception is for a file of the source; what is made of it is other bytes.
                 made_policy = evolve(policy, exceptions=())
                 again = self._judge(request, stage.root, Choice(Kind.PEFT), made_policy, progress)

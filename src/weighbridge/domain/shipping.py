@@ -69,6 +69,12 @@ def _ships(model: Model, entry: FileEntry) -> bool:
             return entry.path.text in model.weights_paths or bool(_TEXTS.fullmatch(name))
 
 
+def own_paths(model: Model) -> tuple[str, ...]:
+    """The model's own weights and config."""
+    weights = model.weights_paths if isinstance(model, FusedModel) else (model.weights_path,)
+    return (*weights, model.config_path)
+
+
 def needed(model: Model, detected: Detected) -> frozenset[str]:
     """The paths without which there is nothing of that kind to publish."""
     match model:

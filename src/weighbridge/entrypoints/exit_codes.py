@@ -30,8 +30,10 @@ def exit_code(error: WeighbridgeError) -> int:
     match error:
         case PublicationBlocked(report=report) if not report.blocking:
             return INCOMPLETE
-        case PublicationBlocked() | ProofFailed() | NotConvertible() | ArtifactChanged():
+        case PublicationBlocked() | ProofFailed() | NotConvertible():
             return BLOCKED
+        case ArtifactChanged():  # A plan stays out of date; else whoever tries again may succeed.
+            return BLOCKED if error.planned else STORAGE
         case UsageError() | OutputExists() | NotAnOutput():
             return USAGE
         case ArtifactError():

@@ -34,6 +34,8 @@ MLX_FIELDS = frozenset({
     "val_batches", "mask_prompt", "optimizer", "optimizer_config", "wandb", "report_to",
     "project_name", "clear_cache_threshold", "trust_remote_code",
 })  # fmt: skip
+#: No model has so many modules of different names, and no PEFT config so many patterns.
+MOST_NAMED, _MOST_PATTERNS = 1000, 100
 TASK_TYPES = frozenset({
     "CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION",
 })  # fmt: skip
@@ -55,9 +57,10 @@ def stated_alpha(config: Mapping[str, Any]) -> float | None:
 
 def stated_scale(config: Mapping[str, Any]) -> float | None:
     """What PEFT would multiply by, if ``r`` and ``lora_alpha`` say so; PEFT's defaults (8 and 8)
-    are nobody's statement."""
+    are nobody's statement. What patterns say of single modules is left out."""
+    plain = {k: v for k, v in config.items() if k not in ("rank_pattern", "alpha_pattern")}
     try:
-        return pair_scale("", config)
+        return pair_scale("", plain)
     except NotPeft:
         return None
 
@@ -95,27 +98,39 @@ def unselected(modules: Iterable[str], config: Mapping[str, Any]) -> list[str]:
     excluded = config.get("exclude_modules") or []
     if not isinstance(targets, list) or not isinstance(excluded, list) or not _plain_layers(config):
         return []
-    names = [t for t in targets if isinstance(t, str)]
-    usable = {**config, "target_modules": names}
+    usable = {**config, "target_modules": _texts(targets), "exclude_modules": _texts(excluded)}
+    if isinstance(layers := config.get("layers_to_transform"), list):
+        usable["layers_to_transform"] = frozenset(x for x in layers if isinstance(x, int | float))
     return [m for m in modules if not peft_selects(m, usable) and not _parameter_of(m, config)]
+
+
+def _texts(listed: list[Any]) -> frozenset[str]:
+    """As a set: a stranger's list, asked for every module, would take for ever."""
+    return frozenset(each for each in listed if isinstance(each, str))
 
 
 def unsaved(config: Mapping[str, Any], names: Collection[str]) -> list[str]:
     """Those of ``modules_to_save`` that no tensor of those names belongs to."""
     listed = config.get("modules_to_save")
+    held = "\n".join(f".{name}" for name in names)
     return [
         str(module)
-        for module in (listed if isinstance(listed, list) else ())
-        if not any(f".{module}." in f".{name}" for name in names)
+        for module in (listed[:MOST_NAMED] if isinstance(listed, list) else ())
+        if f".{module}." not in held
     ]
 
 
 def _plain_layers(config: Mapping[str, Any]) -> bool:
-    """True if the choice of layers is none, or numbers and plain words."""
+    """True if the choice of layers is none, or numbers and a few plain words, and few parameters
+    are chosen beside modules."""
+    parameters = config.get("target_parameters")
+    if isinstance(parameters, list) and len(parameters) > MOST_NAMED:
+        return False
     layers, pattern = config.get("layers_to_transform"), config.get("layers_pattern") or []
     patterns = [pattern] if isinstance(pattern, str) else pattern
     return (layers is None or isinstance(layers, int | list)) and (
         isinstance(patterns, list)
+        and len(patterns) <= _MOST_PATTERNS
         and all(isinstance(p, str) and re.fullmatch(r"\w+", p) for p in patterns)
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 #: PEFT's wrapper and its model stand before the module's own path.
@@ -17,6 +17,7 @@ KEY_PREFIX = "base_model.model."
 
 #: What ``target_modules`` may say for every linear module but the output head.
 _ALL_LINEAR = "all-linear"
+_MOST_PARTS = 64
 _HEADS = ("lm_head", "embed_out")
 
 
@@ -40,10 +41,10 @@ def _selects(module: str, config: Mapping[str, Any]) -> bool:
     if not _listed(module, targets):
         return False
     # A pattern or a full path; PEFT then asks for no layer.
-    if not isinstance(targets, list) or module in targets:
+    if isinstance(targets, str) or module in (targets or ()):
         return True
     layers = config.get("layers_to_transform")
-    if layers is None or layers == []:
+    if layers is None or (not isinstance(layers, int) and not layers):
         return True
     numbers = [layers] if isinstance(layers, int) else layers
     patterns = config.get("layers_pattern") or [r"[^.]*"]
@@ -58,9 +59,22 @@ def _listed(module: str, names: Any) -> bool:
     """True if a list has the module's whole path or its end, or a pattern matches all of it."""
     if isinstance(names, str):
         return bool(names) and re.fullmatch(names, module) is not None
+    if isinstance(names, frozenset):
+        return any(end in names for end in dotted_ends(module))
     return isinstance(names, list) and any(
         module == name or module.endswith(f".{name}") for name in names
     )
+
+
+def dotted_ends(module: str) -> Iterator[str]:
+    """The path, and what follows each of its dots; of more parts than any path has, the last."""
+    yield module
+    at = len(module)
+    for _ in range(_MOST_PARTS):
+        at = module.rfind(".", 0, at)
+        if at < 0:
+            return
+        yield module[at + 1 :]
 
 
 def _neighbours(modules: Iterable[str], layers: Any) -> set[str]:

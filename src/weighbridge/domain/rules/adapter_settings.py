@@ -115,7 +115,11 @@ def _runaway(subject: Subject) -> Iterator[Observation]:
     """PEFT matches it against the name of every module: one that repeats what repeats takes
     minutes for a name of thirty letters, and twice as long for each more."""
     model = _peft(subject)
-    for key, pattern in _expressions(model.config):
+    for count, (key, pattern) in enumerate(_expressions(model.config)):
+        if count == _MOST_EXPRESSIONS:
+            facts = {"pattern": f"one of more than {count}"}
+            yield Observation(Location(model.config_path, key), facts)
+            return
         if backtracks(pattern):
             facts = {"pattern": pattern[:120]}
             yield Observation(Location(model.config_path, key), facts)
@@ -140,6 +144,8 @@ def _is_step(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+#: No model has so many modules.
+_MOST_EXPRESSIONS = 5000
 _ARGUMENTS = ("data", "adapter_path", "config", "resume_adapter_file", "report_to",
               "project_name", "save_path", "mlx_path")  # fmt: skip
 

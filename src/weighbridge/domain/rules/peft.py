@@ -9,7 +9,7 @@ from weighbridge.domain.conversion import KEY_PREFIX
 from weighbridge.domain.detection import PEFT_WEIGHTS
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind, PeftModel
-from weighbridge.domain.peft.config import stated_rank, wraps_the_bare_model
+from weighbridge.domain.peft.config import MOST_NAMED, stated_rank, wraps_the_bare_model
 from weighbridge.domain.peft.names import LoraName, Part, parse_name, placed
 from weighbridge.domain.repairing.misnamed import misnamed_files
 from weighbridge.domain.repairing.orientation import (
@@ -162,13 +162,13 @@ def _foreign(subject: Subject) -> Iterator[Observation]:
     """PEFT passes it over in silence, or puts it in the place of a weight of the base."""
     model = _peft(subject)
     saved = model.config.get("modules_to_save")
-    kept = tuple(str(m) for m in saved) if isinstance(saved, list) else ()
+    kept = tuple(map(str, saved[:MOST_NAMED])) if isinstance(saved, list) else ()
     if model.config.get("bias") not in (None, "none"):
         return
     for spec in model.tensors:
-        told = any(f".{module}." in spec.name for module in kept)
-        known = told or any(word in spec.name for word in _TOLERATED)
-        if parse_name(spec.name) is None and not known:
+        if parse_name(spec.name) is not None or any(word in spec.name for word in _TOLERATED):
+            continue
+        if not any(f".{module}." in spec.name for module in kept):
             yield Observation(Location(model.weights_path, spec.name))
 
 

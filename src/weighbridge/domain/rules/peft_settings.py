@@ -20,7 +20,7 @@ from weighbridge.domain.peft.config import (
     unselected,
 )
 from weighbridge.domain.peft.names import Part, parse_name
-from weighbridge.domain.peft.selection import base_change
+from weighbridge.domain.peft.selection import base_change, dotted_ends
 from weighbridge.domain.repairing.orientation import is_turned, settle_rank, stored_pairs
 
 
@@ -73,8 +73,9 @@ def _without_tensors(subject: Subject) -> Iterator[Observation]:
     targets = config.get("target_modules")
     if not isinstance(targets, list) or any(config.get(key) for key in _OTHER_SELECTIONS):
         return
+    ends = {end for module in held for end in dotted_ends(module)}
     for target in targets:
-        if not any(f".{module}".endswith(f".{target}") for module in held):
+        if str(target) not in ends:
             yield Observation(_at(model, "target_modules"), {"target": str(target)})
 
 

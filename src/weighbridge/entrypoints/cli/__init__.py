@@ -51,8 +51,12 @@ def cli() -> None:
     """
 
 
+class _Terminated(BaseException):
+    """Unwinds, so that stages are removed. No SystemExit: of a rule, that is a crash."""
+
+
 def _terminate(_number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + signal.SIGTERM)  # unwinds, so that stages are removed
+    raise _Terminated
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -64,4 +68,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if argv is None else argv
     from weighbridge.entrypoints.cli.failures import run
 
-    sys.exit(run(cli, arguments))
+    try:
+        code = run(cli, arguments)
+    except _Terminated:
+        code = 128 + signal.SIGTERM
+    sys.exit(code)
