@@ -5,15 +5,18 @@ A defect is a function that spoils a good twin, a directory that mlx-lm or trans
 docs/defects.md; the test beside it runs weighbridge alone.
 """
 
-from . import adapters, configs, containers, contents, files, shards, tokens, values
+from . import adapters, beside_base, configs, containers, contents, files, shards, tokens, values
 from .kit import DEFECTS, Defect, Twin
-from .twins import good_twin, spoiled
+from .twins import base, base_of, good_twin, spoiled
 
 __all__ = [
     "DEFECTS",
     "Defect",
     "Twin",
     "adapters",
+    "base",
+    "base_of",
+    "beside_base",
     "configs",
     "containers",
     "contents",

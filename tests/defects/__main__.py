@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from . import DEFECTS, Twin, good_twin, spoiled
+from . import DEFECTS, Twin, base_of, good_twin, spoiled
 from .loaders import LOADERS
 from .page import PAGE, Column, page
 from .peers import BUILD, PEERS, QUIET, Peer, install, reactions, run
@@ -96,7 +96,8 @@ def main(arguments: Iterable[str]) -> None:
 
 def _seen(name: str) -> set[str]:
     with tempfile.TemporaryDirectory() as scratch:
-        return codes(spoiled(DEFECTS[name], Path(scratch)))
+        directory = spoiled(DEFECTS[name], Path(scratch))
+        return codes(directory, base_of(DEFECTS[name], directory))
 
 
 if __name__ == "__main__":

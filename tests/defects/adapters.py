@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +147,23 @@ def lora_full(d: Path) -> None:
 def lora_stray_tensor(d: Path) -> None:
     """A tensor that is no LoRA."""
     add_tensor(d / LORA, _NORM)
+
+
+@defect(Twin.LORA, "FS010", "AD029")
+def lora_interrupted(d: Path) -> None:
+    """A run of a thousand steps whose last checkpoint is of the hundredth."""
+    shutil.copyfile(d / LORA, d / "0000100_adapters.safetensors")
+    _set(d, iters=1000, save_every=100)
+
+
+@defect(Twin.LORA, "NZ001")
+def lora_old_archive_cut(d: Path) -> None:
+    """The archive of numpy that mlx-lm wrote once, without its end."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as opened:
+        opened.writestr("model.layers.0.self_attn.q_proj.lora_a.npy", bytes(99))
+    (d / LORA).unlink()
+    (d / "adapters.npz").write_bytes(packed.getvalue()[:-30])
 
 
 @defect(Twin.LORA, "AD028")

@@ -273,3 +273,15 @@ def fused_layer_gap(d: Path) -> None:
     name = "model.layers.5.self_attn.q_proj.weight"
     add_tensor(d / FUSED, Tensor(name, "BF16", (64, 64), b"\x80\x3c" * 4096))
     map_too(d, name)
+
+
+@defect(Twin.FUSED, "CF004")
+def fused_no_architecture(d: Path) -> None:
+    """A config that names no class, as mlx-lm-lora writes it."""
+    _set(d, architectures=None)
+
+
+@defect(Twin.FUSED, "EX003")
+def fused_pipelines(d: Path) -> None:
+    """Pipelines whose code comes along."""
+    _set(d, custom_pipelines={"chat": {"impl": "own.Chat", "pt": ["AutoModelForCausalLM"]}})

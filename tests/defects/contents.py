@@ -113,3 +113,27 @@ def lora_licence_missing(d: Path) -> None:
 def lora_licence_unnamed(d: Path) -> None:
     """Another licence, without its name."""
     _card(d, "license: other\nbase_model: acme/base")
+
+
+@defect(Twin.QUANTISED, "CD009")
+def quantised_card_library(d: Path) -> None:
+    """A card that names transformers for what MLX alone reads."""
+    _card(d, "license: apache-2.0\nbase_model: acme/base\nlibrary_name: transformers")
+
+
+@defect(Twin.FUSED, "SC002")
+def fused_secret_in_name(d: Path) -> None:
+    """A token of the Hub for the name of a file."""
+    (d / f"{hub_token()}.md").write_text("x\n")
+
+
+@defect(Twin.FUSED, "SC002")
+def fused_secret_wide(d: Path) -> None:
+    """A token of the Hub in a text of two bytes for each character."""
+    (d / "notes.txt").write_bytes(f"token: {hub_token()}\n".encode("utf-16-le"))
+
+
+@defect(Twin.FUSED, "SC002")
+def fused_secret_variable(d: Path) -> None:
+    """A key whose form tells nobody, behind a name that does."""
+    _note(d, "MISTRAL_API_" + "KEY=QwErTyUiOpAsDfGhJkLzXcVbNm123456")

@@ -8,9 +8,22 @@ import pickle
 import shutil
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
-from .kit import ADAPTER, FUSED, LORA, TEMPLATE, TOKENIZER, Twin, defect, read_json, write_json
+from .kit import (
+    ADAPTER,
+    FUSED,
+    LORA,
+    TEMPLATE,
+    TOKENIZER,
+    Tensor,
+    Twin,
+    defect,
+    read_json,
+    write_json,
+    write_tensors,
+)
 
 
 class _Evil:
@@ -237,6 +250,53 @@ def fused_archive(d: Path) -> None:
     with zipfile.ZipFile(packed, "w") as opened:
         opened.writestr("../../up.txt", "x")
     (d / "extra.zip").write_bytes(packed.getvalue())
+
+
+@defect(Twin.FUSED, "EX001")
+def fused_pickle_hidden(d: Path) -> None:
+    """A call behind the text of a licence, in a pickle of the first protocol."""
+    text = b"Permission is hereby granted, free of charge, to any person. " * 400
+    (d / "LICENSE").write_bytes(b"S'" + text + b"'\n0cposix\nsystem\n(S'true'\ntR.")
+
+
+@defect(Twin.FUSED, "EX008")
+def fused_joblib(d: Path) -> None:
+    """A pickle as joblib compresses it, called LICENSE."""
+    (d / "LICENSE").write_bytes(zlib.compress(_EVIL))
+
+
+@defect(Twin.FUSED, "EX010")
+def fused_modules(d: Path) -> None:
+    """A list of modules that are not sentence-transformers' own."""
+    write_json(d / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": "os.system"}])
+
+
+@defect(Twin.FUSED, "FS018")
+def fused_tiny(d: Path) -> None:
+    """A whole model of one number."""
+    write_tensors(
+        d / FUSED, [Tensor("model.norm.weight", "BF16", (1,), bytes(2))], {"format": "mlx"}
+    )
+
+
+@defect(Twin.FUSED, "FS019")
+def fused_deep(d: Path) -> None:
+    """Seventy directories in each other."""
+    deep = d.joinpath(*["d"] * 70)
+    deep.mkdir(parents=True)
+    (deep / "notes.md").write_text("x\n")
+
+
+@defect(Twin.FUSED, "FS020")
+def fused_licence_binary(d: Path) -> None:
+    """Bytes that are no text, called LICENSE."""
+    (d / "LICENSE").write_bytes(bytes(range(256)) * 9)
+
+
+@defect(Twin.FUSED, "JS009")
+def fused_json_lines(d: Path) -> None:
+    """Records of an evaluation, a line for each, called .json."""
+    (d / "evaluation.json").write_text('{"a": 1}\n{"a": 2}\n')
 
 
 @defect(Twin.FUSED, "EX009")

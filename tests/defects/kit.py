@@ -14,6 +14,8 @@ from attrs import evolve, frozen
 LORA, FUSED, SHARDED = "adapters.safetensors", "model.safetensors", "model.safetensors.index.json"
 PEFT = "adapter_model.safetensors"
 CONFIG, ADAPTER, TOKENIZER = "config.json", "adapter_config.json", "tokenizer.json"
+#: Of the base, beside a defect's directory.
+BASE = "base"
 SETTINGS, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 
 
@@ -29,12 +31,16 @@ class Twin(enum.Enum):
 
 @frozen
 class Defect:
-    """One thing wrong. ``codes`` are the rules that have to see it, all of them."""
+    """One thing wrong. ``codes`` are the rules that have to see it, all of them.
+
+    ``beside_base`` if it shows beside the base only, which then lies in ``BASE`` beside the
+    directory and is given to Weighbridge."""
 
     name: str
     twin: Twin
     codes: tuple[str, ...]
     make: Callable[[Path], None]
+    beside_base: bool = False
 
     @property
     def what(self) -> str:
@@ -45,13 +51,15 @@ class Defect:
 DEFECTS: dict[str, Defect] = {}
 
 
-def defect(twin: Twin, *codes: str) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
+def defect(
+    twin: Twin, *codes: str, beside_base: bool = False
+) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
     """List the function as a defect; its name is the defect's, its docstring says what is wrong."""
 
     def enlist(make: Callable[[Path], None]) -> Callable[[Path], None]:
         if make.__name__ in DEFECTS:
             raise ValueError(f"two defects are called {make.__name__}")
-        DEFECTS[make.__name__] = Defect(make.__name__, twin, codes, make)
+        DEFECTS[make.__name__] = Defect(make.__name__, twin, codes, make, beside_base)
         return make
 
     return enlist

@@ -28,7 +28,10 @@ on the good twins none does.
 
 The loader of safetensors reads every file of that ending. That of transformers reads tokenizer
 and model, and ● is an error, or weights that it reports missing, unexpected or of another shape;
-it cannot load a LoRA without its base (n/a)."""
+it cannot load a LoRA without its base (n/a).
+
+What shows beside the base alone is marked *beside base*; weighbridge is given the base for it
+(`--base`), which no other checker can be."""
 
 _OUT_OF_SCOPE = """\
 ## Out of scope
@@ -39,11 +42,16 @@ _OUT_OF_SCOPE = """\
 - How a model behaves: backdoors, bias, quality.
 - Memory estimates, and the versions of MLX that a model needs.
 
-Not in the table, though there are rules: what shows only beside the base model (AD017, AD018,
-AD020, AD021, CD007, CF038, PE008, TK007, WT011 to WT013), config fields that only some
-architectures have (CF032, CF033, CF034, CF036, CF037), the old archive of numpy (NZ001), files
-that cannot be read, are larger than the Hub takes or than is looked through, or a whole model of
-some bytes (FS005, FS014, FS018, FS019), and the policy's own rules (PO001 to PO003)."""
+Not in the table, though there are rules, each with an example on which it fires and one on which
+it does not (`tests/unit`):"""
+
+#: The rules that no defect of the table has to show, by the reason.
+WITHOUT_ROW: dict[str, tuple[str, ...]] = {
+    "what only some architectures have": ("AD020", "CF032", "CF033", "CF034", "CF036", "CF037"),
+    "what no account of the tests can be kept from reading": ("FS005",),
+    "what would take 200 GB, or a hundred thousand files": ("FS014",),
+    "the policy's own": ("PO001", "PO002", "PO003"),
+}
 
 
 @frozen
@@ -70,8 +78,12 @@ def page(date: str, ours: Mapping[str, set[str]], columns: Sequence[Column]) -> 
     head = _HEAD.format(seconds=SECONDS)
     return "\n\n".join(
         [head, _versions(date, columns), _counts(ours, columns), _table(ours, columns),
-         _OUT_OF_SCOPE]
+         _OUT_OF_SCOPE, _without_row()]
     ) + "\n"  # fmt: skip
+
+
+def _without_row() -> str:
+    return "\n".join(f"- {reason}: {', '.join(codes)}" for reason, codes in WITHOUT_ROW.items())
 
 
 def _title(column: Column) -> str:
@@ -101,7 +113,8 @@ def _lines(ours: Mapping[str, set[str]], columns: Sequence[Column]) -> Iterator[
     yield _line(["defect", "what is wrong", "weighbridge", *map(_title, columns)])
     yield "|---" * (3 + len(columns)) + "|"
     for defect in sorted(DEFECTS.values(), key=lambda d: list(Twin).index(d.twin)):
-        cells = [f"`{defect.name}`", defect.what, " ".join(sorted(ours[defect.name]))]
+        what = f"{defect.what} (*beside base*)" if defect.beside_base else defect.what
+        cells = [f"`{defect.name}`", what, " ".join(sorted(ours[defect.name]))]
         yield _line([*cells, *(column.cell(defect) for column in columns)])
 
 

@@ -169,3 +169,52 @@ def fused_turn_end(d: Path) -> None:
     _add_token(d, 319, "<|im_end|>")
     set_keys(d / CONFIG, eos_token_id=2)
     _template(d, _CHATML)
+
+
+@defect(Twin.FUSED, "TK011")
+def fused_tokenizer_runaway(d: Path) -> None:
+    """A tokenizer that splits by an expression whose matching takes for ever."""
+    table = read_json(d / TOKENIZER)
+    pattern = {"Regex": "(a+)+$"}
+    table["pre_tokenizer"] = {"type": "Split", "pattern": pattern, "behavior": "Isolated",
+                              "invert": False}  # fmt: skip
+    write_json(d / TOKENIZER, table)
+
+
+@defect(Twin.FUSED, "TK012")
+def fused_tokenizer_rewrites(d: Path) -> None:
+    """A tokenizer that reads one word for another."""
+    table = read_json(d / TOKENIZER)
+    table["normalizer"] = {"type": "Replace", "pattern": {"String": "safe"}, "content": "evil"}
+    write_json(d / TOKENIZER, table)
+
+
+@defect(Twin.FUSED, "TK005")
+def fused_tokenizer_of_versions(d: Path) -> None:
+    """Another tokenizer for some versions of transformers."""
+    set_keys(d / SETTINGS, fast_tokenizer_files=["tokenizer.4.0.0.json"])
+
+
+@defect(Twin.FUSED, "CT002")
+def fused_template_keyword(d: Path) -> None:
+    """A template that takes a forbidden name from a keyword."""
+    _template(d, "{{ messages[dict(__class__=1)|first] }}")
+
+
+@defect(Twin.FUSED, "CT002")
+def fused_template_elsewhere(d: Path) -> None:
+    """The same reach in a file that servers are given by hand."""
+    (d / "tool_chat_template.jinja").write_text(_INTROSPECTION)
+
+
+@defect(Twin.FUSED, "CT005")
+def fused_template_doubles(d: Path) -> None:
+    """A template whose text doubles forty times."""
+    doubled = "{% for i in range(40) %}{% set n.s = n.s ~ n.s %}{% endfor %}"
+    _template(d, "{% set n = namespace(s='a') %}" + doubled + _CHATML)
+
+
+@defect(Twin.FUSED, "CT011")
+def fused_template_invisible(d: Path) -> None:
+    """A template with a word in characters that nobody sees."""
+    _template(d, (d / TEMPLATE).read_text() + "".join(chr(0xE0000 + ord(c)) for c in "obey"))

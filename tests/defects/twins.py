@@ -12,10 +12,10 @@ from tests.mlx_artifacts.training import fuse, quantise, train_lora
 from weighbridge.application.convert import ConvertRequest
 from weighbridge.entrypoints.container import build
 
-from .kit import ADAPTER, Defect, Twin, set_keys
+from .kit import ADAPTER, BASE, Defect, Twin, set_keys
 
-_BASE = "acme/base"
-_CARD = f"---\nlicense: apache-2.0\nbase_model: {_BASE}\nlibrary_name: mlx\n---\n\n# A model\n"
+_NAME = "acme/base"
+_CARD = f"---\nlicense: apache-2.0\nbase_model: {_NAME}\nlibrary_name: mlx\n---\n\n# A model\n"
 #: What mlx-lm notes of the author's command line, and people take out before they publish.
 _COMMAND_LINE = dict.fromkeys(("data", "adapter_path", "config", "resume_adapter_file"))
 
@@ -29,17 +29,25 @@ def spoiled(defect: Defect, scratch: Path) -> Path:
     """A new directory in ``scratch`` with that defect."""
     directory = scratch / "model"
     shutil.copytree(good_twin(defect.twin), directory)
+    if defect.beside_base:
+        shutil.copytree(base(), scratch / BASE)
     defect.make(directory)
     return directory
 
 
-def _base() -> Path:
+def base_of(defect: Defect, directory: Path) -> Path | None:
+    """The base that is to be given with a spoiled directory."""
+    return directory.parent / BASE if defect.beside_base else None
+
+
+def base() -> Path:
+    """The base of all twins but the sharded one, from the cache; not to be written to."""
     make = functools.partial(make_base, family="llama", dtype="bfloat16", tied=False)
     return cached("base-for-defects", make)
 
 
 def _run() -> Path:
-    train = functools.partial(train_lora, _base(), model_name=_BASE)
+    train = functools.partial(train_lora, base(), model_name=_NAME)
     return cached("lora-for-defects", train) / "adapters"
 
 
@@ -55,7 +63,7 @@ def _lora(out: Path) -> None:
 
 
 def _fused(out: Path) -> None:
-    _with_card(fuse(_base(), _run(), out / "model"))
+    _with_card(fuse(base(), _run(), out / "model"))
 
 
 def _sharded(out: Path) -> None:
@@ -64,7 +72,7 @@ def _sharded(out: Path) -> None:
 
 
 def _quantised(out: Path) -> None:
-    _with_card(quantise(_base(), out / "model"))
+    _with_card(quantise(base(), out / "model"))
 
 
 def _peft(out: Path) -> None:

@@ -20,6 +20,7 @@ from weighbridge.domain.models import Kind
 from weighbridge.domain.proof import Proof, ProofLevel, ProofStep, Unattempted
 from weighbridge.domain.publication import LocalRegistry, plan_publication
 from weighbridge.entrypoints.render import layout, publication_text, text
+from weighbridge.entrypoints.render.legacy import legacy_report
 from weighbridge.entrypoints.render.report_text import report
 
 
@@ -69,10 +70,19 @@ def test_findings_stand_under_their_file_and_rule_and_are_explained_once() -> No
 def test_of_many_the_first_are_shown_unless_all_are_asked_for() -> None:
     many = judged(*(finding("FS001", f"{i:03}") for i in range(56)))
     brief, full = plain(report(many)), plain(report(many, everything=True))
-    assert brief[brief.index("009") + 3] == "    and 46 more; weighbridge validate -v lists all"
+    assert brief[brief.index("009") + 3] == "    and 46 more; weighbridge validate -v lists more"
     assert "055" in full and "010" not in brief
     assert not any("more" in line for line in full)
     assert brief[-1] == full[-1]
+
+
+def test_a_thousand_of_one_cause_are_enough_for_a_terminal_and_for_the_old_dictionary() -> None:
+    many = judged(*(finding("FS001", f"{i:05}") for i in range(1003)))
+    full = plain(report(many, everything=True))
+    assert "    and 3 more; weighbridge validate --format json lists all" in full
+    assert len(full) < 4100
+    (*lines, last) = legacy_report("run", lambda: many)["errors"]
+    assert len(lines) == 1000 and last.startswith("and 3 more")
 
 
 def test_a_rule_that_was_skipped_is_named_or_counted_with_its_reason() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from weighbridge.domain.errors import WeighbridgeError
@@ -16,6 +16,18 @@ _FAMILIES = {
     ),
     "no_placeholder_files": ("FS009", "ST003", "ST004"),
 }
+
+
+#: Of each list; the last line then says how many more there are.
+_MOST_LINES = 1000
+
+
+def _first(lines: Iterable[str]) -> list[str]:
+    listed = list(lines)
+    if len(listed) <= _MOST_LINES:
+        return listed
+    more = f"and {len(listed) - _MOST_LINES} more; weighbridge validate --format json lists all"
+    return [*listed[:_MOST_LINES], more]
 
 
 def _text(finding: Finding) -> str:
@@ -44,8 +56,8 @@ def legacy_report(location: str, validate: Callable[[], ValidationReport]) -> di
     return {
         "overall_valid": report.overall_valid,
         "checks": checks,
-        "errors": errors,
-        "warnings": warnings,
+        "errors": _first(errors),
+        "warnings": _first(warnings),
     }
 
 

@@ -30,11 +30,13 @@ _WAIVED = {
     WaivedBy.BASELINE: "known from the baseline",
 }
 _SHOWN = 10
+#: With ``everything``: a terminal is no place for a hundred thousand lines of the same.
+_MOST_SHOWN = 1000
 
 
 def report(judged: ValidationReport, *, everything: bool = False) -> str:
-    """The answer of ``validate``. Of many findings of one rule the first are shown, unless
-    ``everything`` is asked for."""
+    """The answer of ``validate``. Of many findings of one rule the first are shown; ``everything``
+    shows the first thousand."""
     return "\n".join([*_findings(judged.findings, everything), *_rest(judged, everything)])
 
 
@@ -73,9 +75,7 @@ def _cause(finding: Finding) -> _Cause:
 
 
 def _findings(findings: Sequence[Finding], everything: bool) -> Iterator[str]:
-    shown, more = list(findings), Counter[_Cause]()
-    if not everything:
-        shown, more = _first_of_each(findings)
+    shown, more = _first_of_each(findings, _MOST_SHOWN if everything else _SHOWN)
     last = {_cause(f): f.location.path for f in shown}
     explained: set[_Cause] = set()
     for path, groups in _files(shown).items():
@@ -83,19 +83,23 @@ def _findings(findings: Sequence[Finding], everything: bool) -> Iterator[str]:
         for cause, group in groups.items():
             yield from _group(group)
             if more[cause] and last[cause] == path:
-                yield f"    and {more[cause]} more; weighbridge validate -v lists all"
+                yield f"    and {more[cause]} more; weighbridge validate {_lists_more(everything)}"
             if cause not in explained:
                 yield from pairs((("why", group[0].why), ("fix", group[0].remedy)), "    ")
             explained.add(cause)
         yield ""
 
 
-def _first_of_each(findings: Sequence[Finding]) -> tuple[list[Finding], Counter[_Cause]]:
-    """The first findings of each cause, and how many more there are."""
+def _lists_more(everything: bool) -> str:
+    return "--format json lists all" if everything else "-v lists more"
+
+
+def _first_of_each(findings: Sequence[Finding], most: int) -> tuple[list[Finding], Counter[_Cause]]:
+    """The first ``most`` findings of each cause, and how many more there are."""
     counts, shown = Counter[_Cause](), []
     for finding in findings:
         counts[_cause(finding)] += 1
-        if counts[_cause(finding)] <= _SHOWN:
+        if counts[_cause(finding)] <= most:
             shown.append(finding)
     return shown, counts - Counter(map(_cause, shown))
 
@@ -136,9 +140,11 @@ def _waived(waived: Sequence[Waived], everything: bool) -> Iterator[str]:
     for by, words in _WAIVED.items():
         listed = [w for w in waived if w.by is by]
         if everything or by is WaivedBy.EXCEPTION:
-            for each in listed:
+            for each in listed[:_MOST_SHOWN]:
                 place = each.finding.where
                 yield dim(item(f"{words} {each.finding.code}, {place}: {each.reason}", ""))
+            if len(listed) > _MOST_SHOWN:
+                yield dim(f"and {len(listed) - _MOST_SHOWN} more {words}")
         elif listed:
             yield dim(f"{counted(len(listed), 'finding')} {words}")
 
