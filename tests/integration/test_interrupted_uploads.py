@@ -147,6 +147,14 @@ def costs(hub: HubServer, run: list[str]) -> int:
     return hub.bytes_received - before
 
 
+def interruptible(run: list[str]) -> subprocess.Popen[bytes]:
+    """A run that Ctrl-C reaches: a test runner in the background hands down that it does not."""
+    return subprocess.Popen(
+        run, stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
 def test_a_dead_upload_costs_what_had_not_arrived(
     hub: HubServer, tmp_path: Path, sent: signal.Signals
@@ -154,11 +162,7 @@ def test_a_dead_upload_costs_what_had_not_arrived(
     files = shards(6)
     run = command(tmp_path, files)
     hub.inject(Fault.slow(0.1, path="/part/", times=None))
-    process = subprocess.Popen(
-        run, stderr=subprocess.DEVNULL,
-        # A test runner in the background hands down that Ctrl-C is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    process = interruptible(run)
     while arrived(hub) < 3:
         assert process.poll() is None
         time.sleep(0.01)
@@ -173,6 +177,22 @@ def test_a_dead_upload_costs_what_had_not_arrived(
     assert missing <= costs(hub, run) < missing + AROUND
     assert costs(hub, run) < AROUND
     assert set(files) < set(hub.repo("acme/m").files())
+
+
+def test_an_interrupt_does_not_wait_for_the_files_on_their_way(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    noise = random.Random(8)
+    run = command(tmp_path, {f"w{n}.safetensors": noise.randbytes(12 * MIB) for n in range(2)})
+    hub.inject(Fault.slow(0.3, path="/part/", times=None))
+    process = interruptible(run)
+    while hub.bytes_received < 2 * MIB:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert hub.bytes_received < 12 * MIB
+    assert len(hub.repo("acme/m").commits()) == 1
 
 
 def test_a_broken_connection_costs_a_part(hub: HubServer, tmp_path: Path) -> None:

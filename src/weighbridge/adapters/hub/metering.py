@@ -9,9 +9,11 @@ beginning and the end are told).
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.adapters.hub.answers import heard
@@ -29,6 +31,11 @@ class Meter:
         self._progress, self._total = progress, total
         self._at: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Whoever sends is to stop, wherever it is."""
+        self._stopped = True
 
     def begin(self) -> None:
         """Nothing was sent yet."""
@@ -45,7 +52,9 @@ class Meter:
             self._tell()
 
     def reached(self, path: str, done: int) -> None:
-        """``done`` bytes of a file were sent."""
+        """``done`` bytes of a file were sent. Raises KeyboardInterrupt after ``stop``."""
+        if self._stopped:
+            raise KeyboardInterrupt
         with self._lock:
             if done > self._at.get(path, 0):
                 self._at[path] = done
@@ -77,6 +86,26 @@ def _present(answer: bytes) -> int:
         return sum(o["size"] for o in objects if "actions" not in o and "error" not in o)
     except (ValueError, LookupError, TypeError):
         return 0
+
+
+@contextmanager
+def interrupts_reach(meter: Meter) -> Iterator[None]:
+    """Ctrl-C stops the client's threads too. It would wait for them, and each would send its file
+    to the end first, minutes long."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        meter.stop()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from weighbridge.adapters.hub.metering import batches_tell, xet_tells
+from weighbridge.adapters.hub.metering import batches_tell, interrupts_reach, xet_tells
 from weighbridge.domain.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -49,17 +49,15 @@ def chosen_transfer(
             if not xet:  # Xet hashes as it reads; what it is told it would not look at.
                 for each in additions:
                     each.announce()
-            with _telling(additions, xet=xet):
+            with ExitStack() as around:
+                if additions and xet:
+                    around.enter_context(xet_tells(additions[0].meter))
+                elif additions:
+                    around.enter_context(batches_tell(additions[0].meter))
+                    around.enter_context(interrupts_reach(additions[0].meter))
                 yield
         finally:
             constants.HF_HUB_DISABLE_XET = before
-
-
-def _telling(additions: Sequence[Addition], *, xet: bool) -> AbstractContextManager[None]:
-    """What tells the meter, besides what is read."""
-    if not additions:
-        return nullcontext()
-    return xet_tells(additions[0].meter) if xet else batches_tell(additions[0].meter)
 
 
 def _wants_xet(
