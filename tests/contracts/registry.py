@@ -314,6 +314,16 @@ class RegistryContract:
         assert seen[-1][1:] == (plan.upload_bytes, plan.upload_bytes)
         assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
 
+    def test_what_is_on_record_is_what_is_there(self, subject: Subject) -> None:
+        first = subject.publish(FIRST).revision
+        second = subject.publish(SECOND).revision
+        for files, revision in ((FIRST, first), (SECOND, second)):
+            told = subject.registry.recorded(subject.destination, revision)
+            assert told.revision == revision
+            assert read_back_differences(manifest_of(files), told.manifest) == ()
+        with pytest.raises(DestinationMissing):
+            subject.registry.recorded(subject.destination, "0" * 40)
+
     def test_no_secret_is_shown(self, subject: Subject) -> None:
         subject.publish(FIRST)
         stale = evolve(subject.plan(SECOND), parent="a" * 40)

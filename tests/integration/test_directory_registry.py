@@ -19,11 +19,13 @@ import pytest
 from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download
 from huggingface_hub.errors import CacheNotFound
 
+import weighbridge
 from tests.contracts.registry import FIRST, LARGE, SECOND, WEIGHTS, Files, Subject, blobs_of
 from weighbridge.adapters.directory_registry import DirectoryRegistry
 from weighbridge.adapters.directory_registry.layout import TEMPORARY
 from weighbridge.domain.errors import (
     PathConflict,
+    ReadBackMismatch,
     RegistryRejected,
     StorageDenied,
     StorageError,
@@ -190,6 +192,14 @@ def test_a_rotten_blob_shows_in_the_read_back_and_is_healed(place: Subject) -> N
     again = place.publish(FIRST)
     assert (again.revision, again.created) == (receipt.revision, False)
     assert place.holds(FIRST)
+
+
+def test_going_back_to_a_rotten_revision_is_no_success(tmp_path: Path, place: Subject) -> None:
+    receipt = place.publish(FIRST)
+    place.publish(SECOND)
+    Path(receipt.url, "model.safetensors").resolve().write_bytes(WEIGHTS[:-1] + b"!")
+    with pytest.raises(ReadBackMismatch, match=r"model\.safetensors"):
+        weighbridge.rollback(place.destination, receipt.revision)
 
 
 def test_a_damaged_snapshot_is_replaced(place: Subject) -> None:

@@ -198,6 +198,18 @@ def test_only_missing_blobs_are_sent(bucket: str, client: Any) -> None:
     assert place.publish(FIRST).revision == old
 
 
+def test_nobody_goes_back_to_what_is_not_whole(bucket: str, client: Any) -> None:
+    place = on(bucket)
+    old = place.publish({"config.json": b'{"n": 7}'}).revision
+    new = place.publish(SECOND).revision
+    [lost] = place.plan({"config.json": b'{"n": 7}'}).manifest.entries
+    client.delete_object(Bucket=bucket, Key=f"{KEY}/blobs/sha256/{lost.digests[0].value}")
+    with pytest.raises(RegistryRejected, match="missing"):
+        weighbridge.rollback(place.destination, old)
+    head = place.registry.head(place.destination)
+    assert head is not None and head.revision == new
+
+
 def test_names_in_one_prefix_do_not_meet(bucket: str) -> None:
     places = [on(bucket, name=f"v{n}") for n in range(6)]
     with ThreadPoolExecutor(6) as pool:

@@ -72,6 +72,17 @@ def test_bytes_have_a_rate_and_a_new_stage_takes_the_line(
 
 
 @pytest.mark.usefixtures("at_once")
+def test_less_to_do_than_was_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """A server that has half of it already says so after the upload began."""
+    shown = Bar()
+    shown("sending", 0, 1 << 30)
+    shown._drawn -= 1
+    shown("sending", 128 << 20, 256 << 20)
+    assert "sending:  50%" in last_line(capsys.readouterr().err)
+    shown.close()
+
+
+@pytest.mark.usefixtures("at_once")
 def test_the_first_rate_of_a_stage_counts_from_the_last_word(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

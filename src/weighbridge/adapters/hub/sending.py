@@ -30,7 +30,7 @@ class Sent(io.BufferedIOBase):
     ) -> None:
         self._file, self._entry, self._reached = file, entry, reached
         self._sum, self._at = hashlib.sha256(), 0
-        self._begun = (0, self._sum.copy())
+        self._begun, self._moved = (0, self._sum.copy()), False
         self.in_order = True
 
     def read(self, size: int | None = -1) -> bytes:
@@ -43,11 +43,10 @@ class Sent(io.BufferedIOBase):
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """See io. A place where all before it was read is one to come back to."""
-        at = self._file.seek(offset, whence)
-        if at == self._at:
-            self._begun = (at, self._sum.copy())
-        return at
+        """See io. A place that is read from then, all before it being read, is one to come back
+        to."""
+        self._moved = True
+        return self._file.seek(offset, whence)
 
     def readable(self) -> bool:
         """See io."""
@@ -69,6 +68,8 @@ class Sent(io.BufferedIOBase):
         if at == self._begun[0] != self._at:
             self._at, self._sum = at, self._begun[1].copy()
         if at == self._at:
+            if self._moved and data:
+                self._begun, self._moved = (at, self._sum.copy()), False
             self._sum.update(data)
             self._at += len(data)
             if self._at >= self._entry.size or not data:
