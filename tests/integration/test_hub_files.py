@@ -14,7 +14,7 @@ from tests.hub_server import HubServer
 from weighbridge.adapters.hub import HubFiles
 from weighbridge.application.load import read_base
 from weighbridge.domain.artifact import ArtifactPath
-from weighbridge.domain.errors import NotConvertible, PathConflict, PathMissing, StorageError
+from weighbridge.domain.errors import ArtifactChanged, NotConvertible, PathConflict, PathMissing, StorageError
 from weighbridge.domain.models import Kind
 from weighbridge.domain.tensors import TensorSpec
 from weighbridge.entrypoints.settings import Settings
@@ -125,3 +125,24 @@ def test_a_repository_is_judged_by_headers_and_small_files(hub: HubServer) -> No
     assert report.complete and report.manifest.fingerprint is None
     whole = weighbridge.validate(ROOT, weights=True, settings=settings)
     assert whole.unexamined == () and whole.manifest.fingerprint is not None
+
+
+def test_a_release_names_the_commit_of_its_base(hub: HubServer, tmp_path: Path) -> None:
+    """Whatever the base is called: main is another commit tomorrow."""
+    settings = Settings(endpoint=hub.url, token=hub.token)
+    run = builders.write(tmp_path / "run", builders.lora_files())
+    commit = hub.repo("acme/base").head
+    for base in (ROOT, f"{ROOT}@main", f"{ROOT}@{commit}"):
+        done = weighbridge.publish(
+            run, tmp_path / "shelf", name="acme/bot", base=base, settings=settings
+        )
+        said = json.loads((Path(done.receipt.url) / "weighbridge.json").read_text())
+        first, *_ = said["predicate"]["buildDefinition"]["resolvedDependencies"]
+        assert first["uri"] == f"pkg:huggingface/acme/base@{commit}"
+        assert first["digest"] == {"gitCommit": commit}
+    # The same release each time, and a plan on a base that moved is no plan any more.
+    assert not done.receipt.created
+    planned = weighbridge.plan(run, tmp_path / "other", name="acme/b", base=ROOT, settings=settings)
+    hub.repo("acme/base").push({"note.txt": b"moved"})
+    with pytest.raises(ArtifactChanged, match=r"weighbridge\.json"):
+        weighbridge.publish(plan=planned, settings=settings)

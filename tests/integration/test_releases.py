@@ -68,6 +68,21 @@ def test_every_kind_carries_a_statement(tmp_path: Path, kind: str) -> None:
     assert weighbridge.validate(release).overall_valid
 
 
+def test_the_revision_that_a_peft_config_names(tmp_path: Path) -> None:
+    def base(revision: object, name: str | None = None) -> object:
+        run = write(tmp_path / "run", peft_files(revision=revision))
+        done = weighbridge.publish(run, tmp_path / "shelf", name="acme/bot", base_model=name)
+        assert done.receipt is not None
+        facts = weighbridge.verify_release(Path(done.receipt.url)).facts
+        return facts["dependencies"][0]["uri"]
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    assert base(commit) == f"pkg:huggingface/acme/base@{commit}"
+    assert base("main") == base(None) == "pkg:huggingface/acme/base"
+    # It is of the base that the config names, and of no other.
+    assert base(commit, "acme/other") == "pkg:huggingface/acme/other"
+
+
 def test_publishing_again_changes_nothing(tmp_path: Path) -> None:
     private, _ = keys(tmp_path)
     run = write(tmp_path / "run", KINDS["lora"])

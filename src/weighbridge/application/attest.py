@@ -10,7 +10,7 @@ from attrs import frozen
 
 from weighbridge.domain.artifact import ArtifactPath, Manifest
 from weighbridge.domain.findings import Severity
-from weighbridge.domain.models import FusedModel
+from weighbridge.domain.models import FusedModel, PeftModel
 from weighbridge.domain.provenance import (
     SIGNATURE,
     STATEMENT,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # A snapshot of the Hugging Face cache, or a Hub location at a commit.
 _AT_COMMIT = re.compile(r"(?:/snapshots/|^hf://[^@]*@)([0-9a-f]{40})/?$")
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 _ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -89,19 +90,30 @@ def facts_of(made: Made, tool: str, names: frozenset[str]) -> Facts:
         base = str(made.plan.config["base_model_name_or_path"])
     if base is not None and not _ON_THE_HUB.fullmatch(base):
         base = None  # a path says nothing to others, and something about its owner
-    found = _AT_COMMIT.search(made.wanted.base or "")
     sources = _sources(model, made.report.manifest)
     return Facts(
         kind=made.loaded.detected.kind.value,
         sources=sources,
         tool=tool,
         base_model=base,
-        base_revision=found.group(1) if found else None,
+        base_revision=_base_revision(made),
         training={} if isinstance(model, FusedModel) else training_of(model.config),
         conversion=_conversion(made),
         proof=made.proof,
         report=_summary(made.report, names | {e.path.text for e in sources} | {""}),
     )
+
+
+def _base_revision(made: Made) -> str | None:
+    """The commit of the base that was at hand, else the one that a PEFT adapter's config names."""
+    found = _AT_COMMIT.search(made.wanted.base or "")
+    if found is not None:
+        return found.group(1)
+    model = made.loaded.model
+    if not isinstance(model, PeftModel) or made.wanted.base_model not in (None, model.base_model):
+        return None
+    stated = model.config.get("revision")
+    return stated if isinstance(stated, str) and _COMMIT.fullmatch(stated) else None
 
 
 def _sources(model: Model, judged: Manifest) -> tuple[ManifestEntry, ...]:

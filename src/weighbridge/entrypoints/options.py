@@ -73,6 +73,15 @@ def base_directory(
     return settings.cached_base(base_model)
 
 
+def pinned(base: str | None, settings: Settings) -> str | None:
+    """The same base; on the Hub, at the commit that it is now, which a release can then name."""
+    if base is None or not base.startswith("hf://"):
+        return base
+    from weighbridge.entrypoints.container import build
+
+    return str(build(settings).hub_files().pinned(base))
+
+
 def keep_outside(registry: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     """Raises UsageError if the registry would lie in what is published: the next run finds it there
     and takes it for a part of the model."""

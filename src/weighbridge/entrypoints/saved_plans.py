@@ -101,6 +101,7 @@ class Wishes:
         base = options.base_directory(
             self.location, self.base, self.base_model, self.kind, settings
         )
+        base = options.pinned(base, settings)
         profile = options.word(self.profile, Profile, "profile")
         return PublishRequest(
             location=self.location,

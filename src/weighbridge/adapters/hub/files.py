@@ -113,6 +113,13 @@ class HubFiles(FileSystem):
         raise PathConflict(path=str(target), operation="write",
                            reason="is on the Hub; use weighbridge publish")  # fmt: skip
 
+    def pinned(self, root: str) -> str:
+        """The same place at the commit that it is now. Raises PathMissing, UsageError, and the
+        RegistryError family."""
+        place, _ = self._listed(root)
+        below = f"/{place.below}" if place.below else ""
+        return f"{SCHEME}{place.name}@{place.revision}{below}"
+
     def _listed(self, root: str) -> tuple[_Place, dict[str, int]]:
         """The commit behind ``root``, and the size of each of its files."""
         found = _LOCATION.fullmatch(root.rstrip("/"))
