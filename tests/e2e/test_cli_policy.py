@@ -282,3 +282,21 @@ def test_a_format_of_reports_is_for_reports_alone(project: Path, run: Run) -> No
     for line in (["--format", "sarif", "inspect"], ["inspect", "--format", "sarif"]):
         code, _, err = run(*line, "runs/good")
         assert code == 2 and "sarif" in err
+
+
+def test_a_broken_configuration_in_the_artifact_is_passed_over(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for content in (b"x = ", b"\xff\xfe", b"weighbridge = "):
+        (project / "runs" / "good" / "pyproject.toml").write_bytes(content)
+        monkeypatch.chdir(project / "runs" / "good")
+        code, _, err = run("validate", ".")
+        assert code == 0 and ("lies in the artifact" in err) is (b"weighbridge" in content)
+
+
+def test_a_byte_order_mark_and_two_files_in_one_directory(project: Path, run: Run) -> None:
+    (project / "pyproject.toml").write_text('[tool.weighbridge]\nignore = ["FS009"]\n')
+    assert run("validate", "runs/odd")[0] == 0
+    (project / "weighbridge.toml").write_bytes(b'\xef\xbb\xbfignore = ["FS008"]\n')
+    code, out, _ = run("validate", "runs/odd", "--format", "json")
+    assert code == 1 and codes(out) == ["FS009"]

@@ -58,6 +58,9 @@ def at(path: str, inside: str = "", **facts: Any) -> Observation:
 FS, ST, WT = rule("FS001", at("a")), rule("ST001", at("w", "t")), rule("WT003", at("w"))
 EX, SC = rule("EX002", at("m.py")), rule("SC001", at(".env"))
 RULES = (FS, ST, WT, EX, SC)
+WRITTEN: dict[str, Any] = {
+    "code": "EX002", "path": "m.py", "sha256": SHA, "reason": "r", "expires": TODAY,
+}  # fmt: skip
 
 
 def judged(policy: Policy, *rules: Rule, **digests: str) -> ValidationReport:
@@ -458,3 +461,35 @@ def test_a_crash_hides_nothing_and_is_no_pass(error: BaseException) -> None:
 def test_what_no_report_can_hold_is_a_crash_of_its_rule(seen: Any) -> None:
     report = judged(Policy(), rule("ACME001", seen), FS)
     assert codes(report) == ["FS001"] and len(report.crashed) == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"ignore": [""]}, r"ignore\[0\] is '', which names no rule"),
+        ({"select": [""]}, "names no rule"),
+        ({"per-path-ignores": {"*": [""]}}, "names no rule"),
+        ({"ignore": ["E"]}, "not turned off"),
+        ({"per-path-ignores": {"!a": ["FS"]}}, "begins with !"),
+        ({"per-path-ignores": {"/a": ["FS"]}}, "is absolute"),
+        ({"per-path-ignores": {"C:/a": ["FS"]}}, "is absolute"),
+        ({"per-path-ignores": {"../a": ["FS"]}}, "empty part"),
+        ({"per-path-ignores": {"./a": ["FS"]}}, "empty part"),
+        ({"per-path-ignores": {"a/": ["FS"]}}, "empty part"),
+        ({"per-path-ignores": {"": ["FS"]}}, "empty part"),
+        ({"per-path-ignores": {"a\\b": ["FS"]}}, "backslash"),
+        ({"exceptions": [{**WRITTEN, "reason": 5}]}, r"exceptions\[0\]\.reason"),
+        ({"exceptions": [{**WRITTEN, "path": ["a"]}]}, r"exceptions\[0\]\.path"),
+        ({"exceptions": [{**WRITTEN, "sha256": int("1" * 64)}]}, r"exceptions\[0\]\.sha256"),
+        ({"exceptions": [{**WRITTEN, "expires": "2027-02-29"}]}, r"exceptions\[0\]\.expires"),
+    ],
+)
+def test_what_could_be_in_force_nowhere_is_no_policy(table: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        from_table(table, CATALOGUE, "weighbridge.toml")
+
+
+def test_a_digest_in_capitals_is_the_same() -> None:
+    table = {"exceptions": [{**WRITTEN, "sha256": "AB" * 32, "expires": "2028-02-29"}]}
+    (found,) = from_table(table, CATALOGUE, "weighbridge.toml").policy.exceptions
+    assert found.sha256 == "ab" * 32

@@ -276,6 +276,15 @@ class ValidationReport:
         return {severity: counts[severity] for severity in Severity}
 
 
+#: No name of a tensor or key that anybody gave is longer; a hostile header has one of 25 MB.
+_LONGEST = 1000
+
+
+def shortened(text: str, most: int = _LONGEST) -> str:
+    """``text``, or its beginning and how long it is."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
 def _demand(values: Iterable[object], kind: type | UnionType) -> None:
     """What another package's rule gives has passed no type checker."""
     for value in values:
@@ -288,6 +297,8 @@ def finding_of(rule: Rule, seen: Observation) -> Finding:
     location, facts = seen.location, dict(seen.facts)
     _demand((location.path, location.inside, *facts), str)
     _demand(facts.values(), str | int | float)
+    location = Location(location.path, shortened(location.inside))
+    facts = {k: shortened(v) if isinstance(v, str) else v for k, v in facts.items()}
     return Finding(
         rule.code,
         rule.name,

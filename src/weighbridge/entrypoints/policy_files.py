@@ -45,13 +45,24 @@ def find_config(artifact: str, start: str = ".") -> Search:
     for directory in (here, *here.parents):
         for name in (OWN, SHARED):
             path = directory / name
-            if not path.is_file() or (name == SHARED and _table(path) is None):
+            if not path.is_file():
                 continue
             if is_inside(path, artifact):
-                passed_over.append(str(path))
+                # Not even parsed: what is wrong with it is no fault of ours.
+                passed_over += [str(path)] if _may_be_meant(path) else []
+                continue
+            if name == SHARED and _table(path) is None:
                 continue
             return Search(str(path), tuple(passed_over))
     return Search(None, tuple(passed_over))
+
+
+def _may_be_meant(path: Path) -> bool:
+    """Whether to say that a file in the artifact is passed over."""
+    try:
+        return path.name == OWN or b"weighbridge" in path.read_bytes()
+    except OSError:
+        return False
 
 
 def is_inside(path: str | os.PathLike[str], artifact: str) -> bool:
@@ -117,7 +128,8 @@ def _parsed(path: Path, rules: Sequence[Rule]) -> Parsed:
 def _table(path: Path) -> dict[str, Any] | None:
     """Our table of a TOML file; None if a pyproject.toml has none."""
     try:
-        document = tomllib.loads(_read(path).decode())
+        # With a byte order mark, as some editors on Windows put there.
+        document = tomllib.loads(_read(path).decode("utf-8-sig"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(problem=f"{path}: is no TOML: {error}") from error
     if path.name != SHARED:

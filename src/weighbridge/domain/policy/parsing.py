@@ -6,6 +6,7 @@ Reads nothing: the caller parses TOML and loads the baseline that ``baseline`` n
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -15,7 +16,7 @@ from attrs import define, evolve, field, frozen
 from weighbridge.domain.artifact import ArtifactPath
 from weighbridge.domain.errors import UsageError
 from weighbridge.domain.findings import FailOn, Rule, Severity
-from weighbridge.domain.policy.globs import matches
+from weighbridge.domain.policy.globs import problem_with
 from weighbridge.domain.policy.policy import (
     LastingException,
     PathIgnore,
@@ -25,14 +26,14 @@ from weighbridge.domain.policy.policy import (
 from weighbridge.domain.policy.selectors import (
     Named,
     family,
-    is_protected,
     names_any,
+    names_only_protected,
 )
 
 KEYS = ("baseline", "exceptions", "fail-on", "ignore", "per-path-ignores", "select", "severity")
 _EXCEPTION_KEYS = ("code", "expires", "path", "reason", "sha256")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
+_DAY = re.compile(r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}")
 _WORDS = re.compile(r"[\s,]+")
 
 
@@ -103,6 +104,14 @@ def _nearest(word: object, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+def _is_day(text: str) -> bool:
+    """True for a day that there is, as YYYY-MM-DD."""
+    if not _DAY.fullmatch(text):
+        return False
+    year, month, day = map(int, text.split("-"))
+    return 1 <= month <= 12 and 1 <= day <= monthrange(year, month)[1]
+
+
 @define
 class _Reader:
     """Takes values apart and gathers what is wrong with them."""
@@ -168,8 +177,7 @@ class _Reader:
     def _may_lift(self, selector: str, key: str) -> bool:
         """Rules on executable content and secrets are lifted by their own code, said now."""
         exact = next((r for r in self.rules if selector in (r.code, r.name)), None)
-        code = exact.code if exact else selector
-        if not is_protected(code) or (exact and not self.in_file):
+        if not names_only_protected(selector, self.rules) or (exact and not self.in_file):
             return True
         self.problem(
             key,
@@ -203,10 +211,8 @@ class _Reader:
         found = []
         for pattern, selectors in self._table(value, "per-path-ignores").items():
             key = f'per-path-ignores."{pattern}"'
-            try:
-                matches(pattern, "")
-            except re.error as error:
-                self.problem(key, f"is no pattern: {error}")
+            if problem := problem_with(pattern):
+                self.problem(key, problem)
             found.append(PathIgnore(pattern, self.selectors(selectors, key, lifts=True)))
         return tuple(found)
 
@@ -218,17 +224,24 @@ class _Reader:
         table = self._table(value, key)
         for each in table.keys() - set(_EXCEPTION_KEYS):
             self.problem(f"{key}.{each}", f"is no key{_nearest(each, _EXCEPTION_KEYS)}")
-        said = {k: str(table.get(k, "")) for k in _EXCEPTION_KEYS}
+        said = {k: self._said(table, k) for k in _EXCEPTION_KEYS}
         code = self._code(said["code"], f"{key}.code")
         if ArtifactPath.problem_with(said["path"]):
             self.problem(f"{key}.path", "must be one file's path inside the artifact")
-        if not _SHA256.fullmatch(said["sha256"]):
+        sha256 = said["sha256"].lower()  # PowerShell writes capitals
+        if not _SHA256.fullmatch(sha256):
             self.problem(f"{key}.sha256", "must be the 64 hexadecimal digits of that file's sha256")
         if not said["reason"].strip():
             self.problem(f"{key}.reason", "must say why")
-        if not _DAY.fullmatch(said["expires"]):
+        if not _is_day(said["expires"]):
             self.problem(f"{key}.expires", "must be a day, such as 2027-03-31")
-        return LastingException(code, said["path"], said["sha256"], said["reason"], said["expires"])
+        return LastingException(code, said["path"], sha256, said["reason"], said["expires"])
+
+    def _said(self, table: Mapping[str, Any], key: str) -> str:
+        """A text of an exception; '' for anything else, which says nothing."""
+        value = table.get(key, "")
+        # TOML has days of its own, and times, which are written otherwise.
+        return str(value) if isinstance(value, str) or key == "expires" else ""
 
     def _code(self, value: str, key: str) -> str:
         """The code of exactly one rule, said by code or name."""

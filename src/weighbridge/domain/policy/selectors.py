@@ -50,7 +50,7 @@ def exactness(selector: str, rule: Named) -> int:
         return _EXACT
     if selector == ALL:
         return 0
-    return len(selector) if rule.code.startswith(selector) else -1
+    return len(selector) if selector and rule.code.startswith(selector) else -1
 
 
 def most_exact(selectors: Iterable[str], rule: Named) -> int:
@@ -61,6 +61,11 @@ def most_exact(selectors: Iterable[str], rule: Named) -> int:
 def names_any(selector: str, rules: Iterable[Named]) -> bool:
     """True if ``selector`` names at least one of the rules."""
     return any(exactness(selector, rule) >= 0 for rule in rules)
+
+
+def names_only_protected(selector: str, rules: Iterable[Named]) -> bool:
+    """True if every rule that it names is one that no file of a policy can turn off."""
+    return all(is_protected(r.code) for r in rules if exactness(selector, r) >= 0)
 
 
 def is_on(rule: Named, select: Iterable[str], ignore: Iterable[str]) -> bool:

@@ -107,7 +107,9 @@ def reader_left() -> None:
 def hint(text: str) -> None:
     """A hint for people, on stderr."""
     if not setting("quiet"):
-        click.echo(text, err=True)
+        from weighbridge.entrypoints.render.escape import visible
+
+        click.echo(visible(text), err=True)
 
 
 def progress() -> Progress:

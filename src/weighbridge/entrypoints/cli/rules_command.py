@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from weighbridge.entrypoints.cli.output import common_options, emit, hint
-from weighbridge.entrypoints.render.escape import visible
 
 
 @click.command("rules")
@@ -17,5 +16,5 @@ def command() -> None:
 
     known = installed_rulebook()
     for refused in known.refused:
-        hint(visible(f"{refused.code}: {refused.error}"))
+        hint(f"{refused.code}: {refused.error}")
     emit(lambda: text.catalogue(known.all), lambda: json.catalogue(known.all))

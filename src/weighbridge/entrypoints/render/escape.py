@@ -7,8 +7,8 @@ import re
 import unicodedata
 
 # GitHub's runner takes a line of any output that begins with the one, or holds the other, for a
-# command to itself.
-_COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\[)", re.MULTILINE)
+# command to itself; those of Azure and TeamCity are called ##vso[ and ##teamcity[.
+_COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#[a-z]{0,16}\[)", re.MULTILINE)
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 

@@ -1,7 +1,8 @@
 """A report as annotations of GitHub Actions.
 
-GitHub shows ten of each level for a step and drops the rest without a word. So the findings of one
-rule in one file are one annotation, and what is above ten is counted in the tenth.
+GitHub shows ten of each level for a step and drops the rest without a word, as it does what is
+beyond the 4,096th character of a message. So the findings of one rule in one file are one
+annotation, what is above ten is counted in the tenth, and lines are cut so that the remedy stays.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
-from weighbridge.domain.findings import Finding, Severity, ValidationReport
+from weighbridge.domain.findings import Finding, Severity, ValidationReport, shortened
 from weighbridge.entrypoints.render.escape import visible
 from weighbridge.entrypoints.render.places import file_path, said
 
 _SHOWN_BY_GITHUB = 10
 _SHOWN_OF_A_RULE = 5
+_LONGEST_LINE = 500
+_LONGEST = 4000
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 
 
@@ -45,10 +48,14 @@ def commands(judged: ValidationReport, root: str = "") -> str:
 
 def _unchecked(judged: ValidationReport) -> Iterator[_Annotation]:
     for crash in judged.crashed:
-        yield _Annotation("error", f"{visible(crash.code)} could not be run", visible(crash.error))
+        yield _Annotation("error", f"{visible(crash.code)} could not be run", _line(crash.error))
     for part in judged.unexamined:
         level = "notice" if part.chosen else "error"
-        yield _Annotation(level, "not examined", visible(f"{part.what}: {part.reason}"))
+        yield _Annotation(level, "not examined", _line(f"{part.what}: {part.reason}"))
+
+
+def _line(text: str) -> str:
+    return shortened(visible(text), _LONGEST)
 
 
 def _found(findings: Sequence[Finding], root: str) -> Iterator[_Annotation]:
@@ -58,12 +65,12 @@ def _found(findings: Sequence[Finding], root: str) -> Iterator[_Annotation]:
         groups.setdefault(key, []).append(finding)
     for group in groups.values():
         first, more = group[0], len(group) - _SHOWN_OF_A_RULE
-        lines = [said(finding) for finding in group[:_SHOWN_OF_A_RULE]]
+        lines = [shortened(said(f), _LONGEST_LINE) for f in group[:_SHOWN_OF_A_RULE]]
         lines += [f"and {more} more"] if more > 0 else []
         yield _Annotation(
             _LEVELS[first.severity],
             f"{first.code} {first.name}",
-            "\n".join([*lines, f"fix: {first.remedy}"]),
+            shortened("\n".join([*lines, f"fix: {first.remedy}"]), _LONGEST),
             visible(file_path(root, first.location.path)),
             len(group),
         )
@@ -79,7 +86,7 @@ def _bounded(made: Sequence[_Annotation]) -> Iterator[_Annotation]:
     for each in rest:
         counts[each.title] += each.count
     listed = "\n".join(f"{count} x {title}" for title, count in counts.most_common())
-    yield _Annotation(rest[0].level, f"{counts.total()} more", listed)
+    yield _Annotation(rest[0].level, f"{counts.total()} more", shortened(listed, _LONGEST))
 
 
 def _data(text: str) -> str:

@@ -32,8 +32,10 @@ def xml(judged: ValidationReport, rules: Iterable[Rule]) -> str:
     for crash in judged.crashed:
         case = _new_case(suite, crash.code, names.get(crash.code, ""))
         SubElement(case, "error", message=_clean(crash.error), type="crash")
-    for part in judged.unexamined:
+    for part in judged.unexamined[:MOST_LISTED]:
         _unexamined(suite, part)
+    if (more := len(judged.unexamined) - MOST_LISTED) > 0:
+        _unexamined(suite, Unexamined(f"{more} more", "see --format json"))
     return _document(suite)
 
 

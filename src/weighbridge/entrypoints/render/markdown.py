@@ -15,8 +15,10 @@ from weighbridge.entrypoints.render.layout import counted
 from weighbridge.entrypoints.render.places import said
 from weighbridge.entrypoints.render.report_text import figures
 
-#: A job's summary holds 1 MiB.
+#: A job's summary holds 1 MiB in UTF-8, and with more it is not shown at all.
+_MOST_BYTES = 600_000
 _MOST_ROWS = 500
+_MOST_UNCHECKED = 100
 _LONGEST = 1000
 
 
@@ -47,6 +49,7 @@ def code(text: str) -> str:
 def _table(findings: Sequence[Finding]) -> Iterator[str]:
     yield "| | rule | file | what |"
     yield "|---|---|---|---|"
+    left, shown = _MOST_BYTES, 0
     for finding in findings[:_MOST_ROWS]:
         cells = (
             finding.severity.value,
@@ -54,9 +57,14 @@ def _table(findings: Sequence[Finding]) -> Iterator[str]:
             code(finding.location.path or "."),
             code(said(finding)),
         )
-        yield f"| {' | '.join(cells)} |"
-    if len(findings) > _MOST_ROWS:
-        yield f"| | | | and {len(findings) - _MOST_ROWS} more |"
+        row = f"| {' | '.join(cells)} |"
+        left -= len(row.encode())
+        if left < 0:
+            break
+        shown += 1
+        yield row
+    if len(findings) > shown:
+        yield f"| | | | and {len(findings) - shown} more |"
 
 
 def _remedies(findings: Sequence[Finding]) -> Iterator[str]:
@@ -76,4 +84,7 @@ def _unchecked(judged: ValidationReport) -> Iterator[str]:
         f"- not examined: {code(part.what)}, {code(part.reason)}" for part in judged.unexamined
     ]
     if lines:
-        yield "\n".join([f"**{counted(len(lines), 'thing')} not checked**", "", *lines])
+        more = len(lines) - _MOST_UNCHECKED
+        rest = [f"- and {more} more"] if more > 0 else []
+        head = f"**{counted(len(lines), 'thing')} not checked**"
+        yield "\n".join([head, "", *lines[:_MOST_UNCHECKED], *rest])

@@ -129,9 +129,14 @@ def _rest(judged: ValidationReport, everything: bool) -> Iterator[str]:
         yield click.style(f"{code} was ignored, and left out", fg="yellow")
     yield from _waived(judged.waived, everything)
     yield from _skipped(judged, everything)
-    for part in judged.unexamined:
+    shown = judged.unexamined if everything else judged.unexamined[:_SHOWN]
+    for part in shown:
         line = item(f"not examined: {part.what}: {part.reason}", "")
         yield dim(line) if part.chosen else click.style(line, fg="yellow")
+    if len(judged.unexamined) > len(shown):
+        more = len(judged.unexamined) - len(shown)
+        yield click.style(f"and {more} more not examined; weighbridge validate -v lists all",
+                          fg="yellow")  # fmt: skip
     yield verdict(judged)
 
 

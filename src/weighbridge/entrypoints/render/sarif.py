@@ -1,13 +1,14 @@
 """A report as SARIF 2.1.0, as GitHub's code scanning takes it.
 
 It shows a place only with a line, and weights have none: every region is the first line, and the
-tensor or key is a logical location. It takes 5,000 results at most; the worst come first.
+tensor or key is a logical location. It takes 5,000 results at most; the worst come first. What it
+says of a rule it cuts at 1,024 characters.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import metadata
 from typing import Any
 
@@ -18,6 +19,7 @@ from weighbridge.domain.findings import (
     Severity,
     ValidationReport,
     first_of_each,
+    shortened,
 )
 from weighbridge.domain.fingerprints import fingerprints
 from weighbridge.domain.policy.selectors import family
@@ -25,6 +27,7 @@ from weighbridge.entrypoints.render.escape import visible
 from weighbridge.entrypoints.render.places import file_path, said, uri
 
 _MOST_RESULTS = 5000
+_LONGEST = 990
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 #: How bad an error of these families is, from 0 to 10; GitHub sorts security alerts by it.
@@ -35,7 +38,6 @@ _MILDER = {Severity.WARNING: "5.0", Severity.INFO: "2.0"}
 def document(judged: ValidationReport, rules: Iterable[Rule], root: str = "") -> dict[str, Any]:
     """The log with one run. ``rules`` are all that there are; ``root`` see ``report_root``."""
     named = set(judged.ran) | {f.code for f in judged.findings}
-    named |= {w.finding.code for w in judged.waived}
     listed = [rule for rule in rules if rule.code in named]
     return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [_run(judged, listed, root)]}
 
@@ -46,7 +48,6 @@ def _run(judged: ValidationReport, rules: Sequence[Rule], root: str) -> dict[str
     home = addresses.get("Documentation", "")
     index = {rule.code: number for number, rule in enumerate(rules)}
     results = [_result(f, mark, index.get(f.code), root) for f, mark in _marked(judged.findings)]
-    results += _suppressed(judged, index, root)
     driver: dict[str, Any] = {
         "name": "Weighbridge",
         "semanticVersion": about["Version"],
@@ -75,19 +76,12 @@ def _marked(findings: Sequence[Finding]) -> list[tuple[Finding, str]]:
     return [(finding, marks[id(finding)]) for finding in listed]
 
 
-def _suppressed(
-    judged: ValidationReport, index: Mapping[str, int], root: str
-) -> Iterator[dict[str, Any]]:
-    """What the policy waives: listed as well, with who says so. Numbered after what counts."""
-    found = [w.finding for w in judged.waived]
-    marks = fingerprints([*judged.findings, *found])[len(judged.findings) :]
-    listed = {id(finding) for finding in first_of_each(found)[0]}
-    for waived, mark in zip(judged.waived, marks, strict=True):
-        if id(waived.finding) in listed:
-            said = f"{waived.by.value}: {visible(waived.reason)}"
-            result = _result(waived.finding, mark, index.get(waived.finding.code), root)
-            suppression = {"kind": "external", "status": "accepted", "justification": said}
-            yield result | {"suppressions": [suppression]}
+def _waived(judged: ValidationReport) -> Iterator[str]:
+    """What the policy waives, and who says so. No results with ``suppressions``: code scanning
+    knows none, and would show each as an open alert."""
+    found = Counter((w.finding.code, w.by.value, w.reason) for w in judged.waived)
+    for (code, by, reason), count in sorted(found.items()):
+        yield f"{count} x {code} waived, {by}: {reason}"
 
 
 def _project_urls(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -102,7 +96,7 @@ def _rule(rule: Rule, home: str) -> dict[str, Any]:
         "id": rule.code,
         "name": rule.name,
         "shortDescription": {"text": f"{rule.name.replace('-', ' ').capitalize()}."},
-        "fullDescription": {"text": rule.why},
+        "fullDescription": {"text": shortened(rule.why, _LONGEST)},
         "help": {
             "text": f"{rule.why} {fix}",
             "markdown": f"{rule.why}\n\n**How to fix it:** {rule.remedy}\n\n"
@@ -147,6 +141,11 @@ def _result(finding: Finding, mark: str, index: int | None, root: str) -> dict[s
     return result if index is None else result | {"ruleIndex": index}
 
 
+def _bounded(notes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    more = len(notes) - MOST_LISTED
+    return [*notes[:MOST_LISTED], *([("warning", f"and {more} more")] if more > 0 else [])]
+
+
 def _plain(text: str) -> str:
     """No text of an artifact makes a link: in SARIF's messages brackets do."""
     return text.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
@@ -158,6 +157,7 @@ def _invocation(judged: ValidationReport) -> dict[str, Any]:
         ("note" if part.chosen else "warning", f"not examined: {part.what}: {part.reason}")
         for part in judged.unexamined
     ]
+    notes = [*_bounded(notes), *_bounded([("note", said) for said in _waived(judged)])]
     more = len(judged.findings) - min(len(_listed(judged.findings)), _MOST_RESULTS)
     if more > 0:
         notes.append(("warning", f"{more} more findings are not listed"))
