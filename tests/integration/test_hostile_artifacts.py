@@ -186,10 +186,18 @@ def test_as_many_files_as_a_manifest_can_name(registry: Registry, tmp_path: Path
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"layers": 3}', b'{"layers": [3]}', b"[" * 100_000,
-     b'{"layers": [], "layers": []}', b'{"a": ' * 10_000 + b"1" + b"}" * 10_000,
-     b'{"layers": [{"size": ' + b"9" * 5_000 + b"}]}"],
-)  # fmt: skip
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"{", id="half"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b'{"layers": 3}', id="a number"),
+        pytest.param(b'{"layers": [3]}', id="numbers"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"layers": [], "layers": []}', id="twice"),
+        pytest.param(b'{"a": ' * 10_000 + b"1" + b"}" * 10_000, id="deep and whole"),
+        pytest.param(b'{"layers": [{"size": ' + b"9" * 5_000 + b"}]}", id="a long number"),
+    ],
+)
 def test_what_is_no_manifest(registry: Registry, tmp_path: Path, content: bytes) -> None:
     registry.manifest = content
     refused(registry, tmp_path, RegistryRejected, "manifest|model")

@@ -74,26 +74,22 @@ class Push:
 
     def _send(self, manifest: Manifest, made: modelpack.ModelPack) -> None:
         """Whatever of it is not there. Nobody sees it yet."""
-        wanted = absent(
-            manifest,
-            self.blobs,
-            lambda e: self.repository.has_blob(modelpack.blob_digest(e), e.size),
-        )
+        wanted = absent(manifest, self.blobs, self._is_there)
         self._total = sum(entry.size for entry in wanted)
         self._show(0)
         for entry in wanted:
-            blob = self.blobs[entry.path]
-            if not self._taken_over(modelpack.blob_digest(entry), blob):
-                self._upload(entry, blob)
+            self._upload(entry, self.blobs[entry.path])
             self._done += entry.size
             self._show(self._done)
         config = modelpack.digest_of(made.config)
         if not self.repository.has_blob(config, len(made.config)):
             self.repository.upload(config, len(made.config), lambda: [made.config])
 
-    def _taken_over(self, digest: str, blob: Blob) -> bool:
-        """From another repository of the registry, if it does that."""
-        held = blob.held
+    def _is_there(self, entry: ManifestEntry) -> bool:
+        """Whether the repository has the file, or now takes it over from another that has it."""
+        digest, held = modelpack.blob_digest(entry), self.blobs[entry.path].held
+        if self.repository.has_blob(digest, entry.size):
+            return True
         if not isinstance(held, OciRepo) or held.host != self.place.host:
             return False
         return held.name != self.place.name and self.repository.mount(digest, held.name)
