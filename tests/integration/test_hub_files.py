@@ -14,7 +14,13 @@ from tests.hub_server import HubServer
 from weighbridge.adapters.hub import HubFiles
 from weighbridge.application.load import read_base
 from weighbridge.domain.artifact import ArtifactPath
-from weighbridge.domain.errors import ArtifactChanged, NotConvertible, PathConflict, PathMissing, StorageError
+from weighbridge.domain.errors import (
+    ArtifactChanged,
+    NotConvertible,
+    PathConflict,
+    PathMissing,
+    StorageError,
+)
 from weighbridge.domain.models import Kind
 from weighbridge.domain.tensors import TensorSpec
 from weighbridge.entrypoints.settings import Settings

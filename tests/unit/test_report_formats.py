@@ -137,7 +137,7 @@ def test_sarif_fits_the_schema_and_leads_nowhere_else(text: str) -> None:
     document = sarif.document(hostile(text), CATALOGUE, "models/a b")
     as_json.dumps(document).encode("ascii")
     SARIF.validate(document)
-    result, _waived = document["runs"][0]["results"]
+    [result] = document["runs"][0]["results"]
     uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     assert re.fullmatch(r"models/a%20b(/[\w.~%-]+)*", uri, re.ASCII) and "/../" not in f"{uri}/"
     parts = [part for part in text.split("/") if part not in ("", ".", "..")]
@@ -313,15 +313,16 @@ def test_a_report_does_not_grow_with_its_findings(render: Callable[[Any], Any]) 
     assert sizes[1] - sizes[0] < 100 and time.monotonic() - begun < 20
 
 
-def test_waived_findings_are_suppressed_results_of_sarif() -> None:
+def test_waived_findings_are_notes_of_sarif_and_no_results() -> None:
+    """Code scanning would show each as an open alert."""
     odd, known = finding(inside="odd"), finding(inside="known")
     waived = (Waived(odd, WaivedBy.EXCEPTION, "seen by B."), Waived(known, WaivedBy.BASELINE, "k"))
-    report = judged(finding(inside="new"), waived=waived)
-    document = sarif.document(report, CATALOGUE)
+    document = sarif.document(judged(finding(inside="new"), waived=waived), CATALOGUE)
     SARIF.validate(document)
-    results = document["runs"][0]["results"]
-    assert [r.get("suppressions", [{}])[0].get("justification") for r in results] == [
-        None, "exception: seen by B.", "baseline: k",
-    ]  # fmt: skip
-    marks = [r["partialFingerprints"]["weighbridge/v1"] for r in results]
-    assert len(set(marks)) == 3
+    [run] = document["runs"]
+    assert len(run["results"]) == 1
+    notes = run["invocations"][0]["toolExecutionNotifications"]
+    assert {(n["level"], n["message"]["text"]) for n in notes} == {
+        ("note", f"1 x {odd.code} waived, exception: seen by B."),
+        ("note", f"1 x {odd.code} waived, baseline: k"),
+    }

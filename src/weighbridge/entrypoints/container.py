@@ -16,6 +16,7 @@ from weighbridge.domain.publication import HubRepo, LocalRegistry, OciRepo, S3Pr
 from weighbridge.entrypoints.settings import Settings
 
 if TYPE_CHECKING:
+    from weighbridge.adapters.hub import HubFiles
     from weighbridge.application.compare import Compare
     from weighbridge.application.convert import Convert
     from weighbridge.application.convert_gguf import ConvertGguf
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from weighbridge.application.history import Log, RollBack
     from weighbridge.application.inspect import Inspect
     from weighbridge.application.loadable_base import LoadableBase
-    from weighbridge.application.ports import Converter, FileSystem, Prover, Registry
+    from weighbridge.application.ports import Converter, Prover, Registry
     from weighbridge.application.publish import Publish
     from weighbridge.application.pull import Pull
     from weighbridge.application.repair import Repair
@@ -50,7 +51,7 @@ def _hub(settings: Settings) -> Registry:
     )
 
 
-def _hub_files(settings: Settings) -> FileSystem:
+def _hub_files(settings: Settings) -> HubFiles:
     from weighbridge.adapters.hub import HubFiles
 
     return HubFiles(endpoint=settings.endpoint, token=settings.token)

@@ -79,7 +79,7 @@ def pinned(base: str | None, settings: Settings) -> str | None:
         return base
     from weighbridge.entrypoints.container import build
 
-    return str(build(settings).hub_files().pinned(base))
+    return build(settings).hub_files().pinned(base)
 
 
 def keep_outside(registry: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
