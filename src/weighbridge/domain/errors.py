@@ -296,10 +296,9 @@ class RevisionConflict(RegistryError):
         planned = f"{self.destination}: planned on revision {self.expected or 'none'}"
         if self.reason and self.actual in (None, self.expected):
             return f"{planned}, and refused by the registry: {self.reason}. Run again."
-        if self.reason:
-            return super().message()
+        why = f": {self.reason.rstrip('.')}" if self.reason else ""
         return (
-            f"{planned}, but the head is now {self.actual or 'gone'}. "
+            f"{planned}, but the head is now {self.actual or 'gone'}{why}. "
             "Run again to plan on the new head."
         )
 

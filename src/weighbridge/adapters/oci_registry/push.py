@@ -178,6 +178,5 @@ def _overtaken(
         reason = f"the tag was moved by {now}; the answer to moving it to {digest} was lost"
     return RevisionConflict(
         destination=str(place), expected=parent, actual=actual,
-        reason=f"{reason}. OCI cannot prevent that; what the tag names is whole. Run again if "
-        "yours is to be the one.",
+        reason=f"{reason}. OCI cannot prevent that; what the tag names is whole",
     )  # fmt: skip
