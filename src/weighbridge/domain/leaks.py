@@ -167,7 +167,8 @@ _ESCAPED = re.compile(
     rb"|%([57][0-9A-Fa-f]|[2346][0-9A-Fa-f])|\\([/_-])"
     rb"|(\xe2\x80[\x8b-\x8d]|\xe2\x81\xa0|\xef\xbb\xbf|\xc2\xad)"
 )
-#: Without one of these there is nothing to undo.
+#: Without one of these there is nothing to undo; the first are found many times faster.
+_ESCAPERS = (b"\\", b"&#", b"%", b"\xe2\x80", b"\xe2\x81\xa0", b"\xef\xbb\xbf", b"\xc2\xad")
 _ESCAPES = re.compile(
     rb"\\(?:u00|x[2-7]|[/_-])|&#|%[2-7]|\xe2\x80[\x8b-\x8d]|\xe2\x81\xa0|\xef\xbb\xbf|\xc2\xad"
 )
@@ -229,7 +230,9 @@ class LeakScanner:
 def _unescaped(text: bytes) -> bytes:
     """The characters that JSON, HTML, addresses and Markdown write by their numbers, or with
     another before them; without those that are not shown. Lines stay as they are."""
-    return _ESCAPED.sub(_character, text) if _ESCAPES.search(text) else text
+    if not any(escaper in text for escaper in _ESCAPERS) or not _ESCAPES.search(text):
+        return text
+    return _ESCAPED.sub(_character, text)
 
 
 def _character(match: re.Match[bytes]) -> bytes:
@@ -256,10 +259,10 @@ def _runs(text: bytes) -> Iterator[_Hit]:
 
 
 def _tokens(text: bytes) -> Iterator[_Hit]:
-    if not any(prefix in text for prefix in _FORMS):
-        return
     flat = text.translate(_FLAT)
     start = flat.find(_RUN_OF_SECRETS)
+    if start < 0 or not any(prefix in text for prefix in _FORMS):
+        return
     while start >= 0:
         end = flat.find(b" ", start)
         end = len(text) if end < 0 else end

@@ -11,8 +11,14 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-#: Beyond this a change is out of reason: it is larger than the weight that it is to adjust. LoRAs
-#: that work are at 0.001 to 0.1 of it; a wrong scale or a diverged run is beyond by far.
+#: Beyond this a change is out of reason: it is larger than the weight that it is to adjust.
+#: Measured on SmolLM2-135M-Instruct, mlx-lm's default LoRA of every linear module, 20 steps, the
+#: loss before 6.65; the largest ratio of all modules:
+#:   learning rate 1e-5   loss 2.99   ratio   0.02
+#:                 1e-4        0.05           0.09
+#:                 1e-3        6.80           1.67   diverged
+#:                 1e-2        8.41           151    diverged
+#: tests/integration/test_change_of_training.py measures the two in the middle again.
 MOST_RELATIVE_CHANGE = 1.0
 
 
