@@ -24,12 +24,14 @@ from weighbridge.domain.findings import (
     Crashed,
     Finding,
     Location,
+    Observation,
     Rule,
     Severity,
     Skipped,
     ValidationReport,
     Waived,
     WaivedBy,
+    finding_of,
 )
 from weighbridge.domain.models import Kind
 from weighbridge.domain.rules import CATALOGUE
@@ -326,3 +328,36 @@ def test_waived_findings_are_notes_of_sarif_and_no_results() -> None:
         ("note", f"1 x {odd.code} waived, exception: seen by B."),
         ("note", f"1 x {odd.code} waived, baseline: k"),
     }
+
+
+def test_a_summary_of_names_in_any_script_is_below_a_mebibyte() -> None:
+    found = [
+        finding(path="\U0001d54f" * 60, inside="\U0001d54f" * 5000 + str(n)) for n in range(900)
+    ]
+    left_out = tuple(Unexamined.at("\u6f22" * 900 + str(n), "deep") for n in range(30_000))
+    report = judged(*found, unexamined=left_out)
+    page = markdown.page(report)
+    assert len(page.encode()) < 1 << 20 and "and 29900 more" in page and "| and " in page
+    assert "### How to fix it" in page
+
+
+def test_nothing_is_cut_from_an_annotation_by_the_runner() -> None:
+    report = judged(*(finding(inside="n" * 9000 + str(n)) for n in range(9)))
+    (line,) = github.commands(report).split("\n")
+    message = line.split("::", 2)[2].replace("%0A", "\n")
+    assert len(message) < 4096 and message.endswith("and 4 more\nfix: mend it")
+
+
+def test_what_was_not_examined_is_counted_when_there_is_very_much_of_it() -> None:
+    report = judged(unexamined=tuple(Unexamined.at(f"d/{n}", "deep") for n in range(50_000)))
+    text = as_text(report)
+    assert "and 49990 more not examined" in text and len(text) < 2000
+    assert len(junit.xml(report, CATALOGUE)) < 300_000
+    assert len(as_json.dumps(sarif.document(report, CATALOGUE))) < 300_000
+
+
+def test_a_name_of_a_mebibyte_is_cut_where_the_finding_is_made() -> None:
+    seen = Observation(Location("w", "n" * (1 << 20)), {"name": "n" * (1 << 20)})
+    made = finding_of(evolve(BY_CODE["ST021"], template="{name}"), seen)
+    assert made.location.inside.endswith("... (1048576 characters)")
+    assert len(made.message) + len(made.location.inside) < 2100
