@@ -66,9 +66,9 @@ def _hub(_room: Path, stack: ExitStack, patch: pytest.MonkeyPatch) -> Shop:
 
 def _oci(room: Path, stack: ExitStack, _patch: pytest.MonkeyPatch) -> Shop:
     oci = stack.enter_context(DockerRegistry(room / "oci"))
-    registry = OciRegistry(oci.docker_config)
+    registry = OciRegistry(oci.logins)
     return Shop(
-        Subject(registry, OciRepo(oci.host, "acme/bot")), Settings(docker_config=oci.docker_config)
+        Subject(registry, OciRepo(oci.host, "acme/bot")), Settings(registry_logins=oci.logins)
     )
 
 
