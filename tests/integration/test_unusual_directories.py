@@ -180,7 +180,7 @@ GOOD: dict[str, tuple[dict[str, bytes], set[str]]] = {
         _said(
             "tokenizer_config.json", vocab_file=None, merges_file=None, tokenizer_file=None,
             name_or_path="/content/model", model_max_length=10**30, extra_special_tokens={},
-            special_tokens_map_file="/root/.cache/x/special_tokens_map.json", sp_model_kwargs={},
+            special_tokens_map_file="/opt/cache/x/special_tokens_map.json", sp_model_kwargs={},
             tool_parser_type="qwen3_coder", tokenizer_class="TokenizersBackend", backend="custom",
         ),
         set(),
