@@ -18,7 +18,7 @@ from hypothesis import given, strategies as st
 
 import weighbridge
 from tests.contracts.registry import FIRST, Subject
-from tests.docker_registry import DockerRegistry, Guard
+from tests.docker_registry import DockerRegistry
 from tests.docker_registry.faulty import FaultyWay
 from tests.docker_registry.server import PASSWORD, USER
 from weighbridge.adapters.oci_registry import OciRegistry
@@ -28,18 +28,6 @@ from weighbridge.adapters.oci_registry.transport import Transport
 from weighbridge.domain.errors import AuthenticationFailed, RegistryRejected
 from weighbridge.domain.publication import OciRepo
 from weighbridge.entrypoints.settings import Settings
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with DockerRegistry(tmp_path_factory.mktemp("token"), Guard.TOKEN) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with DockerRegistry(tmp_path_factory.mktemp("basic"), Guard.BASIC) as running:
-        yield running
 
 
 def auth(user: str, password: str = PASSWORD) -> dict[str, str]:

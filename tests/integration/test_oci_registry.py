@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 
 import weighbridge
 from tests.contracts.registry import FIRST, LARGE, SECOND, Subject, blobs_of
-from tests.docker_registry import DockerRegistry, Guard
+from tests.docker_registry import DockerRegistry
 from tests.docker_registry.faulty import FaultyWay
 from tests.docker_registry.server import PASSWORD, USER
 from weighbridge.adapters.oci_registry import OciRegistry
@@ -38,24 +37,6 @@ from weighbridge.domain.errors import (
 )
 from weighbridge.domain.publication import OciRepo
 from weighbridge.entrypoints.settings import Settings
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with DockerRegistry(tmp_path_factory.mktemp("plain")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with DockerRegistry(tmp_path_factory.mktemp("basic"), Guard.BASIC) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with DockerRegistry(tmp_path_factory.mktemp("token"), Guard.TOKEN) as running:
-        yield running
 
 
 def on(host: str, config: str | None = None, name: str = "", tag: str = "v1") -> Subject:
@@ -338,12 +319,6 @@ def test_a_login_is_not_taken_along_to_another_host(guarded: DockerRegistry) -> 
 
 
 # --- what goes wrong -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def way(plain: DockerRegistry) -> Iterator[FaultyWay]:
-    with FaultyWay(plain.host) as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

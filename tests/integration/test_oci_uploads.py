@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import socket
 import threading
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -13,7 +12,7 @@ import pytest
 
 import weighbridge
 from tests.contracts.registry import FIRST, LARGE, SECOND, Subject
-from tests.docker_registry import DockerRegistry, Guard
+from tests.docker_registry import DockerRegistry
 from tests.docker_registry.faulty import FaultyWay
 from tests.integration.test_oci_registry import on
 from weighbridge.adapters.oci_registry import OciRegistry
@@ -29,24 +28,6 @@ PIECE = "weighbridge.adapters.oci_registry.upload._PIECE"
 def noise(size: int) -> bytes:
     """Something new each time, so that no registry has it."""
     return random.Random(uuid4().int).randbytes(size)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with DockerRegistry(tmp_path_factory.mktemp("plain")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with DockerRegistry(tmp_path_factory.mktemp("token"), Guard.TOKEN) as running:
-        yield running
-
-
-@pytest.fixture
-def way(plain: DockerRegistry) -> Iterator[FaultyWay]:
-    with FaultyWay(plain.host) as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -23,18 +23,6 @@ ROUNDS = 3
 WEIGHBRIDGE = str(Path(sys.prefix) / "bin" / "weighbridge")
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with DockerRegistry(tmp_path_factory.mktemp("plain")) as running:
-        yield running
-
-
-@pytest.fixture
-def way(plain: DockerRegistry) -> Iterator[FaultyWay]:
-    with FaultyWay(plain.host) as running:
-        yield running
-
-
 def together(commands: Sequence[Sequence[str]]) -> list[subprocess.CompletedProcess[str]]:
     """The outcomes of commands that begin at once."""
     running = [
