@@ -45,9 +45,18 @@ def convert(jobs: list[dict[str, Any]]) -> list[str]:
 
 
 def complete(base: Path, lora: Path | None, prompts: list[list[int]]) -> list[Any]:
-    """llama.cpp's distributions; see ``complete.py``."""
+    """llama.cpp's distributions; see ``complete.py``.
+
+    A process of it that answers nothing at all, as seen once with its own file of a base, is asked
+    anew: that is no answer, and whoever gets none in the end fails for it.
+    """
     question = {"base": str(base), "lora": lora and str(lora), "prompts": prompts}
-    return list(ask("complete", fetch("llama.cpp"), question))
+    answers: list[Any] = []
+    for _ in range(3):
+        answers = list(ask("complete", fetch("llama.cpp"), question))
+        if any(answer is not None for answer in answers):
+            break
+    return answers
 
 
 def read_with_vllm(directory: Path, modules: list[str], *, max_rank: int = 16) -> dict[str, Any]:
