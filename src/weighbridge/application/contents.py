@@ -159,8 +159,7 @@ class _Examiner:
     def names(self, path: str, place: str, names: Iterable[str]) -> None:
         """Names are published as well: those of files, and those of tensors."""
         scanner = LeakScanner(path, place)
-        for name in names:
-            scanner.feed(name.encode("utf-8", "replace") + b"\n")
+        scanner.feed("\n".join(names).encode("utf-8", "replace") + b"\n")
         self.leaks += (leak for leak in scanner.found if leak.code == "SC002")
 
     def metadata(self, file: TensorFile) -> None:

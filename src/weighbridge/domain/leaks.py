@@ -126,8 +126,12 @@ _NAMED = re.compile(
     rb"([A-Za-z0-9+/_-]{24,200})(?![A-Za-z0-9+/_.({\[-])"
 )
 #: The names of those three, in small letters and without what may join their words.
-_NAMES_SQUEEZED = (b"apikey", b"secretkey", b"accesskey", b"accesstoken", b"authtoken",
-                   b"clientsecret", b"apitoken", b"hftoken", b"authorization")  # fmt: skip
+_NAMES_SQUEEZED = {
+    b"key": (b"api", b"secret", b"access"),
+    b"token": (b"access", b"auth", b"api", b"hf"),
+    b"secret": (b"client",),
+    b"authorization": (b"",),
+}
 _BEARER = re.compile(rb"(?i)(authorization)[\"']?\s{0,4}[=:]\s{0,4}[\"']?bearer\s{1,4}"
                      rb"([\w.~+/-]{24,400})")  # fmt: skip
 _CREDENTIALS = re.compile(
@@ -167,11 +171,15 @@ _ESCAPED = re.compile(
     rb"|%([57][0-9A-Fa-f]|[2346][0-9A-Fa-f])|\\([/_-])"
     rb"|(\xe2\x80[\x8b-\x8d]|\xe2\x81\xa0|\xef\xbb\xbf|\xc2\xad)"
 )
-#: Without one of these there is nothing to undo; the first are found many times faster.
-_ESCAPERS = (b"\\", b"&#", b"%", b"\xe2\x80", b"\xe2\x81\xa0", b"\xef\xbb\xbf", b"\xc2\xad")
+#: Without one of these there is nothing to undo.
+_PLAIN_ESCAPERS = (b"\\", b"&#", b"%")
+_ESCAPERS = (*_PLAIN_ESCAPERS, b"\xe2\x80", b"\xe2\x81\xa0", b"\xef\xbb\xbf", b"\xc2\xad")
 _ESCAPES = re.compile(
     rb"\\(?:u00|x[2-7]|[/_-])|&#|%[2-7]|\xe2\x80[\x8b-\x8d]|\xe2\x81\xa0|\xef\xbb\xbf|\xc2\xad"
 )
+#: Signs that most texts are without, the rarest first. One sign is found fifty times faster than
+#: two, so a text without it is known at once to be without what has it.
+_RARE = b"~\\&%@=/QKUGPASx:"
 _OVERLAP = 16384
 _MOST_OF_A_KIND = 20
 _MOST_AT_ONCE = 50
@@ -227,10 +235,17 @@ class LeakScanner:
             self._count[what] = self._count.get(what, 0) + 1
 
 
+def _holds(text: bytes, needle: bytes) -> bool:
+    """``needle in text``, sooner."""
+    rare = next((sign for sign in _RARE if sign in needle), needle[0])
+    return rare in text and needle in text
+
+
 def _unescaped(text: bytes) -> bytes:
     """The characters that JSON, HTML, addresses and Markdown write by their numbers, or with
     another before them; without those that are not shown. Lines stay as they are."""
-    if not any(escaper in text for escaper in _ESCAPERS) or not _ESCAPES.search(text):
+    escapers = _PLAIN_ESCAPERS if text.isascii() else _ESCAPERS
+    if not any(_holds(text, escaper) for escaper in escapers) or not _ESCAPES.search(text):
         return text
     return _ESCAPED.sub(_character, text)
 
@@ -243,11 +258,11 @@ def _character(match: re.Match[bytes]) -> bytes:
 
 
 def _keys(text: bytes) -> Iterator[_Hit]:
-    if b"PRIVATE KEY" in text or b"PuTTY" in text:
+    if _holds(text, b"PRIVATE KEY") or _holds(text, b"PuTTY"):
         for match in _PRIVATE_KEY.finditer(text):
             yield match.start(), "SC002", "a private key", "-----BEGIN … PRIVATE KEY-----"
     for needle, what, form, masked in _DOTTED:
-        if needle in text:
+        if _holds(text, needle):
             for match in form.finditer(text):
                 yield match.start(), "SC002", what, masked
 
@@ -259,21 +274,37 @@ def _runs(text: bytes) -> Iterator[_Hit]:
 
 
 def _tokens(text: bytes) -> Iterator[_Hit]:
+    places = list(_long_words(text))
+    words = {text[start:end] for start, end in places}
+    together = b" ".join(words)
+    if not any(prefix in together for prefix in _FORMS):
+        return
+    # An index names the same few shards ten thousand times: each word is tried once.
+    beginnings = {word: list(_beginnings(word)) for word in words}
+    for start, end in places:
+        for at, prefix in beginnings[text[start:end]]:
+            yield from _token(text, start + at, prefix)
+
+
+def _long_words(text: bytes) -> Iterator[tuple[int, int]]:
+    """From where to where each word goes that is long enough to hold a token."""
     flat = text.translate(_FLAT)
     start = flat.find(_RUN_OF_SECRETS)
-    if start < 0 or not any(prefix in text for prefix in _FORMS):
-        return
     while start >= 0:
         end = flat.find(b" ", start)
         end = len(text) if end < 0 else end
-        # A token begins its run, or stands behind a joint.
-        joints = (joint.end() for joint in _JOINT.finditer(text, start, end))
-        for at in chain((start,), islice(joints, _MOST_TRIED)):
-            prefix = _PREFIX.match(text, at)
-            # A web token only begins a run: tried elsewhere, hostile text would take for ever.
-            if prefix is not None and (at == start or prefix[0] != b"eyJ"):
-                yield from _token(text, at, prefix[0])
+        yield start, end
         start = flat.find(_RUN_OF_SECRETS, end)
+
+
+def _beginnings(word: bytes) -> Iterator[tuple[int, bytes]]:
+    """Where in it a token may begin, and with which prefix: at once, or behind a joint."""
+    joints = (joint.end() for joint in _JOINT.finditer(word))
+    for at in chain((0,), islice(joints, _MOST_TRIED)):
+        prefix = _PREFIX.match(word, at)
+        # A web token only begins a word: tried elsewhere, hostile text would take for ever.
+        if prefix is not None and (at == 0 or prefix[0] != b"eyJ"):
+            yield at, prefix[0]
 
 
 def _token(text: bytes, at: int, prefix: bytes) -> Iterator[_Hit]:
@@ -285,7 +316,7 @@ def _token(text: bytes, at: int, prefix: bytes) -> Iterator[_Hit]:
 
 def _homes(text: bytes) -> Iterator[_Hit]:
     for needle in (b"/home/", b"/Users/", b"Users"):
-        at, tried = text.find(needle), 0
+        at, tried = text.find(needle) if _holds(text, needle) else -1, 0
         while at >= 0 and tried < _MOST_TRIED:
             tried += 1
             begin, match = at, _HOME.match(text, at)
@@ -325,9 +356,10 @@ def _addresses(text: bytes) -> Iterator[_Hit]:
 def _close(text: bytes) -> Iterator[_Hit]:
     # A search for letters of either case is slow, and few files need it.
     squeezed = text.lower().translate(None, b"_-")
-    if any(name in squeezed for name in _NAMES_SQUEEZED):
+    if any(end in squeezed and any(name + end in squeezed for name in names)
+           for end, names in _NAMES_SQUEEZED.items()):  # fmt: skip
         yield from _assigned(text)
-    if b"://" in text:
+    if _holds(text, b"://"):
         yield from _addresses(text)
     for after in islice(_AFTER_AT.finditer(text), _MOST_TRIED):
         before = _BEFORE_AT.search(text[max(0, after.start() - 64) : after.start()])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from attrs import frozen
 
 from weighbridge.domain.tensors import TensorSpec
+
+_DIGITS_ALIKE = str.maketrans("123456789", "000000000")
 
 
 class Kind(Enum):
@@ -114,7 +117,17 @@ class FusedModel:
     @property
     def quantised(self) -> bool:
         """True if MLX packed the weights, whatever the config says."""
-        return any(t.name.endswith(".scales") for t in self.tensors)
+        return any(group[0].name.endswith(".scales") for group in self.alike)
+
+    @cached_property
+    def alike(self) -> tuple[Sequence[TensorSpec], ...]:
+        """The tensors, those together whose dtypes and shapes are the same, and whose names but for
+        the digits are: ten thousand are some twenty of each number of digits."""
+        groups: dict[tuple[str, str, tuple[int, ...]], list[TensorSpec]] = {}
+        for spec in self.tensors:
+            key = spec.name.translate(_DIGITS_ALIKE), spec.dtype, spec.shape
+            groups.setdefault(key, []).append(spec)
+        return tuple(groups.values())
 
 
 Model: TypeAlias = LoraModel | FusedModel | PeftModel

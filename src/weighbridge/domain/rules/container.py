@@ -80,7 +80,8 @@ def _unmapped(subject: Subject) -> Iterator[Observation]:
     mapped = _weight_map(subject).keys()
     found: dict[str, str] = {}
     for path, names in _stored(subject):
-        found = dict.fromkeys(names - mapped, path) | found
+        if not names <= mapped:
+            found = dict.fromkeys(names - mapped, path) | found
     for tensor, path in sorted(found.items()):
         yield Observation(Location(path, tensor))
 
@@ -90,9 +91,11 @@ def _twice(subject: Subject) -> Iterator[Observation]:
     first: dict[str, str] = {}
     found: dict[str, tuple[str, str]] = {}
     for path, names in _stored(subject):
-        for tensor in names & first.keys():
-            found.setdefault(tensor, (path, first[tensor]))
-        first = dict.fromkeys(names, path) | first
+        if not first.keys().isdisjoint(names):
+            for tensor in names & first.keys():
+                found.setdefault(tensor, (path, first[tensor]))
+            names = names - first.keys()
+        first |= dict.fromkeys(names, path)
     for tensor, (path, other) in sorted(found.items()):
         yield Observation(Location(path, tensor), {"other": other})
 

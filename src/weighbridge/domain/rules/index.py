@@ -40,10 +40,13 @@ def _total_size(subject: Subject) -> Iterator[Observation]:
     document = subject.artifact.document(INDEX)
     metadata = document.object.get("metadata") if document else None
     said = metadata.get("total_size") if isinstance(metadata, dict) else None
-    files = [subject.artifact.tensor_file(s) for s in sorted(set(weight_map(subject).values()))]
+    shards = sorted(set(weight_map(subject).values()))
+    files = [subject.artifact.tensor_file(shard) for shard in shards]
     if said is None or not files or any(f is None or f.header is None for f in files):
         return
-    actual = sum(f.header.data_bytes for f in files if f and f.header)
+    # In a sound file nothing is between the tensors or behind them.
+    before = sum(f.header.data_start for f in files if f and f.header)
+    actual = sum(subject.artifact.size_of(shard) or 0 for shard in shards) - before
     if said != actual:
         yield Observation(Location(INDEX, "metadata.total_size"),
                           {"said": str(said)[:40], "actual": actual})  # fmt: skip

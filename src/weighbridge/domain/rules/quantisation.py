@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from weighbridge.domain.checkpoints.packing import packing_of, quantisation_of
@@ -23,11 +24,13 @@ def _packed_shape(subject: Subject) -> Iterator[Observation]:
     """Bits and group size tell how to unpack the words; with others every weight is another number,
     or the loader fails."""
     model = _fused(subject)
+    without = list(_without_scales(model))
+    if not model.quantised and not without:
+        return
     said, paths = quantisation_of(model.config), places(subject)
-    for name in _without_scales(model):
-        yield Observation(
-            Location(paths.get(name, ""), name), {"problem": "is packed, but has no scales"}
-        )
+    for name in without:
+        place = Location(paths.get(name, ""), name)
+        yield Observation(place, {"problem": "is packed, but has no scales"})
     if said is None:
         return  # QT002 speaks of it
     for packed in packed_modules(model):
@@ -39,10 +42,11 @@ def _packed_shape(subject: Subject) -> Iterator[Observation]:
 
 def _without_scales(model: FusedModel) -> Iterator[str]:
     """Weights of 32-bit words, as MLX packs them and nothing else is stored."""
-    names = {spec.name for spec in model.tensors}
-    for spec in model.tensors:
+    packed = [group for group in model.alike if group[0].dtype == "U32"]
+    names = {spec.name for spec in model.tensors} if packed else ()
+    for spec in chain.from_iterable(packed):
         module = spec.name.removesuffix(".weight")
-        if spec.dtype == "U32" and module != spec.name and f"{module}.scales" not in names:
+        if module != spec.name and f"{module}.scales" not in names:
             yield spec.name
 
 

@@ -17,7 +17,7 @@ from weighbridge.domain.llama_shapes import expected_shape, positive
 from weighbridge.domain.mlx.reading import REMAPPED
 from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.placement import Standing
-from weighbridge.domain.tensors import DTYPE_BITS
+from weighbridge.domain.tensors import DTYPE_BITS, TensorSpec
 from weighbridge.domain.tokenizer import token_ids
 from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN
 
@@ -79,6 +79,8 @@ def _unpacked(model: FusedModel) -> dict[str, tuple[int, ...]]:
 
 def packed_modules(model: FusedModel) -> Iterator[Packed]:
     """Every module that has scales and a weight."""
+    if not model.quantised:
+        return
     by_name = {spec.name: spec for spec in model.tensors}
     for name, scales in by_name.items():
         module = name.removesuffix(".scales")
@@ -91,7 +93,8 @@ def packed_modules(model: FusedModel) -> Iterator[Packed]:
 def embedding_rows(subject: Subject) -> int | None:
     """How many tokens the embedding has; None if that is not told."""
     model = _fused(subject)
-    matrices = (s for s in model.tensors if len(s.shape) == 2 and s.name.endswith(_EMBEDDING_ENDS))
+    firsts = (group[0] for group in model.alike)
+    matrices = (s for s in firsts if len(s.shape) == 2 and s.name.endswith(_EMBEDDING_ENDS))
     found = [s for s in matrices if _EMBEDDING.fullmatch(s.name)]
     return found[0].shape[0] if len({s.shape[0] for s in found}) == 1 else None
 
@@ -173,23 +176,23 @@ def _shapes(subject: Subject) -> Iterator[Observation]:
     entry, fields = architecture_for(model.config), _text(model.config)
     if entry.standing is not Standing.CONVERTIBLE:
         return
-    paths, unpacked = places(subject), _unpacked(model)
-    wanted_by_leaf: dict[str, _Shape | None] = {}
-    fitting: set[tuple[str, tuple[int, ...]]] = set()
-    for spec in model.tensors:
-        leaf = _checked_leaf(spec.name, uniform=entry.uniform)
-        actual = unpacked.get(spec.name) if spec.dtype == "U32" else spec.shape
-        if leaf is None or actual is None or (leaf, actual) in fitting:
+    unpacked = _unpacked(model)
+    misfits: list[tuple[TensorSpec, tuple[int, ...], _Shape]] = []
+    for group in model.alike:
+        leaf = _checked_leaf(group[0].name, uniform=entry.uniform)
+        wanted = _expected(model, fields, leaf) if leaf else None
+        if wanted is None:
             continue
-        if leaf not in wanted_by_leaf:
-            wanted_by_leaf[leaf] = _expected(model, fields, leaf)
-        wanted = wanted_by_leaf[leaf]
-        if not wanted or _fits(actual, wanted):
-            fitting.add((leaf, actual))
-        else:
-            told = " x ".join("any" if w is None else str(w) for w in wanted)
-            facts = {"actual": " x ".join(map(str, actual)) or "a scalar", "wanted": told}
-            yield Observation(Location(paths.get(spec.name, ""), spec.name), facts)
+        packed = group[0].dtype == "U32"
+        for spec in group if packed or not _fits(group[0].shape, wanted) else ():
+            actual = unpacked.get(spec.name) if packed else spec.shape
+            if actual is not None and not _fits(actual, wanted):
+                misfits.append((spec, actual, wanted))
+    paths = places(subject) if misfits else {}
+    for spec, actual, wanted in misfits:
+        told = " x ".join("any" if w is None else str(w) for w in wanted)
+        facts = {"actual": " x ".join(map(str, actual)) or "a scalar", "wanted": told}
+        yield Observation(Location(paths.get(spec.name, ""), spec.name), facts)
 
 
 def _fits(actual: tuple[int, ...], wanted: _Shape) -> bool:
@@ -226,7 +229,10 @@ def _layer_count(subject: Subject) -> Iterator[Observation]:
     model = _fused(subject)
     fields = _text(model.config)
     said = next((n for key in _LAYER_KEYS if (n := positive(fields, key))), None)
-    numbers = {m[1] for spec in model.tensors if (m := _LAYER.match(spec.name))}
+    numbers: set[str] = set()
+    for group in model.alike:
+        if found := _LAYER.match(group[0].name):
+            numbers.update(spec.name[slice(*found.span(1))] for spec in group)
     held = set(map(int, numbers))
     if said is None or not held:
         return
@@ -246,7 +252,7 @@ def _tie(subject: Subject) -> Iterator[Observation]:
     if said is None:
         named = str(fields.get("model_type") or model.config.get("model_type"))
         said = DEFAULTS.get(named, UNKNOWN).tied
-    names = [spec.name for spec in model.tensors]
+    names = [group[0].name for group in model.alike]
     stored = any(n.endswith("lm_head.weight") or "embed_out" in n for n in names)
     embedded = any(n.endswith("embed_tokens.weight") for n in names)
     if entry.standing is not Standing.CONVERTIBLE or not embedded:
@@ -281,9 +287,9 @@ def _dtype(subject: Subject) -> Iterator[Observation]:
     model = _fused(subject)
     said = model.config.get("dtype") or model.config.get("torch_dtype")
     sizes: Counter[str] = Counter()
-    for (dtype, shape), count in Counter((s.dtype, s.shape) for s in model.tensors).items():
-        if dtype in _DTYPES.values():
-            sizes[dtype] += count * math.prod(shape)
+    for group in model.alike:
+        if group[0].dtype in _DTYPES.values():
+            sizes[group[0].dtype] += len(group) * math.prod(group[0].shape)
     wanted = _DTYPES.get(str(said).removeprefix("torch."))
     most = max(sizes, key=lambda name: sizes[name] * DTYPE_BITS[name], default=None)
     if wanted and most and wanted != most and not model.quantised:
