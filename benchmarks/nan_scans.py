@@ -1,10 +1,12 @@
-"""What people write to look for NaN: `python -m benchmarks.nan_scans numpy|torch|digest FILE…`."""
+"""What people write to look for NaN, or to digest: `python -m benchmarks.nan_scans
+numpy|torch|digest|threads FILE…`."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
@@ -13,6 +15,12 @@ def digest(paths: Iterable[str]) -> None:
     for path in paths:
         with Path(path).open("rb") as file:
             print(hashlib.file_digest(file, "sha256").hexdigest(), path)
+
+
+def digest_in_threads(paths: Iterable[str]) -> None:
+    """The sha256 of all files, each in a thread: what the machine's cores make possible."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda path: digest([path]), paths))
 
 
 def numpy_scan(paths: Iterable[str]) -> int:
@@ -44,5 +52,7 @@ if __name__ == "__main__":
     what, files = sys.argv[1], sys.argv[2:]
     if what == "digest":
         digest(files)
+    elif what == "threads":
+        digest_in_threads(files)
     elif (torch_scan if what == "torch" else numpy_scan)(files):
         raise SystemExit("found what is not there")

@@ -1,4 +1,5 @@
-"""The matrix at the end of a run. Here, since xdist's controller loads no conftest below."""
+"""The matrix at the end of a run, here since xdist's controller loads no conftest below; and no
+deadline for the examples of properties, which a busy machine would miss."""
 
 from __future__ import annotations
 
@@ -6,6 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", settings.default, deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
