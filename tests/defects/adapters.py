@@ -86,6 +86,18 @@ def lora_num_layers(d: Path) -> None:
     _set(d, num_layers=1)
 
 
+@defect(Twin.LORA, "AD030")
+def lora_keys(d: Path) -> None:
+    """Keys that choose none of the modules that have a LoRA."""
+    _set(d, lora_parameters={"rank": 8, "dropout": 0.0, "scale": 20.0, "keys": ["q_proj"]})
+
+
+@defect(Twin.LORA, "AD031")
+def lora_integers(d: Path) -> None:
+    """Factors of integers."""
+    map_tensors(d / LORA, lambda t: evolve(t, dtype="I32"))
+
+
 @defect(Twin.LORA, "AD008")
 def lora_said_full(d: Path) -> None:
     """LoRA tensors under fine_tune_type full."""

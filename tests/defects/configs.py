@@ -275,6 +275,21 @@ def fused_layer_gap(d: Path) -> None:
     map_too(d, name)
 
 
+@defect(Twin.FUSED, "CF021")
+def fused_tensor_missing(d: Path) -> None:
+    """A matrix of one layer that is not there, nor in the index."""
+    _without(d, "layers.1.mlp.down_proj.weight")
+
+
+@defect(Twin.FUSED, "CF022")
+def fused_lora_beside(d: Path) -> None:
+    """A LoRA in the file of the model, and not in its weights."""
+    names = [f"model.layers.0.self_attn.q_proj.lora_{leaf}" for leaf in "ab"]
+    for name, shape in zip(names, ((64, 8), (8, 64)), strict=True):
+        add_tensor(d / FUSED, Tensor(name, "BF16", shape, b"\x80\x3c\x81\x3c" * 256))
+    map_too(d, *names)
+
+
 @defect(Twin.FUSED, "CF004")
 def fused_no_architecture(d: Path) -> None:
     """A config that names no class, as mlx-lm-lora writes it."""

@@ -127,6 +127,7 @@ ZERO, SOUND = stats(0.0, zero=True), stats()
 BACK = tuple(
     matrix(f"model.layers.0.{n}.weight", 4, 4) for n in ("self_attn.o_proj", "mlp.down_proj")
 )
+NEXT = tuple(evolve(s, name=s.name.replace("layers.0", "layers.1")) for s in BACK)
 NORMS = tuple(matrix(f"model.layers.{n}.input_layernorm.weight", 16) for n in range(2))
 RAMP = bytes(n * 7 % 251 for n in range(4096))
 
@@ -162,6 +163,14 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "CF011": (
         model(matrix(Q.format(0), 16, 16), num_hidden_layers=2),
         model(matrix(Q.format(0), 16, 16), num_hidden_layers=1),
+    ),
+    "CF021": (
+        model(matrix(Q.format(0), 16, 16), *BACK, *(s for s in NEXT if "down" not in s.name)),
+        model(*BACK, *NEXT),
+    ),
+    "CF022": (
+        model(matrix("model.layers.0.mlp.up_proj.lora_a", 16, 4)),
+        model(matrix("model.layers.0.attn.w_lora.lora.0.weight", 16, 4)),
     ),
     "CF012": (model(matrix("lm_head.weight", 8, 16)), GOOD),
     "CF013": (of(fused_files(eos_token_id=8)), of(fused_files(eos_token_id=[7], pad_token_id=-1))),

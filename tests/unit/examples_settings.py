@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from tests.builders import LORA_SPECS, lora_files, peft_files, tensors
+from tests.builders import LORA_CONFIG, LORA_SPECS, lora_files, peft_files, tensors
 from tests.fakes.memory_files import MemoryFiles
 from tests.unit.subjects import Build, of
 from weighbridge.application.load import Extent, read_artifact
@@ -25,6 +25,12 @@ def half(missing: str) -> Build:
         return Subject(read_artifact(memory, "run", extent=Extent.EVERYTHING))
 
     return build
+
+
+def chosen(*keys: str) -> Build:
+    """A LoRA of modules that were chosen by name."""
+    parameters = LORA_CONFIG["lora_parameters"] | {"keys": list(keys)}
+    return of(lora_files(lora_parameters=parameters))
 
 
 EXAMPLES: dict[str, tuple[Build, Build]] = {
@@ -48,6 +54,7 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
         of(lora_files(iters=300, save_every=100) | {"0000100_adapters.safetensors": b""}),
         of(lora_files(iters=150, save_every=100) | {"0000100_adapters.safetensors": b""}),
     ),
+    "AD030": (chosen("q_proj"), chosen("self_attn.q_proj")),
     "AD015": (
         of(lora_files(data="/Users/ada/notes")),
         of(lora_files(data="mlx-community/wikisql")),

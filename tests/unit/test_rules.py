@@ -289,6 +289,10 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "AD025": (lora_of(A, B, evolve(MAGNITUDE, shape=(7,))), lora_of(A, B, MAGNITUDE)),
     "AD026": (lora_of(PLAIN_NORM, fine_tune_type="full"), lora_of(A, B, PLAIN_NORM)),
     "AD027": (lora_of(A, B, PLAIN_NORM), lora_of(PLAIN_NORM, fine_tune_type="full")),
+    "AD031": (
+        lora_of(evolve(A, dtype="I32"), B),
+        peft_of(evolve(PA, dtype="BF16"), evolve(PB, dtype="F64")),
+    ),
     "AD028": (of(lora_files(peft_type="LORA")), GOOD_LORA),
     "PE001": (of(peft_files(peft_type="lora")), GOOD_PEFT),
     "PE002": (peft_of(evolve(PA, name=f"{Q}.lora_A.weight"), PB), GOOD_PEFT),
@@ -431,11 +435,12 @@ def test_a_sound_lora_of_any_form_has_no_findings() -> None:
     moe = {"model_type": "qwen3_moe", "num_experts": 4, "tie_word_embeddings": False,
            "rope_theta": 1e4, "head_dim": 4}  # fmt: skip
     llama = LLAMA | {"vocab_size": 90, "tie_word_embeddings": False}
+    by_name = {"rank": 4, "scale": 20.0, "keys": ["self_attn.q_proj", "model.embed_tokens"]}
     builds = [
         on_base(moe, *STACKED),
         on_base(moe, *flat),
         on_base(llama, *turned),
-        on_base(llama, A, B, *embedding),
+        on_base(llama, A, B, *embedding, lora_parameters=by_name),
         on_base(llama, A, B, MAGNITUDE, fine_tune_type="dora"),
     ]
     for build in builds:

@@ -202,7 +202,7 @@ def test_tensors_do_not_touch_each_other_even_at_odd_places() -> None:
         count = int(random.integers(0, 40))
         content = random.bytes(count * DTYPE_BITS[dtype] // 8)
         tensors[f"{index:02}"] = (dtype, (count,), content)
-    tensors["odd"] = ("U8", (3,), b"\xff\xff\xff")
+    tensors["odd"] = ("I8", (3,), b"\xff\xff\xff")
     tensors["after"] = ("F64", (2,), np.array([1.5, -2.5]).tobytes())
     for buffer_bytes, segment_bytes in product((8, 17, 64, 1 << 20), (1, 13, 40, 1 << 20)):
         found, _ = survey(tensors, buffer_bytes, segment_bytes)
@@ -212,12 +212,18 @@ def test_tensors_do_not_touch_each_other_even_at_odd_places() -> None:
             )
 
 
-@pytest.mark.parametrize("dtype", [d for d in DTYPE_BITS if d not in DECODERS])
+@pytest.mark.parametrize("dtype", [d for d in DTYPE_BITS if d not in DECODERS and d != "U8"])
 def test_what_has_no_such_values_is_not_examined_nor_read(dtype: str) -> None:
     data = b"\xff" * (8 * DTYPE_BITS[dtype] // 8)
     found, reader = survey({"t": (dtype, (8,), data)})
     assert not found["t"].examined and found["t"].finite and not found["t"].zero
     assert reader.reads == []
+
+
+@pytest.mark.parametrize("largest", [0, 0x7F, 0xFF])
+def test_of_bytes_the_largest_is_told_and_nothing_else(largest: int) -> None:
+    found, _ = survey({"t": ("U8", (9,), bytes([0] * 8 + [largest]))})
+    assert found["t"].finite and not found["t"].zero and found["t"].absmax == largest
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 2, 5)])

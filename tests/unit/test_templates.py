@@ -70,6 +70,7 @@ def test_ways_out_are_seen(text: str) -> None:
         "{%- for m in messages[::-1] %}{% continue %}{% endfor %}{{ raise_exception('x') }}",
         "{{ strftime_now('%d %b %Y') }}{{ tools | tojson(indent=4) }}",
         "{% macro render(config) %}{{ config.name }}{% endmacro %}{{ render(tool) }}",
+        "{% macro r(s, n) %}{{ r(s.items, n + 1) }}{{ r(s.values, n + 1) }}{% endmacro %}",
         "{% generation %}{{ m.content }}{% endgeneration %}{{ '%02d' % n }}{{ '-' * 80 }}",
         "{% for i in range(messages | length - 1, -1, -1) %}{{ i }}{% endfor %}",
         "{{ 'a__b' }}{{ '____' }}{{ names[i + 1] }}{{ counts[n % 2] }}",
@@ -96,6 +97,8 @@ def test_ways_of_chats_are_not(text: str) -> None:
         "{{ 'x' | center(1000000000) }}",
         "{{ 'x'.ljust(1000000000) }}",
         "{{ 9 ** 9 ** 9 }}",
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}",
+        "{% macro f(n) %}{% for i in 'ab' %}{{ f(n + 1) }}{% endfor %}{% endmacro %}{{ f(0) }}",
     ],
 )
 def test_endless_work_is_seen(text: str) -> None:

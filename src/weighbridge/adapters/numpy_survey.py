@@ -75,7 +75,8 @@ def _e8m0(bits: int) -> float:
 
 
 _F32 = _Format("<u4", 0x7F800000, _unpacked("<I", "<f"))
-# F4 and F6 have no NaN and no whole bytes; integers are codes of packed weights, or indices. The
+# F4 and F6 have no NaN and no whole bytes; integers are codes of packed weights, or indices, and
+# U8 the scales of MLX's small floats: which byte of theirs is no number depends on the mode. The
 # FNUZ pair writes NaN as minus zero, which a max() cannot tell; no MLX tool writes it.
 _FORMATS: Mapping[str, _Format] = {
     "F64": _Format("<u8", 0x7FF0000000000000, _unpacked("<Q", "<d")),
@@ -86,6 +87,7 @@ _FORMATS: Mapping[str, _Format] = {
     "F8_E5M2": _Format("|u1", 0x7C, _unpacked("<H", "<e", 8)),
     "F8_E4M3": _Format("|u1", 0x7F, _e4m3),
     "F8_E8M0": _Format("|u1", 0xFF, _e8m0, signed=False),
+    "U8": _Format("|u1", 0x100, float, signed=False),
 }
 _UNEXAMINED = TensorStats(finite=True, zero=False, absmax=math.nan, examined=False)
 

@@ -28,7 +28,7 @@ from weighbridge.domain.errors import ArtifactChanged, PathConflict, PathMissing
 from weighbridge.domain.ignoring import IGNORE, Ignored, require_regular
 from weighbridge.domain.models import FusedModel, LoraModel, PeftModel
 from weighbridge.domain.publication import HubRepo
-from weighbridge.domain.shipping import CARD, needed, shipped
+from weighbridge.domain.shipping import CARD, needed, shipped, target_of
 
 if TYPE_CHECKING:
     from weighbridge.application.loadable_base import LoadableBase
@@ -108,7 +108,7 @@ class Gather:
         ships = self.ships()
         total, done = sum(e.size for e in ships), 0
         for entry in ships:
-            target = ArtifactPath(entry.path.name)
+            target = target_of(self.loaded.model, entry)
             known = judged.find(entry.path)
             digest = (known and known.digest("sha256")) or sha256_of(
                 self.files, self.request.location, entry.path

@@ -63,7 +63,7 @@ _SMALL_TEXT = 4096
 #: What loaders read and must be an object. Others may end in config.json and hold a list.
 _OBJECTS = re.compile(
     r"((adapter_|generation_|tokenizer_|processor_|preprocessor_)?config|tokenizer"
-    r"|special_tokens_map|chat_template|.*\.index)\.json"
+    r"|special_tokens_map|added_tokens|vocab|chat_template|.*\.index)\.json"
 )
 _BASE_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _MODEL_DOCUMENTS = frozenset({ADAPTER_CONFIG, CONFIG, INDEX})

@@ -56,9 +56,16 @@ from weighbridge.domain.policy.application import apply, wanted_digests
 from weighbridge.domain.policy.policy import Policy
 from weighbridge.domain.repairing.misnamed import misnamed_adapter
 from weighbridge.domain.rules import CATALOGUE
+from weighbridge.domain.sentencepiece import pieces_problem
 from weighbridge.domain.shipping import CARD
 from weighbridge.domain.survey import TensorStats, WeightSurvey
-from weighbridge.domain.tokenizer import TOKENIZER, TokenizerBuild, TokenizerView, tokenizer_view
+from weighbridge.domain.tokenizer import (
+    PIECES,
+    TOKENIZER,
+    TokenizerBuild,
+    TokenizerView,
+    tokenizer_view,
+)
 
 #: Today as YYYY-MM-DD, in UTC.
 Clock: TypeAlias = Callable[[], str]
@@ -155,7 +162,7 @@ class Validate:
             scale=request.scale,
             templates=read_templates(self.files, artifact, self.templates),
             tokenizer=tokenizer,
-            tokenizer_build=self._built(request, tokenizer),
+            tokenizer_build=self._built(request, artifact, tokenizer),
             base_tokenizer=read_base_tokenizer(self.files, request.base) if tokenizer else None,
         )
         try:
@@ -171,9 +178,16 @@ class Validate:
             return self._told_apart(request, evolve(subject, model=model), progress)
         return self._surveyed(request, evolve(subject, model=model), progress)
 
-    def _built(self, request: ValidateRequest, found: TokenizerView | None) -> TokenizerBuild:
+    def _built(
+        self, request: ValidateRequest, artifact: ModelArtifact, found: TokenizerView | None
+    ) -> TokenizerBuild:
         """What comes of building the tokenizer, if its structure is sound."""
-        if found is None or not request.weights or self.tokenizers is None:
+        pieces = artifact.size_of(PIECES) or 0
+        if TOKENIZER not in artifact.paths and request.weights and 0 < pieces <= MOST_OF_FILE:
+            raw = self.files.read(request.location, ArtifactPath(PIECES))
+            return TokenizerBuild(pieces_problem(raw), path=PIECES)
+        judged = found is not None and found.path == TOKENIZER
+        if not judged or not request.weights or self.tokenizers is None:
             return TokenizerBuild()
         raw = self.files.read(request.location, ArtifactPath(TOKENIZER))
         return self.tokenizers.build(raw)

@@ -95,7 +95,9 @@ def _around(entry: Architecture, config: Mapping[str, object]) -> Architecture:
     if (entry.model_type, nested) != ("mistral3", "mistral4"):
         return entry
     inner = ARCHITECTURES["mistral4"]
-    return evolve(entry, rules=inner.rules, renames=inner.renames, kept=inner.kept)
+    return evolve(
+        entry, rules=inner.rules, renames=inner.renames, kept=inner.kept, uniform=inner.uniform
+    )
 
 
 def _class_name(config: Mapping[str, object]) -> str:

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
+from weighbridge.domain.front_matter import read_front_matter
+
 #: Begins the last line of a card written here; an edit of the card breaks its digest.
 _SEAL = b"<!-- weighbridge "
-_LICENCE = re.compile(rb"^license:\s*['\"]?([A-Za-z0-9._-]+)['\"]?\s*$", re.MULTILINE)
 
 
 @frozen
@@ -32,11 +33,9 @@ class CardFacts:
 
 def licence_of(card: bytes) -> str | None:
     """The licence id in a card's front matter, if it names one."""
-    if not card.startswith(b"---"):
-        return None
-    front, _, _ = card[3:].partition(b"\n---")
-    found = _LICENCE.search(front)
-    return found.group(1).decode() if found else None
+    value = read_front_matter(card).fields.get("license")
+    first = value[0] if isinstance(value, list) and value else value
+    return first if isinstance(first, str) else None
 
 
 def _scalar(text: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from weighbridge.domain.artifact import Oddity
 from weighbridge.domain.contents import Unexamined
 from weighbridge.domain.findings import Subject
+from weighbridge.domain.tokenizer import TOKENIZER
 
 #: Files up to this are read even when little is to be read, as of a repository on the Hub.
 SMALL_BYTES = 1 << 20
@@ -47,7 +48,8 @@ def _weights(subject: Subject, wanted: bool) -> Iterator[Unexamined]:
 
 def _tokenizer(subject: Subject, wanted: bool) -> Iterator[Unexamined]:
     found = subject.tokenizer_build
-    if not wanted and subject.tokenizer is not None:
+    built = subject.tokenizer is not None and subject.tokenizer.path == TOKENIZER
+    if not wanted and built:
         yield Unexamined("building the tokenizer", "only headers were asked for", chosen=True)
     elif found.unasked:
         yield Unexamined("building the tokenizer", found.unasked, chosen=found.optional)

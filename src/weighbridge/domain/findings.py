@@ -95,8 +95,8 @@ class Subject:
     """Everything that rules may look at. ``base_config`` is the base's config.json if at hand,
     and ``base_licence`` what its card names;
     ``base_model`` and ``scale`` are what the caller said, and override the artifact.
-    ``templates`` are the chat templates, examined; ``tokenizer`` is that of a sound tokenizer.json,
-    ``tokenizer_build`` what comes of building it,
+    ``templates`` are the chat templates, examined; ``tokenizer`` is that of a sound tokenizer.json
+    or vocab.json, ``tokenizer_build`` what comes of building it,
     and ``base_tokenizer`` the base's if at hand. With the base's weights, ``changes`` are those of
     an adapter, measured, and ``beside_base`` says how a whole model differs."""
 

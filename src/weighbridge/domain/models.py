@@ -116,8 +116,13 @@ class FusedModel:
 
     @property
     def quantised(self) -> bool:
-        """True if MLX packed the weights, whatever the config says."""
-        return any(group[0].name.endswith(".scales") for group in self.alike)
+        """True if MLX packed the weights, whatever the config says. AWQ and GPTQ have scales as
+        well, beside words that they call ``qweight``."""
+        scaled, others = (
+            {t.name.removesuffix(end) for g in self.alike if g[0].name.endswith(end) for t in g}
+            for end in (".scales", ".qweight")
+        )
+        return bool(scaled - others)
 
     @cached_property
     def alike(self) -> tuple[Sequence[TensorSpec], ...]:

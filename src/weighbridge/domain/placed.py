@@ -16,7 +16,7 @@ from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.models import LoraTarget
 from weighbridge.domain.placement import Experts, Part, Plain, Rows
 
-LAYER = re.compile(r"(?P<head>(?:.*\.)?(?:layers|h|blocks)\.)(?P<layer>\d+)(?P<tail>\..*)")
+LAYER = re.compile(r"(?P<head>(?:.*\.)?(?:layers|h|blocks)\.)(?P<layer>\d{1,9})(?P<tail>\..*)")
 _SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 

@@ -14,6 +14,8 @@ class TensorStats:
     """``finite``: no NaN or infinity. ``zero``: every element is 0. ``absmax``: the largest finite
     magnitude (NaN if not finite). A dtype that cannot be examined has ``examined`` False.
 
+    Of bytes (U8) ``absmax`` is the largest, and they are finite and not zero, whatever they encode.
+
     ``constant``: every element has the same bits, and there are several. ``marks`` are figures that
     two tensors of the same bytes share, and others hardly ever; () if there are none.
     """

@@ -13,7 +13,10 @@ from attrs import field, frozen
 from weighbridge.domain.artifact import ModelArtifact
 
 TOKENIZER = "tokenizer.json"
+VOCABULARY = "vocab.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+#: SentencePiece's, or tiktoken's; read where there is no tokenizer.json.
+PIECES = "tokenizer.model"
 SPECIAL_TOKENS = "special_tokens_map.json"
 #: Any of these is a tokenizer for some loader; the last are slow ones.
 TOKENIZER_FILES = frozenset(
@@ -22,6 +25,8 @@ TOKENIZER_FILES = frozenset(
      "tiktoken.model", "vocab.bpe"}
 )  # fmt: skip
 SPECIAL_KEYS = ("eos_token", "bos_token", "pad_token", "unk_token")
+_LISTED_KEYS = ("additional_special_tokens", "extra_special_tokens", "sep_token", "cls_token",
+                "mask_token")  # fmt: skip
 #: Tokens that end a turn in published chat models, and are no end of text.
 TURN_ENDS = frozenset(
     {"<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|eot|>", "<|turn_end|>",
@@ -32,11 +37,21 @@ TURN_ENDS = frozenset(
 
 @frozen
 class TokenizerView:
-    """``vocabulary`` is the model's own, ``added`` are those beside it; ``ids`` are both."""
+    """``vocabulary`` is the model's own, ``added`` are those beside it; ``ids`` are both.
+    ``path`` is the file that the vocabulary is in."""
 
     vocabulary: Mapping[str, int] = field(repr=False)
     added: tuple[tuple[str, int], ...] = field(repr=False)
     ids: Mapping[str, int] = field(repr=False)
+    path: str = TOKENIZER
+
+    @classmethod
+    def of_words(cls, words: Mapping[str, Any], added: Mapping[str, Any]) -> TokenizerView | None:
+        """That of a vocab.json, and of the tokens added to it; None if not all have numbers."""
+        more = tuple((content, n) for content, n in added.items() if is_id(n))
+        if not words or not all(map(is_id, words.values())):
+            return None
+        return cls(dict(words), more, {**words, **dict(more)}, VOCABULARY)
 
     @classmethod
     def of(cls, tokenizer: Mapping[str, Any]) -> TokenizerView | None:
@@ -53,7 +68,8 @@ class TokenizerView:
 
 @frozen
 class TokenizerBuild:
-    """What the package that loaders use says of a tokenizer.json: ``problem``, '' if it builds it.
+    """What the package that loaders use says of a tokenizer.json: ``problem``, '' if it builds it;
+    or what is wrong with another tokenizer, whose ``path`` that is.
 
     ``unasked`` is why it could not be asked, ``optional`` if only for want of the package.
     """
@@ -61,6 +77,7 @@ class TokenizerBuild:
     problem: str = ""
     unasked: str = ""
     optional: bool = False
+    path: str = TOKENIZER
 
 
 def is_id(value: Any) -> bool:
@@ -76,9 +93,26 @@ def content_of(token: Any) -> str | None:
 
 
 def tokenizer_view(artifact: ModelArtifact) -> TokenizerView | None:
-    """None if there is no sound tokenizer.json."""
+    """That of tokenizer.json, or without one of vocab.json; None if it is not sound."""
     document = artifact.document(TOKENIZER)
-    return None if document is None else TokenizerView.of(document.object)
+    if document is not None:
+        return TokenizerView.of(document.object)
+    words, added = (artifact.document(path) for path in (VOCABULARY, "added_tokens.json"))
+    if words is None:
+        return None
+    decoded = {
+        content: int(n) for n, content in decoded_tokens(artifact) if len(n) < 12 and n.isdecimal()
+    }
+    return TokenizerView.of_words(words.object, {**decoded, **(added.object if added else {})})
+
+
+def decoded_tokens(artifact: ModelArtifact) -> Iterator[tuple[str, str]]:
+    """Number, as text, and content of each added token that tokenizer_config.json has."""
+    document = artifact.document(TOKENIZER_CONFIG)
+    decoder = document.object.get("added_tokens_decoder") if document else None
+    for number, token in decoder.items() if isinstance(decoder, dict) else ():
+        if (content := content_of(token)) is not None:
+            yield number, content
 
 
 def _vocabulary(tokenizer: Mapping[str, Any]) -> dict[str, int]:
@@ -103,6 +137,8 @@ def structure_problems(tokenizer: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(vocab, Mapping):
         if not all(map(is_id, vocab.values())):
             yield "has a token without a number"
+    elif vocab == []:
+        yield "has an empty vocabulary"
     elif not isinstance(vocab, list) or not all(map(_is_piece, vocab)):
         yield "has no vocabulary"
     added = tokenizer.get("added_tokens") or []
@@ -151,6 +187,19 @@ def special_tokens(artifact: ModelArtifact) -> Iterator[tuple[str, str, str]]:
             content = content_of(document.object.get(key)) if document else None
             if content is not None:
                 yield path, key, content
+
+
+def listed_tokens(artifact: ModelArtifact) -> Iterator[tuple[str, str, str]]:
+    """The same of the special tokens that have no part in every model: lists of them, or tables."""
+    for path in (TOKENIZER_CONFIG, SPECIAL_TOKENS):
+        document = artifact.document(path)
+        for key in _LISTED_KEYS:
+            value = document.object.get(key) if document else None
+            if isinstance(value, Mapping) and "content" not in value:
+                value = list(value.values())
+            for one in value if isinstance(value, list) else [value]:
+                if (content := content_of(one)) is not None:
+                    yield path, key, content
 
 
 def token_ids(value: Any) -> tuple[int, ...]:

@@ -35,9 +35,32 @@ def loop_hazards(tree: nodes.Node) -> Iterator[Hazard]:
                 what = f"loops {steps} times, one loop inside of another"
         if isinstance(node, nodes.For):
             yield from _doublings(node)
+        if isinstance(node, nodes.Macro) and _counts_down(node):
+            what = f"calls {node.name} several times in itself with a number counted on"
         if what:
             yield Hazard("CT005", f"{what} at line {node.lineno}")
         waiting += [(child, min(steps, _MOST)) for child in node.iter_child_nodes()]
+
+
+def _counts_down(macro: nodes.Macro) -> bool:
+    """True if each call makes several others, as many deep as a number says: 2^40 for a 40.
+
+    Macros that go down a schema call themselves too, but with a part of what they were given."""
+    calls = list(_calls(macro, macro.name))
+    if not any(
+        call.args and all(isinstance(arg, nodes.BinExpr | nodes.Const) for arg in call.args)
+        for call in calls
+    ):
+        return False
+    return len(calls) > 1 or any(
+        any(_calls(loop, macro.name)) for loop in macro.find_all(nodes.For)
+    )
+
+
+def _calls(node: nodes.Node, name: str) -> Iterator[nodes.Call]:
+    for call in node.find_all(nodes.Call):
+        if isinstance(call.node, nodes.Name) and call.node.name == name:
+            yield call
 
 
 def _doublings(loop: nodes.For) -> Iterator[Hazard]:

@@ -80,6 +80,7 @@ def _wrapper(
         outside=outside,
         dropped=_TOWER,
         lost_on_load=_LOST.get(outside, ""),
+        uniform=rules is LLAMA_TREE,
     )
 
 

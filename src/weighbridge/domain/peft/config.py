@@ -139,8 +139,11 @@ def _parameter_of(module: str, config: Mapping[str, Any]) -> bool:
     """True if ``target_parameters`` reaches into that module (experts, routers)."""
     parameters = config.get("target_parameters")
     for parameter in parameters if isinstance(parameters, list) else ():
-        owner = str(parameter).rpartition(".")[0]
+        owner, _, name = str(parameter).rpartition(".")
         bare = module.replace(".base_layer", "")
-        if not owner or f".{bare}.".find(f".{owner}.") >= 0:
+        # Of a linear module the parameter is its weight; a stack of experts has others.
+        if not owner and (name in ("weight", "bias") or bare.endswith("experts")):
+            return True
+        if owner and f".{owner}." in f".{bare}.":
             return True
     return False

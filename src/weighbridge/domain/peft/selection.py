@@ -50,7 +50,7 @@ def _selects(module: str, config: Mapping[str, Any]) -> bool:
     patterns = config.get("layers_pattern") or [r"[^.]*"]
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         # The first number after such a name is the layer; a later one is an expert.
-        if found := re.match(rf"(?:^|.*?\.){pattern}\.(\d+)\.", module):
+        if found := re.match(rf"(?:^|.*?\.){pattern}\.(\d{{1,9}})\.", module):
             return int(found.group(1)) in numbers
     return False
 
@@ -79,7 +79,7 @@ def dotted_ends(module: str) -> Iterator[str]:
 
 def _neighbours(modules: Iterable[str], layers: Any) -> set[str]:
     """``modules``, and the same in every layer up to the last that the file or config names."""
-    found = {m: re.fullmatch(r"(.*\b(?:layers|h|blocks)\.)(\d+)(\..*)", m) for m in modules}
+    found = {m: re.fullmatch(r"(.*\b(?:layers|h|blocks)\.)(\d{1,9})(\..*)", m) for m in modules}
     named = [int(f.group(2)) for f in found.values() if f]
     named += [x for x in layers if isinstance(x, int)] if isinstance(layers, list) else []
     stems = {(f.group(1), f.group(3)) for f in found.values() if f}

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
+from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.conversion import is_local_path
 from weighbridge.domain.detection import ADAPTER_CONFIG, CHECKPOINT, LORA_WEIGHTS, PEFT_WEIGHTS
-from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind, LoraModel, PeftModel
 from weighbridge.domain.regular import backtracks
 
-_LAYER = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)\.")
+_LAYER = re.compile(r"(?:.*?\.)?(?:layers|h|blocks)\.(\d{1,9})\.")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -47,15 +48,43 @@ def _weights_missing(subject: Subject) -> Iterator[Observation]:
 
 
 def _layer_count(subject: Subject) -> Iterator[Observation]:
-    """mlx-lm puts LoRA into the last layers only, as many as the config says, and leaves the
-    tensors of all others without a word."""
-    model = _lora(subject)
+    """mlx-lm puts LoRA into the last layers only, as many as the config says, and refuses or leaves
+    the tensors of all others."""
+    model, keys = _lora(subject), _keys_of(_lora(subject)) or ()
     said = model.config.get("num_layers", model.config.get("lora_layers"))
-    modules = (_LAYER.match(f"{target.module}.") for target in model.targets)
-    held = {int(found[1]) for found in modules if found}
-    if isinstance(said, int) and not isinstance(said, bool) and 0 < said < len(held):
-        facts = {"said": said, "count": len(held)}
+    modules = (t.module for t in model.targets if t.module not in keys)
+    held = {int(found[1]) for m in modules if (found := _LAYER.match(f"{m}."))}
+    if not held or not _is_step(said):
+        return
+    last = BaseModel(subject.base_config or {}).layers or max(held) + 1
+    if said < last - min(held):
+        facts = {"said": said, "count": len(held), "first": min(held), "last": last - 1}
         yield Observation(Location(model.config_path, "num_layers"), facts)
+
+
+def _keys_of(model: LoraModel) -> frozenset[str] | None:
+    """The modules that were chosen by name; None if none were."""
+    parameters = model.config.get("lora_parameters")
+    keys = parameters.get("keys") if isinstance(parameters, dict) else None
+    return frozenset(map(str, keys)) if isinstance(keys, list) else None
+
+
+def _not_chosen(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm makes LoRA modules of what keys names, in each layer or by the whole path, and without
+    keys of all that is in the layers. It refuses a file with others; before 0.32 it left them."""
+    model = _lora(subject)
+    keys, named = _keys_of(model), [t.module for t in model.targets]
+    left = [m for m in named if not _chosen(m, keys)]
+    if left:
+        facts: dict[str, Fact] = {"count": len(left), "all": len(named), "module": left[0]}
+        yield Observation(Location(model.config_path, "lora_parameters.keys"), facts)
+
+
+def _chosen(module: str, keys: frozenset[str] | None) -> bool:
+    found = _LAYER.match(module)
+    if keys is None:
+        return found is not None
+    return module in keys or (found is not None and module[found.end() :] in keys)
 
 
 def _full_with_lora(subject: Subject) -> Iterator[Observation]:
@@ -169,7 +198,8 @@ RULES = (
          _config_missing),
     Rule("AD002", "adapter-weights-missing", _E, "has no weights beside it", _SAME_RUN,
          _weights_missing),
-    Rule("AD007", "num-layers-contradiction", _W, "is {said}, but {count} layers have LoRA",
+    Rule("AD007", "num-layers-contradiction", _W, "is {said}, but {count} layers have LoRA, from "
+         "{first} on; the last is {last}",
          "write the number of layers from the first that has LoRA to the last of the model, or -1",
          _layer_count, Need.MODEL, _LORA),
     Rule("AD008", "full-with-lora", _E, "is full, but there are {count} LoRA pairs",
@@ -185,4 +215,7 @@ RULES = (
     Rule("AD029", "training-interrupted", _W, "is of step {last} by the checkpoints beside it, but "
          "training was to take {steps}", "finish the training, or say that it was meant to end "
          "there: write the number of steps as iters", _interrupted, Need.MODEL, _LORA),
+    Rule("AD030", "keys-contradiction", _W, "leaves out {count} of the {all} modules that "
+         "have LoRA, {module} first", "name all modules that have LoRA, as they are in a layer",
+         _not_chosen, Need.MODEL, _LORA),
 )  # fmt: skip

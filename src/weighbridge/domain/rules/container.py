@@ -101,15 +101,15 @@ def _twice(subject: Subject) -> Iterator[Observation]:
 
 
 def _not_in_index(subject: Subject) -> Iterator[Observation]:
-    """mlx-lm loads every model*.safetensors, transformers only what the index names: a left-over
-    shard makes two different models of one directory."""
-    named = set(_weight_map(subject).values())
-    if not named:
-        return
-    for path in sorted(subject.artifact.paths - named):
+    """mlx-lm loads every model*.safetensors, transformers only what the index names, or without one
+    model.safetensors: a left-over shard makes two different models of one directory."""
+    named, paths = set(_weight_map(subject).values()), subject.artifact.paths
+    if not named and (INDEX in paths or SINGLE not in paths):
+        return  # of an index that cannot be read another rule speaks
+    why = "is not named by the index" if named else f"is beside {SINGLE}, and there is no index"
+    for path in sorted(paths - (named or {SINGLE})):
         if "/" not in path and path.startswith("model") and path.endswith(".safetensors"):
-            other = Location(path)
-            yield Observation(other, {"alone": "yes" if path == SINGLE else "no"})
+            yield Observation(Location(path), {"why": why})
 
 
 _FUSED = frozenset({Kind.FUSED})
@@ -162,5 +162,5 @@ RULES = (
     _index_rule("IX004", "tensor-not-in-named-shard", "is not in {shard}", _wrong_shard),
     _index_rule("IX005", "tensor-not-mapped", "is not in the index", _unmapped),
     _index_rule("IX006", "tensor-in-two-shards", "is in {other} as well", _twice),
-    _index_rule("IX007", "shard-not-in-index", "is not named by the index", _not_in_index),
+    _index_rule("IX007", "shard-not-in-index", "{why}", _not_in_index),
 )  # fmt: skip

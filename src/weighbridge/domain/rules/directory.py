@@ -20,13 +20,15 @@ from weighbridge.domain.provenance import SIGNATURE, STATEMENT
 from weighbridge.domain.rules.executable import is_named_as_code
 from weighbridge.domain.rules.layout import is_checkpoint, is_junk
 from weighbridge.domain.rules.secrets import is_secret_file
-from weighbridge.domain.shipping import CARD, is_document, is_legal
+from weighbridge.domain.shipping import CARD, is_document, is_legal, is_named_template
 
 _MAX_FILE = 200 * 10**9
 _MAX_FILES, _MAX_IN_FOLDER = 100_000, 10_000
 _OPTIMIZER = re.compile(
-    r"(^|/)((optimi[sz]er|scheduler|scaler|rng_state|random_states?|trainer_state|training_args"
-    r"|zero_pp_rank|bf16_zero_pp_rank|opt_state)([._-][^/]*)?|global_step\d+/.*)$",
+    r"(^|/)((\d+[._-]|adam[._-])?(optimi[sz]ers?|optim|scheduler|scaler|rng_state|random_states?"
+    r"|trainer_state|train(ing|er)?_state|training_args|zero_pp_rank|bf16_zero_pp_rank|opt_state)"
+    r"([._-][^/]*)?|[^/]*[._-](optimi[sz]er|optim|opt)([._-]states?)?\.(safetensors|npz|pt|bin)"
+    r"|(optimi[sz]er|global_step\d+)/.*)$",
     re.IGNORECASE,
 )
 _DATA = re.compile(
@@ -36,7 +38,7 @@ _DATA = re.compile(
 )
 _BESIDE = re.compile(
     r"\.gitattributes|\.gitignore|[^/]+\.(png|jpe?g|gif|svg|webp)|modules\.json"
-    r"|.*_config\.json|config_.*\.json|tokenizer\.json\.index|CITATION(\.\w+)?",
+    r"|.*_config\.json|config_.*\.json|params\.json|tokenizer\.json\.index|CITATION(\.\w+)?",
     re.IGNORECASE,
 )
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[1-9]|lpt[1-9])(\.[^/]*)?")
@@ -94,6 +96,7 @@ def _has_place(subject: Subject, path: str) -> bool:
         name in (CARD, ADAPTER_CONFIG, NPZ_WEIGHTS, STATEMENT.text, SIGNATURE.text)
         or is_legal(name)
         or is_document(name)
+        or is_named_template(path)
         or name.endswith(".safetensors")
         or SHARD.fullmatch(name) is not None
         or _BESIDE.fullmatch(name) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from weighbridge.domain.checkpoints.packing import quantisation_of
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import FusedModel, Kind
 
@@ -17,16 +18,19 @@ def _without_scales(subject: Subject) -> Iterator[Observation]:
     """The config says that the weights are packed, but they are not; loaders misread one of the
     two."""
     model = _fused(subject)
-    if isinstance(model.config.get("quantization"), dict) and not model.quantised:
-        yield Observation(Location("config.json", "quantization"))
+    said = quantisation_of(model.config)
+    if said is not None and not model.quantised:
+        key = "quantization" if said is model.config.get("quantization") else "quantization_config"
+        yield Observation(Location("config.json", key))
 
 
 def _without_config(subject: Subject) -> Iterator[Observation]:
-    """Packed weights cannot be read without the bits and the group size."""
+    """Packed weights cannot be read without the bits and the group size. mlx-lm takes them from
+    quantization; in quantization_config alone it looks for the method of another tool."""
     model = _fused(subject)
-    config = model.config
-    if model.quantised and not (config.get("quantization") or config.get("quantization_config")):
-        yield Observation(Location("config.json"))
+    if model.quantised and not isinstance(model.config.get("quantization"), dict):
+        other = " (quantization_config alone)" if quantisation_of(model.config) else ""
+        yield Observation(Location("config.json"), {"other": other})
 
 
 _FUSED = frozenset({Kind.FUSED})
@@ -35,7 +39,7 @@ RULES = (
          "is set, but no tensor is quantised", "delete the key, or quantise again",
          _without_scales, Need.MODEL, _FUSED),
     Rule("QT002", "scales-without-quantization", Severity.ERROR,
-         "names no quantization, but tensors are quantised",
+         "names no quantization{other}, but tensors are quantised",
          "copy config.json that mlx-lm wrote with the weights", _without_config, Need.MODEL,
          _FUSED),
 )  # fmt: skip

@@ -20,6 +20,9 @@ _JUNK = re.compile(
     r"|[^/]*\.sw[op]|[^/]*~|\.#[^/]*|\.idea/.*|\.vscode/.*|__MACOSX/.*"
     r"|\.cache/huggingface/.*)$"
 )
+_OF_A_STEP = re.compile(
+    r"(?i)(^|/)(checkpoint|ckpt|global_step|step|iter|epoch)[-_]?\d+(/|[^/]*\.(safetensors|npz)$)"
+)
 _MIN_WEIGHTS = 200
 
 
@@ -30,7 +33,7 @@ def is_junk(path: str) -> bool:
 
 def is_checkpoint(path: str) -> bool:
     """True for weights, or their directory, of a step of training."""
-    return bool(CHECKPOINT.fullmatch(path.rpartition("/")[2]) or re.match(r"checkpoint-\d+/", path))
+    return bool(CHECKPOINT.fullmatch(path.rpartition("/")[2]) or _OF_A_STEP.search(path))
 
 
 def _weights(model: Model) -> tuple[str, ...]:

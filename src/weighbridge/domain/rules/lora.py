@@ -119,10 +119,13 @@ def _base_missing(subject: Subject) -> Iterator[Observation]:
 
 
 def _base_local(subject: Subject) -> Iterator[Observation]:
-    """A path of one machine names nothing on another, and it leaks a user's name."""
+    """A path of one machine names nothing on another, and it leaks a user's name; loaders look a
+    name up on the Hub, and open no address."""
     name = subject.base_model or (subject.model.base_model if subject.model else None)
     if name is not None and is_local_path(name):
-        yield Observation(Location(getattr(subject.model, "config_path", "")), {"base": name})
+        address = "://" in name and not name.startswith("file:")
+        facts = {"base": name, "what": "an address, not org/name" if address else "a local path"}
+        yield Observation(Location(getattr(subject.model, "config_path", "")), facts)
 
 
 def _base_quantised(subject: Subject) -> Iterator[Observation]:
@@ -147,7 +150,7 @@ RULES = (
          "check the training settings; --scale overrides the config", _scale, Need.MODEL, _LORA),
     Rule("AD009", "base-model-missing", _E, "no base model is named", _SAY, _base_missing,
          Need.MODEL, _ADAPTERS),
-    Rule("AD010", "base-model-local-path", _E, "the base model {base!r} is a local path", _SAY,
+    Rule("AD010", "base-model-local-path", _E, "the base model {base!r} is {what}", _SAY,
          _base_local, Need.MODEL, _ADAPTERS),
     Rule("AD011", "base-model-quantised", _E, "the base model {base!r} looks quantised by MLX",
          "publish with --base-model and the id of the original", _base_quantised, Need.MODEL,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from weighbridge.domain.base_model import BaseModel
+from weighbridge.domain.experts import other_count
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
-from weighbridge.domain.llama_shapes import positive
+from weighbridge.domain.llama_shapes import expected_shape, expected_width, positive
 from weighbridge.domain.models import Kind, LoraModel, LoraTarget
-from weighbridge.domain.placement import Experts, Impossible, Plain, Standing
+from weighbridge.domain.placement import Experts, Impossible, Standing
 
 _LORA = frozenset({Kind.LORA})
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 
 
 def _lora(subject: Subject) -> LoraModel:
@@ -26,31 +26,32 @@ def _base(subject: Subject) -> BaseModel:
 def _layer(target: LoraTarget) -> int | None:
     parts = target.module.split(".")
     where = next((parts.index(n) + 1 for n in ("layers", "h", "blocks") if n in parts), len(parts))
-    return int(parts[where]) if where < len(parts) and parts[where].isdecimal() else None
+    number = parts[where] if where < len(parts) else ""
+    return int(number) if number.isdecimal() and len(number) < 10 else None
 
 
 def _shapes(subject: Subject) -> Iterator[Observation]:
     """A LoRA of another base does not fit; PEFT raises at load, others ignore the module."""
     model, base = _lora(subject), _base(subject)
-    if not base.architecture.uniform:
-        return
     for target in model.targets:
         expected = _expected(target, base)
-        actual = (target.out_features, target.in_features)
-        if expected is not None and expected != actual and target.experts is None:
-            facts = {"actual": f"{actual[1]} -> {actual[0]}",
-                     "expected": f"{expected[1]} -> {expected[0]}"}  # fmt: skip
+        actual = (target.in_features, target.out_features)
+        if any(e not in (None, a) for e, a in zip(expected, actual, strict=True)):
+            facts = {"actual": f"{actual[0]} -> {actual[1]}",
+                     "expected": " -> ".join(str(e or "any") for e in expected)}  # fmt: skip
             yield Observation(Location(model.weights_path, target.module), facts)
 
 
-def _expected(target: LoraTarget, base: BaseModel) -> tuple[int, int] | None:
-    """(out, in) as the base's config implies it. An embedding maps its words to the width."""
-    if target.module in base.architecture.embeddings:
-        width, words = (positive(base.text_config, n) for n in ("hidden_size", "vocab_size"))
-        return (width, words) if width and words else None
-    if isinstance(base.architecture.place(target.module), Plain):
-        return base.llama_shape(target.module.rpartition(".")[2])
-    return None
+def _expected(target: LoraTarget, base: BaseModel) -> tuple[int | None, int | None]:
+    """(in, out) as far as the base's config tells. An embedding maps its words to the width."""
+    fields, entry = base.text_config, base.architecture
+    leaf = target.module.rpartition(".")[2]
+    if target.module in entry.embeddings:
+        return positive(fields, "vocab_size"), positive(fields, "hidden_size")
+    if _layer(target) is None or isinstance(entry.place(target.module), Impossible):
+        return None, None
+    shape = expected_shape(fields, leaf) if entry.uniform and target.experts is None else None
+    return shape or expected_width(fields, leaf, expert=target.experts is not None)
 
 
 def _layers(subject: Subject) -> Iterator[Observation]:
@@ -64,11 +65,11 @@ def _layers(subject: Subject) -> Iterator[Observation]:
 
 def _experts(subject: Subject) -> Iterator[Observation]:
     """A stack holds the LoRA of every expert by its number; another count is another base's."""
-    model, base = _lora(subject), _base(subject)
-    count = next((n for key in _EXPERTS if (n := positive(base.text_config, key))), None)
+    model, fields = _lora(subject), _base(subject).text_config
     for target in model.targets:
-        if count is not None and target.experts not in (None, count):
-            facts = {"experts": int(target.experts or 0), "count": count}
+        held = target.experts
+        if held is not None and (count := other_count(fields, held)) is not None:
+            facts = {"experts": held, "count": count}
             yield Observation(Location(model.weights_path, target.module), facts)
 
 

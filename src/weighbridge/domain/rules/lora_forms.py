@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from weighbridge.domain.detection import FACTORS
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
-from weighbridge.domain.models import Kind, LoraModel
+from weighbridge.domain.models import Kind, LoraModel, PeftModel
+from weighbridge.domain.peft.names import parse_name
 from weighbridge.domain.tensors import TensorSpec
 
 _LORA = frozenset({Kind.LORA})
@@ -101,6 +102,23 @@ def _peft_keys(subject: Subject) -> Iterator[Observation]:
         yield Observation(Location(model.config_path, "peft_type"))
 
 
+def _no_float(subject: Subject) -> Iterator[Observation]:
+    """The two factors are multiplied, in every loader as they are: what was quantised or cast to
+    integers is another change, or none can be made of it."""
+    model = subject.model
+    assert isinstance(model, LoraModel | PeftModel)
+    if isinstance(model, LoraModel):
+        factors = [s for t in model.targets for s in t.specs]
+    else:
+        factors = [s for s in model.tensors if parse_name(s.name) is not None]
+    wrong = [spec for spec in factors if spec.dtype not in _FLOATS]
+    if wrong:
+        facts: dict[str, Fact] = {"dtype": wrong[0].dtype, "count": len(wrong)}
+        yield Observation(Location(model.weights_path, wrong[0].name), facts)
+
+
+#: F64 is for PEFT alone; a rule of its own says that MLX has none.
+_FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 _E, _W = Severity.ERROR, Severity.WARNING
 _FUSE = "weighbridge fuse RUN --base DIR -o OUT, and publish the whole model"
 RULES = (
@@ -120,4 +138,7 @@ RULES = (
          Need.MODEL, _LORA),
     Rule("AD028", "peft-keys-in-mlx-config", Severity.INFO, "is PEFT's key in an MLX config",
          "nothing: converting writes a new config", _peft_keys, Need.MODEL, _LORA),
+    Rule("AD031", "factor-dtype", _E, "is {dtype}, and so are {count} in all; a factor is a "
+         "float", "save the adapter again, in float32 or bfloat16", _no_float, Need.MODEL,
+         frozenset({Kind.LORA, Kind.PEFT})),
 )  # fmt: skip

@@ -11,6 +11,8 @@ from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule,
 from weighbridge.domain.models import Kind, PeftModel
 from weighbridge.domain.peft.config import MOST_NAMED, stated_rank, wraps_the_bare_model
 from weighbridge.domain.peft.names import LoraName, Part, parse_name, placed
+from weighbridge.domain.peft.selection import NotPeft, pair_rank
+from weighbridge.domain.regular import backtracks
 from weighbridge.domain.repairing.misnamed import misnamed_files
 from weighbridge.domain.repairing.orientation import (
     is_turned,
@@ -19,6 +21,9 @@ from weighbridge.domain.repairing.orientation import (
     stored_pairs,
 )
 from weighbridge.domain.tensors import TensorSpec
+
+#: Each is matched against every module.
+_MOST_PATTERNS = 100
 
 
 def _peft(subject: Subject) -> PeftModel:
@@ -77,6 +82,26 @@ def _rank(subject: Subject) -> Iterator[Observation]:
         if stated is not None and actual != stated and not turned:
             facts: dict[str, Fact] = {"actual": actual, "rank": stated}
             yield Observation(Location(model.weights_path, spec.name), facts)
+    for spec, actual, wanted in _patterned_ranks(model):
+        facts = {"actual": actual, "rank": wanted}
+        yield Observation(Location(model.weights_path, spec.name), facts)
+
+
+def _patterned_ranks(model: PeftModel) -> Iterator[tuple[TensorSpec, int, int]]:
+    """The pairs whose rank is not what ``rank_pattern`` or ``r`` gives their module: the first
+    factor, its rank, and that. The patterns are a stranger's, and run if none can run away."""
+    patterns = model.config.get("rank_pattern")
+    plain = isinstance(patterns, dict) and 0 < len(patterns) <= _MOST_PATTERNS
+    if not plain or any(map(backtracks, patterns or ())):
+        return
+    for pair in stored_pairs(model.tensors):
+        name = parse_name(pair.a.name)
+        try:
+            wanted = pair_rank(name.module, model.config) if name else None
+        except NotPeft:
+            return
+        if wanted is not None and wanted not in pair.ranks():
+            yield pair.a, pair.a.shape[0], wanted
 
 
 def _not_transposed(subject: Subject) -> Iterator[Observation]:

@@ -87,10 +87,13 @@ def _rank_missing(subject: Subject) -> Iterator[Observation]:
 
 
 def _alpha_missing(subject: Subject) -> Iterator[Observation]:
-    """PEFT then takes 8, so that the LoRA is too weak or too strong, and nothing fails."""
+    """Without it PEFT takes 8, so that the LoRA is too weak or too strong, and nothing fails; with
+    0 it does nothing, and with less the opposite."""
     model = _peft(subject)
-    if stated_alpha(model.config) is None:
-        yield Observation(_at(model, "lora_alpha"))
+    alpha = stated_alpha(model.config)
+    if alpha is None or alpha <= 0:
+        problem = "missing or no number" if alpha is None else f"{alpha:g}, not above 0"
+        yield Observation(_at(model, "lora_alpha"), {"problem": problem})
 
 
 def _alpha_not_integer(subject: Subject) -> Iterator[Observation]:
@@ -221,7 +224,7 @@ RULES = (
          _without_tensors, Need.MODEL, _PEFT),
     Rule("PE016", "rank-missing", _E, "is missing or no rank", _REPAIR, _rank_missing,
          Need.MODEL, _PEFT),
-    Rule("PE017", "alpha-missing", _E, "is missing or no number", _SCALE, _alpha_missing,
+    Rule("PE017", "alpha-missing", _E, "is {problem}", _SCALE, _alpha_missing,
          Need.MODEL, _PEFT),
     Rule("PE018", "alpha-not-integer", _W, "is {alpha}, which can be written as {right}",
          "weighbridge repair writes an integer", _alpha_not_integer, Need.MODEL, _PEFT),

@@ -71,9 +71,8 @@ def _unsupported(subject: Subject) -> Iterator[Observation]:
 
 def _blocks(said: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield "quantization", said
-    for module, own in said.items():
-        if isinstance(own, Mapping):
-            yield f"quantization.{module}", {"mode": said.get("mode"), **own}
+    # A module's own block stands alone: the mode of all others is not its mode.
+    yield from ((f"quantization.{m}", own) for m, own in said.items() if isinstance(own, Mapping))
 
 
 def _problem(block: Mapping[str, Any]) -> str:

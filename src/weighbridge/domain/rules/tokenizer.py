@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from weighbridge.domain.contents import texts_in
@@ -19,8 +20,6 @@ from weighbridge.domain.tokenizer import (
     TOKENIZER_FILES,
     TokenizerView,
     is_id,
-    special_tokens,
-    stop_ids,
     structure_problems,
     unknown_merge,
 )
@@ -36,15 +35,18 @@ def _missing(subject: Subject) -> Iterator[Observation]:
 
 def _broken(subject: Subject) -> Iterator[Observation]:
     """Loaders fail on it, or encode text as other tokens than the model learnt."""
-    document = subject.artifact.document(TOKENIZER)
+    document, build = subject.artifact.document(TOKENIZER), subject.tokenizer_build
+    if document is None and build.problem:
+        yield Observation(Location(build.path), {"problem": build.problem})
     if document is None or document.problem is not None:
         return
     problems = list(structure_problems(document.object))
     for problem in problems:
         yield Observation(Location(TOKENIZER), {"problem": problem})
     merge = None if problems else unknown_merge(document.object)
-    if not problems and merge is None and (said := subject.tokenizer_build.problem):
-        yield Observation(Location(TOKENIZER), {"problem": f"tokenizers cannot build it: {said}"})
+    if not problems and merge is None and build.problem:
+        problem = f"tokenizers cannot build it: {build.problem}"
+        yield Observation(Location(TOKENIZER), {"problem": problem})
     if merge is not None:
         yield Observation(Location(TOKENIZER, "model.merges"),
                           {"problem": f"merges tokens that do not exist: {merge!r}"})  # fmt: skip
@@ -60,6 +62,12 @@ def _beyond(subject: Subject, *, added: bool) -> Iterator[tuple[str, int, int]]:
             yield content, number, rows
 
 
+def inside(subject: Subject, part: str) -> Location:
+    """The file that the vocabulary is in; of a tokenizer.json that part."""
+    path = subject.tokenizer.path if subject.tokenizer is not None else TOKENIZER
+    return Location(path, part if path == TOKENIZER else "")
+
+
 def _vocabulary_too_large(subject: Subject) -> Iterator[Observation]:
     """The token has no row in the embedding: MLX reads another's memory, torch fails."""
     found = sorted(_beyond(subject, added=False), key=lambda one: one[1])
@@ -71,44 +79,15 @@ def _vocabulary_too_large(subject: Subject) -> Iterator[Observation]:
             "rows": rows,
             "count": len(found),
         }
-        yield Observation(Location(TOKENIZER, "model.vocab"), facts)
+        yield Observation(inside(subject, "model.vocab"), facts)
 
 
 def _added_too_large(subject: Subject) -> Iterator[Observation]:
     """A text that has the token fails. Text models of some families carry tokens for images, which
     they cannot read; others were given tokens without resizing the embedding."""
-    for content, number, rows in list(_beyond(subject, added=True))[:_MOST_SHOWN]:
+    for content, number, rows in islice(_beyond(subject, added=True), _MOST_SHOWN):
         facts: dict[str, Fact] = {"token": content[:60], "number": number, "rows": rows}
-        yield Observation(Location(TOKENIZER, "added_tokens"), facts)
-
-
-def _special_missing(subject: Subject) -> Iterator[Observation]:
-    """Loaders add the token at the end of the vocabulary, where the model has no row, or never
-    stop."""
-    view = subject.tokenizer
-    if view is None:
-        return
-    added = subject.artifact.document(TOKENIZER_CONFIG)
-    decoder = added.object.get("added_tokens_decoder") if added else None
-    more = {
-        token.get("content")
-        for token in (decoder.values() if isinstance(decoder, dict) else ())
-        if isinstance(token, dict)
-    }
-    known = view.ids
-    for path, key, content in special_tokens(subject.artifact):
-        if content not in known and content not in more:
-            yield Observation(Location(path, key), {"token": content[:60]})
-
-
-def _special_disagree(subject: Subject) -> Iterator[Observation]:
-    """Which of the two counts depends on the loader and its version."""
-    first: dict[str, tuple[str, str]] = {}
-    for path, key, content in special_tokens(subject.artifact):
-        other, said = first.setdefault(key, (path, content))
-        if said != content:
-            facts = {"token": content[:60], "other": other, "said": said[:60]}
-            yield Observation(Location(path, key), facts)
+        yield Observation(inside(subject, "added_tokens"), facts)
 
 
 #: Keys that transformers takes for paths of files to read, and that save_pretrained never writes.
@@ -145,7 +124,7 @@ def _duplicates(subject: Subject) -> Iterator[Observation]:
     wrong = (f"the post-processor writes {number} for {content[:40]!r}"
              for content, number in written if view.ids.get(content) != number)  # fmt: skip
     for problem in [*_collisions(view), *wrong][:_MOST_SHOWN]:
-        yield Observation(Location(TOKENIZER), {"problem": problem})
+        yield Observation(inside(subject, ""), {"problem": problem})
 
 
 def _written_specials(tokenizer: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
@@ -228,25 +207,6 @@ def _custom_class(subject: Subject) -> Iterator[Observation]:
         yield Observation(Location(TOKENIZER_CONFIG, "tokenizer_class"), {"named": named[:80]})
 
 
-def _stops_disagree(subject: Subject) -> Iterator[Observation]:
-    """mlx-lm stops at config.json's token, transformers at generation_config.json's, servers at
-    the tokenizer's. Where they differ the model ends in one and talks on in another."""
-    stops, view = stop_ids(subject.artifact), subject.tokenizer
-    counted = [set(ids) for ids in stops.values()]
-    if len(counted) == 2 and not counted[0] & counted[1]:
-        a, b = (", ".join(map(str, ids[:4])) for ids in stops.values())
-        yield Observation(Location("generation_config.json", "eos_token_id"),
-                          {"own": a, "other": f"config.json {b}"})  # fmt: skip
-    everywhere = set().union(*counted)
-    named = next((c for _, k, c in special_tokens(subject.artifact) if k == "eos_token"), None)
-    number = view.ids.get(named) if view is not None and named is not None else None
-    if number is not None and everywhere and number not in everywhere:
-        path = next(iter(stops))
-        own = ", ".join(map(str, stops[path][:4]))
-        facts = {"own": own, "other": f"the tokenizer's eos_token {number}"}
-        yield Observation(Location(path, "eos_token_id"), facts)
-
-
 def _tokenizer_differs(subject: Subject) -> Iterator[Observation]:
     """Fine-tuning with MLX changes no token. A row of the embedding then stands for another text
     than the base's."""
@@ -256,37 +216,30 @@ def _tokenizer_differs(subject: Subject) -> Iterator[Observation]:
     there = base.ids
     other = [c for c, n in own.ids.items() if there.get(c, n) != n]
     if other:
-        yield Observation(Location(TOKENIZER), {"count": len(other), "token": min(other)[:60]})
+        yield Observation(inside(subject, ""), {"count": len(other), "token": min(other)[:60]})
 
 
 _E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
 _FUSED = frozenset({Kind.FUSED})
-_COPY = "copy the tokenizer's files from the base model"
-_AGREE = "write the same tokens in config.json, generation_config.json and tokenizer_config.json"
+COPY = "copy the tokenizer's files from the base model"
 RULES = (
-    Rule("TK001", "tokenizer-missing", _W, "holds no tokenizer", _COPY, _missing, Need.MODEL,
+    Rule("TK001", "tokenizer-missing", _W, "holds no tokenizer", COPY, _missing, Need.MODEL,
          _FUSED),
-    Rule("TK002", "tokenizer-json-broken", _E, "{problem}", _COPY, _broken),
+    Rule("TK002", "tokenizer-json-broken", _E, "{problem}", COPY, _broken),
     Rule("TK003", "vocab-larger-than-embedding", _E, "has {token!r} as {number}, and {count} "
-         "token(s) beyond the {rows} rows of the embedding", _COPY, _vocabulary_too_large,
+         "token(s) beyond the {rows} rows of the embedding", COPY, _vocabulary_too_large,
          Need.MODEL, _FUSED),
-    Rule("TK004", "special-token-missing", _W, "names {token!r}, which the vocabulary has not",
-         _COPY, _special_missing),
     Rule("TK005", "tokenizer-file-reference", _E, "names the file {file!r}",
          "delete the key; loaders find the files by their names", _file_reference),
-    Rule("TK006", "token-collision", _W, "{problem}", _COPY, _duplicates),
+    Rule("TK006", "token-collision", _W, "{problem}", COPY, _duplicates),
     Rule("TK007", "tokenizer-differs-from-base", _W, "has other numbers than the base for {count} "
-         "token(s), {token!r} first", _COPY, _tokenizer_differs, Need.SCAN),
+         "token(s), {token!r} first", COPY, _tokenizer_differs, Need.SCAN),
     Rule("TK008", "tokenizer-class-custom", _W, "needs a class of its own: {named}",
          "use a class that transformers has", _custom_class),
     Rule("TK009", "added-token-outside-embedding", _W, "has {token!r} as {number}; the embedding "
-         "has {rows} rows", _COPY, _added_too_large, Need.MODEL, _FUSED),
-    Rule("TK010", "special-tokens-disagree", _W, "is {token!r}, but {said!r} in {other}", _AGREE,
-         _special_disagree),
+         "has {rows} rows", COPY, _added_too_large, Need.MODEL, _FUSED),
     Rule("TK011", "runaway-tokenizer", _W, "splits by {pattern!r}, whose matching can take for "
-         "ever", _COPY, _runaway),
-    Rule("TK012", "tokenizer-rewrites", _W, "writes {written!r} for what it finds", _COPY,
+         "ever", COPY, _runaway),
+    Rule("TK012", "tokenizer-rewrites", _W, "writes {written!r} for what it finds", COPY,
          _rewrites),
-    Rule("CF014", "generation-config-contradiction", _W, "is {own}, but {other}", _AGREE,
-         _stops_disagree, Need.SCAN, _FUSED),
 )  # fmt: skip

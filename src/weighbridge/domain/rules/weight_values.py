@@ -21,9 +21,10 @@ _NORMAL = {"F64": 2.0**-1022, "F32": 2.0**-126, "BF16": 2.0**-126, "F16": 2.0**-
 _FACTOR = re.compile(
     r".*(\.scales|\.biases|lora_[abAB]|lora_embedding_[AB]|\.[ABm]|lora_magnitude_vector)(\..*)?"
 )
+#: Of experts all, in a stack or one by one; of packed weights the scales tell.
 _WRITES_BACK = re.compile(
-    r"(?P<layer>.*\.(?:layers|h|blocks)\.\d+)\.[a-z_]+\."
-    r"(?P<leaf>o_proj|down_proj|c_proj|out_proj|dense|dense_4h_to_h|fc_out)\.weight"
+    r"(?P<layer>.*?\.(?:layers|h|blocks)\.\d+)\.[a-z0-9_.]+\."
+    r"(?:o_proj|down_proj|c_proj|out_proj|dense|dense_4h_to_h|fc_out|w2)(?:\.weight|\.scales)?"
 )
 #: RMS norms of these multiply by 1 + weight, in MLX and in transformers.
 _PLUS_ONE = re.compile(r"gemma|recurrent_gemma|nemotron|qwen3_next|qwen3_5|step3p5|glm_moe|olmo"
@@ -47,9 +48,11 @@ def _is_matrix(spec: TensorSpec) -> bool:
 
 def _zero(subject: Subject) -> Iterator[Observation]:
     """A matrix of zeros lets nothing through. Small ones and biases are often zero in models that
-    work; a whole matrix is a sign of weights that were never loaded."""
+    work; a whole matrix is a sign of weights that were never loaded. A packed one is what its
+    scales are, and MLX packs even zeros with scales above it."""
     for path, spec, stats in _examined(subject):
-        if stats.zero and _is_matrix(spec):
+        scales = spec.name.endswith(".scales") and stats.absmax == 0
+        if scales or (stats.zero and _is_matrix(spec)):
             shape = " x ".join(map(str, spec.shape))
             yield Observation(Location(path, spec.name), {"shape": shape})
 
@@ -81,7 +84,7 @@ def _duplicate(subject: Subject) -> Iterator[Observation]:
 
 
 def _dead_layer(subject: Subject) -> Iterator[Observation]:
-    """Both matrices with which a layer writes back are zero: it changes nothing, and every token
+    """All matrices with which a layer writes back are zero: it changes nothing, and every token
     pays for it."""
     layers: dict[str, tuple[str, list[bool]]] = {}
     for path, spec, stats in _examined(subject):

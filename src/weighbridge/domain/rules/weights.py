@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TypeAlias
 
+from weighbridge.domain.checkpoints.packing import Mode, Packing, packing_of, quantisation_of
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
-from weighbridge.domain.models import Kind
+from weighbridge.domain.models import FusedModel, Kind
+from weighbridge.domain.rules.whole_model import packed_modules, places
 from weighbridge.domain.survey import TensorStats
 
 #: How each format calls the second factor of a pair, and the first.
@@ -33,14 +36,36 @@ def _not_finite(subject: Subject) -> Iterator[Observation]:
     for location, stats in _all(subject):
         if not stats.finite:
             yield Observation(location)
+    yield from map(Observation, _scales_without_value(subject))
+
+
+def _scales_without_value(subject: Subject) -> Iterator[Location]:
+    """Those of MLX's small floats are bytes: powers of two, or in nvfp4 floats of eight bits."""
+    model, survey = subject.model, subject.survey
+    if not isinstance(model, FusedModel) or survey is None:
+        return
+    paths, said = places(subject), quantisation_of(model.config)
+    for packed in packed_modules(model):
+        path, name = paths.get(packed.scales.name, ""), packed.scales.name
+        if packed.scales.dtype != "U8" or (stats := survey.stats(path, name)) is None:
+            continue
+        packing = packing_of(packed, said)
+        floats = isinstance(packing, Packing) and packing.mode is Mode.NVFP4
+        if stats.absmax == 0xFF or (floats and stats.absmax == 0x7F):
+            yield Location(path, name)
 
 
 _Factor: TypeAlias = tuple[Location, TensorStats]
 
 
+def _unnamed(tensor: str) -> str:
+    """Without the name that PEFT gives an adapter in memory, which some scripts save as well."""
+    return re.sub(r"\.(lora_[AB])\.\w+\.weight$", r".\1.weight", tensor)
+
+
 def _pairs(subject: Subject) -> list[tuple[_Factor, ...]]:
     """The second factor of every pair, and the first if it is there."""
-    found = {(at.path, at.inside): (at, stats) for at, stats in _all(subject)}
+    found = {(at.path, _unnamed(at.inside)): (at, stats) for at, stats in _all(subject)}
     pairs: list[tuple[_Factor, ...]] = []
     for (path, name), second in found.items():
         ending = next((s for s in _FACTORS if name.endswith(s)), None)

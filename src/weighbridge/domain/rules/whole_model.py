@@ -1,4 +1,4 @@
-"""JS008 and CF: config.json of a whole model against its tensors, its tokens and its types."""
+"""CF: config.json of a whole model against its tensors and its tokens."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 from weighbridge.domain.architectures import ARCHITECTURES, architecture_for
 from weighbridge.domain.checkpoints.packing import Packed, packing_of, quantisation_of
 from weighbridge.domain.config_view import config_view
-from weighbridge.domain.detection import ADAPTER_CONFIG, CONFIG, SINGLE
-from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
-from weighbridge.domain.llama_shapes import expected_shape, positive
+from weighbridge.domain.detection import CONFIG, SINGLE
+from weighbridge.domain.experts import held_experts, other_count
+from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.llama_shapes import expected_shape, expected_width, positive
 from weighbridge.domain.mlx.reading import REMAPPED
 from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.placement import Standing
@@ -26,12 +27,20 @@ _EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|embed_in|word_embeddings|tok_
                         r"|embeddings)\.weight")  # fmt: skip
 #: The decoder's layers, by what is before their number; other towers have layers as well.
 _LAYER = re.compile(r"(?:(?:language_model\.model|model\.language_model|model|transformer|backbone"
-                    r"|gpt_neox)\.)?(?:layers|h|blocks)\.(?:layers\.)?(\d+)\.")  # fmt: skip
+                    r"|gpt_neox)\.)?(?:layers|h|blocks)\.(?:layers\.)?(\d{1,9})\.")  # fmt: skip
 #: Modules whose shape the config tells, if all layers are alike.
 _UNIFORM = re.compile(r"(?:language_model\.model|model\.language_model|model)\.(?:layers\.\d+\.)?"
                       r"(?:(?<=\d\.)(?:self_attn|mlp)\.([a-z]+_proj)"
                       r"|(norm|input_layernorm|post_attention_layernorm))\.weight")  # fmt: skip
+#: Modules of which the config tells at least the width, in the trees of all others.
+_ANY_TREE = re.compile(
+    r"(?:(?:language_model\.model|model\.language_model|model)\.layers\.\d+\.)"
+    r"(?P<owner>(?:self_attn|mlp|block_sparse_moe|feed_forward)[a-z0-9_.]*)\."
+    r"(?P<leaf>[a-z_]+_proj(?:_with_mqa)?)\.weight"
+)
+_EXPERT = re.compile(r".*\.(switch_mlp|switch_glu|experts)(\.\d+)?")
 _NORMS = ("norm", "input_layernorm", "post_attention_layernorm")
+_OF_TOKENS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out")
 _LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 #: Types in which a head's size is not hidden_size / heads if config.json leaves it out.
 _OWN_HEAD_SIZE = re.compile(r"(gemma|qwen3|mistral|ministral|glm|exaone|hunyuan|seed_oss|helium"
@@ -99,60 +108,6 @@ def embedding_rows(subject: Subject) -> int | None:
     return found[0].shape[0] if len({s.shape[0] for s in found}) == 1 else None
 
 
-_INTEGERS = frozenset(
-    {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
-     "intermediate_size", "vocab_size", "max_position_embeddings", "num_experts",
-     "num_local_experts", "num_experts_per_tok", "n_layer", "n_head", "n_embd", "sliding_window"}
-)  # fmt: skip
-_NUMBERS = frozenset({"rms_norm_eps", "layer_norm_eps", "norm_eps", "rope_theta",
-                      "partial_rotary_factor", "initializer_range"})  # fmt: skip
-_FLAGS = frozenset({"tie_word_embeddings", "use_cache", "mlp_bias"})
-_WORDS = frozenset({"model_type", "hidden_act", "torch_dtype", "dtype"})
-
-
-def _wrong_type(subject: Subject) -> Iterator[Observation]:
-    """Half of the loaders fail on it; the others convert it, each in its own way, and build another
-    model."""
-    for path, fields in _configs(subject):
-        for key, value in sorted(fields.items()):
-            wanted = _wanted(key, value)
-            if wanted:
-                facts = {"value": repr(value)[:40], "wanted": wanted}
-                yield Observation(Location(path, key), facts)
-
-
-def _configs(subject: Subject) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for document in subject.artifact.documents:
-        path = document.path.text
-        if path == CONFIG:
-            yield path, document.object
-            if isinstance(text := document.object.get("text_config"), dict):
-                yield path, text
-        elif document.path.name == ADAPTER_CONFIG:
-            yield path, _adapter_fields(document.object)
-
-
-def _adapter_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    inner = fields.get("lora_parameters")
-    rank = inner.get("rank") if isinstance(inner, dict) else None
-    return {"num_layers": fields.get("num_layers"), "rank": rank}
-
-
-def _wanted(key: str, value: Any) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is None or isinstance(value, list):
-        return ""  # some families give a list, one for each layer
-    if key in _INTEGERS | {"num_layers", "rank"} and not (number and isinstance(value, int)):
-        return "an integer"
-    if key in _NUMBERS and not number:
-        return "a number"
-    if key in _FLAGS and not isinstance(value, bool):
-        return "true or false"
-    if key in _WORDS and not isinstance(value, str):
-        return "a string"
-    return ""
-
-
 def _config_missing(subject: Subject) -> Iterator[Observation]:
     """Weights alone do not say what model they are of; no loader takes them."""
     paths = subject.artifact.paths
@@ -172,6 +127,7 @@ def _unknown_type(subject: Subject) -> Iterator[Observation]:
 
 def _shapes(subject: Subject) -> Iterator[Observation]:
     """Loaders refuse the tensor, or make it anew at random and go on."""
+    yield from _mixtures(subject)
     model = _fused(subject)
     entry, fields = architecture_for(model.config), _text(model.config)
     if entry.standing is not Standing.CONVERTIBLE:
@@ -183,10 +139,11 @@ def _shapes(subject: Subject) -> Iterator[Observation]:
         wanted = _expected(model, fields, leaf) if leaf else None
         if wanted is None:
             continue
-        packed = group[0].dtype == "U32"
-        for spec in group if packed or not _fits(group[0].shape, wanted) else ():
+        # Words of 32 bits are MLX's; other tools pack theirs in bytes.
+        packed, stacked = group[0].dtype in ("U32", "U8"), str(leaf).startswith("experts.")
+        for spec in group if packed or not _fits(group[0].shape, wanted, stacked=stacked) else ():
             actual = unpacked.get(spec.name) if packed else spec.shape
-            if actual is not None and not _fits(actual, wanted):
+            if actual is not None and not _fits(actual, wanted, stacked=stacked):
                 misfits.append((spec, actual, wanted))
     paths = places(subject) if misfits else {}
     for spec, actual, wanted in misfits:
@@ -195,24 +152,47 @@ def _shapes(subject: Subject) -> Iterator[Observation]:
         yield Observation(Location(paths.get(spec.name, ""), spec.name), facts)
 
 
-def _fits(actual: tuple[int, ...], wanted: _Shape) -> bool:
+def _mixtures(subject: Subject) -> Iterator[Observation]:
+    """Where there are other experts than the config counts."""
+    model = _fused(subject)
+    fields, paths, seen = _text(model.config), dict[str, str](), set[str]()
+    for spec, mixture, held in held_experts(model.alike):
+        count = other_count(fields, held)
+        if count is not None and mixture not in seen:
+            paths = places(subject) if not seen else paths
+            seen.add(mixture)
+            facts = {"actual": f"a mixture of {held} experts", "wanted": f"one of {count}"}
+            yield Observation(Location(paths.get(spec.name, ""), mixture), facts)
+
+
+def _fits(actual: tuple[int, ...], wanted: _Shape, *, stacked: bool) -> bool:
+    if stacked and len(actual) == len(wanted) + 1:
+        actual = actual[1:]
     pairs = zip(wanted, actual, strict=False)
     return len(actual) == len(wanted) and all(w in (None, a) for w, a in pairs)
 
 
 def _checked_leaf(name: str, *, uniform: bool) -> str | None:
-    """The last name of a module whose shape the config tells."""
+    """The last name of a module whose shape the config tells, after what it is if it tells no more
+    than the width."""
     known = _UNIFORM.fullmatch(name) if uniform else None
     if known:
         return known[1] or known[2]
+    if found := None if uniform else _ANY_TREE.fullmatch(name):
+        return ("experts." if _EXPERT.fullmatch(found["owner"]) else "any.") + found["leaf"]
     leaf = name.removesuffix(".weight").rpartition(".")[2]
-    return leaf if leaf in ("embed_tokens", "lm_head") else None
+    return leaf if leaf in _OF_TOKENS else None
 
 
 def _expected(model: FusedModel, fields: Mapping[str, Any], leaf: str) -> _Shape | None:
     """(out, in) as config.json has it, or a norm's size; None if it does not say."""
-    if leaf in ("embed_tokens", "lm_head"):
-        return positive(fields, "vocab_size"), positive(fields, "hidden_size")
+    kind, _, name = leaf.rpartition(".")
+    if kind:
+        wide, high = expected_width(fields, name, expert=kind == "experts")
+        return None if wide is high is None else (high, wide)
+    if leaf in _OF_TOKENS:
+        width = positive(fields, "hidden_size") or positive(fields, "n_embd")
+        return positive(fields, "vocab_size"), width
     if leaf in _NORMS:
         return (positive(fields, "hidden_size"),)
     if leaf in ("q_proj", "k_proj", "v_proj", "o_proj"):
@@ -229,11 +209,17 @@ def _layer_count(subject: Subject) -> Iterator[Observation]:
     model = _fused(subject)
     fields = _text(model.config)
     said = next((n for key in _LAYER_KEYS if (n := positive(fields, key))), None)
+    unsaid = not any(fields.get(key) for key in _LAYER_KEYS)
     numbers: set[str] = set()
     for group in model.alike:
         if found := _LAYER.match(group[0].name):
             numbers.update(spec.name[slice(*found.span(1))] for spec in group)
     held = set(map(int, numbers))
+    # A nested config may leave out what is a default, and hybrids count by their layers' kinds.
+    whole = fields is model.config and architecture_for(fields).uniform
+    if said is None and held and unsaid and whole:
+        facts: dict[str, Fact] = {"said": "missing", "count": len(held), "last": max(held)}
+        yield Observation(Location(CONFIG, "num_hidden_layers"), facts)
     if said is None or not held:
         return
     extra = positive(fields, "num_nextn_predict_layers") or 0
@@ -271,11 +257,20 @@ def _out_of_range(subject: Subject) -> Iterator[Observation]:
     rows = embedding_rows(subject) or positive(_text(_fused(subject).config), "vocab_size")
     for path in (CONFIG, "generation_config.json"):
         document = subject.artifact.document(path)
+        fields = document.object if document and rows else {}
         for key in ("eos_token_id", "bos_token_id", "pad_token_id"):
-            for number in token_ids(document.object.get(key)) if document and rows else ():
+            for where, number in _ids(fields, key):
                 unset = key == "pad_token_id" and number == -1  # as the first Llamas have it
                 if not 0 <= number < (rows or 0) and not unset:
-                    yield Observation(Location(path, key), {"number": number, "rows": rows or 0})
+                    yield Observation(Location(path, where), {"number": number, "rows": rows or 0})
+
+
+def _ids(fields: Mapping[str, Any], key: str) -> Iterator[tuple[str, int]]:
+    """The token ids of that field, the text model's own where the whole has none."""
+    text = fields.get("text_config")
+    if fields.get(key) is None and isinstance(text, Mapping):
+        yield from ((f"text_config.{key}", number) for number in token_ids(text.get(key)))
+    yield from ((key, number) for number in token_ids(fields.get(key)))
 
 
 _DTYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}
@@ -285,7 +280,8 @@ def _dtype(subject: Subject) -> Iterator[Observation]:
     """transformers loads the weights in the dtype that is written; from float32 it makes copies of
     twice the size, and of bfloat16 in float16 large values overflow."""
     model = _fused(subject)
-    said = model.config.get("dtype") or model.config.get("torch_dtype")
+    said = next((v for fields in (model.config, _text(model.config))
+                 for key in ("dtype", "torch_dtype") if (v := fields.get(key))), None)  # fmt: skip
     sizes: Counter[str] = Counter()
     for group in model.alike:
         if group[0].dtype in _DTYPES.values():
@@ -300,8 +296,6 @@ _E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
 _FUSED = frozenset({Kind.FUSED})
 _COPY = "copy config.json that was written with these weights"
 RULES = (
-    Rule("JS008", "wrong-type", _E, "is {value}, not {wanted}", "write the value in its own type",
-         _wrong_type),
     Rule("CF001", "config-missing", _E, "has no config.json beside it",
          "copy config.json from where the weights were made", _config_missing),
     Rule("CF003", "architecture-unknown", _W, "is {named!r}, which mlx-lm has no model for",

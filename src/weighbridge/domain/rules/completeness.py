@@ -1,0 +1,121 @@
+"""CF021 and on: whether a whole model has all of its tensors, and none of a LoRA.
+
+What is missing shows beside what is there: another layer has it, or another expert.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TypeAlias
+
+from weighbridge.domain.architectures import architecture_for
+from weighbridge.domain.checkpoints.packing import other_method
+from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.models import FusedModel, Kind
+from weighbridge.domain.rules.whole_model import places
+from weighbridge.domain.tensors import TensorSpec
+
+_MOST_SHOWN = 8
+#: What stands before the decoder's layers in the trees that are like Llama's; towers have others.
+_DECODERS = frozenset({"model.", "language_model.model.", "model.language_model."})
+_OF_A_LORA = re.compile(
+    r".*\.(lora_[abAB]|lora_embedding_[AB]|lora_magnitude_vector|base_layer)(\..*)?"
+)
+
+
+def _fused(subject: Subject) -> FusedModel:
+    assert isinstance(subject.model, FusedModel)
+    return subject.model
+
+
+def _missing(subject: Subject) -> Iterator[Observation]:
+    """transformers fills in random weights for it, and says so in a log only; mlx-lm refuses the
+    model."""
+    model = _fused(subject)
+    # Other tools' packing leaves out what they like, and gives the rest other names.
+    absent = [] if other_method(model.config) else list(_absent(model))
+    for name, beside in absent[:_MOST_SHOWN]:
+        yield Observation(Location(model.weights_paths[0], name), {"beside": beside})
+    if len(absent) > _MOST_SHOWN:
+        rest = f"nor are {len(absent) - _MOST_SHOWN} more"
+        yield Observation(Location(model.weights_paths[0]), {"beside": rest})
+
+
+def _absent(model: FusedModel) -> Iterator[tuple[str, str]]:
+    """Each weight that is not there, and what tells that it should be."""
+    weights = [group for group in model.alike if group[0].name.endswith(".weight")]
+    if architecture_for(model.config).uniform:
+        layers, names = _members(weights, "layers.", _DECODERS), {g[0].name for g in weights}
+        yield from _uneven(layers, "layers.", "though other layers have it")
+        for trunk, leaves in layers.items():
+            yield from _of_the_trunk(trunk, leaves, names)
+    experts = _members(weights, ".experts.")
+    yield from _uneven(experts, ".experts.", "though other experts have it")
+
+
+#: By what stands before the numbers of layers or experts, and by the rest of the name: the numbers.
+_Members: TypeAlias = Mapping[str, Mapping[str, list[str]]]
+
+
+def _members(
+    groups: Iterable[Sequence[TensorSpec]], mark: str, heads: frozenset[str] | None = None
+) -> _Members:
+    """``groups`` are tensors whose names differ in digits only, so that ``mark`` is in all at the
+    same place."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for group in groups:
+        name = group[0].name
+        at = name.find(mark)
+        begin, end = at + len(mark), name.find(".", at + len(mark))
+        number = name[begin:end]
+        plain = number.isdecimal() and len(number) < 6
+        if at < 0 or not plain or (heads is not None and name[:at] not in heads):
+            continue
+        for spec in group:
+            leaves = found.setdefault(spec.name[:at], {})
+            leaves.setdefault(spec.name[end + 1 :], []).append(spec.name[begin:end])
+    return found
+
+
+def _uneven(groups: _Members, mark: str, beside: str) -> Iterator[tuple[str, str]]:
+    for head, leaves in groups.items():
+        most = max(map(len, leaves.values()))
+        if all(len(numbers) == most for numbers in leaves.values()):
+            continue
+        every = sorted(set(chain.from_iterable(leaves.values())), key=int)
+        for leaf, numbers in sorted(leaves.items()):
+            held = frozenset(numbers)
+            yield from ((f"{head}{mark}{n}.{leaf}", beside) for n in every if n not in held)
+
+
+def _of_the_trunk(
+    trunk: str, leaves: Mapping[str, list[str]], names: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """The embedding and the last norm of the trees that are like Llama's."""
+    if "self_attn.o_proj.weight" not in leaves:
+        return
+    if f"{trunk}embed_tokens.weight" not in names:
+        yield f"{trunk}embed_tokens.weight", "though the layers are"
+    if not any(f"{trunk}{norm}.weight" in names for norm in ("norm", "final_layernorm")):
+        yield f"{trunk}norm.weight", "though the layers are"
+
+
+def _not_fused(subject: Subject) -> Iterator[Observation]:
+    """Loaders leave it out: the model is the base, without what was trained."""
+    alike = _fused(subject).alike
+    found = [t.name for group in alike if _OF_A_LORA.fullmatch(group[0].name) for t in group]
+    if found:
+        path = places(subject).get(found[0], "")
+        yield Observation(Location(path, found[0]), {"count": len(found)})
+
+
+_E, _FUSED = Severity.ERROR, frozenset({Kind.FUSED})
+RULES = (
+    Rule("CF021", "tensor-missing", _E, "is not there, {beside}",
+         "fuse or convert again, and copy all of the weights", _missing, Need.MODEL, _FUSED),
+    Rule("CF022", "lora-not-fused", _E, "is of a LoRA, as are {count} tensors in all",
+         "fuse the LoRA into the weights: weighbridge fuse RUN --base DIR -o OUT", _not_fused,
+         Need.MODEL, _FUSED),
+)  # fmt: skip

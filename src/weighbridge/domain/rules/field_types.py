@@ -1,0 +1,127 @@
+"""JS008: fields of the configs whose type some loaders take and others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from weighbridge.domain.detection import ADAPTER_CONFIG, CONFIG
+from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
+
+_GENERATION = "generation_config.json"
+#: What is one number whatever the model; of others some families give a list, one for each layer.
+_SINGLE = frozenset({"hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"})
+_INTEGERS = _SINGLE | frozenset(
+    {"num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size", "num_experts",
+     "num_local_experts", "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size",
+     "n_layer", "n_head", "n_embd", "sliding_window", "num_layers", "lora_layers", "rank", "bits",
+     "group_size", "original_max_position_embeddings", "top_k"}
+)  # fmt: skip
+#: What a model of it cannot be without.
+_POSITIVE = _SINGLE | frozenset(
+    {
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "n_layer",
+        "n_head",
+        "n_embd",
+        "rank",
+    }
+)
+_NUMBERS = frozenset(
+    {"rms_norm_eps", "layer_norm_eps", "norm_eps", "rope_theta", "partial_rotary_factor",
+     "initializer_range", "factor", "low_freq_factor", "high_freq_factor", "dropout",
+     "lora_dropout", "temperature", "top_p"}
+)  # fmt: skip
+_FLAGS = frozenset(
+    {"tie_word_embeddings", "use_cache", "mlp_bias", "do_sample", "use_dora", "use_rslora",
+     "fan_in_fan_out"}
+)  # fmt: skip
+_WORDS = frozenset({"model_type", "hidden_act", "torch_dtype", "dtype", "fine_tune_type"})
+_TOKENS = frozenset({"eos_token_id", "bos_token_id", "pad_token_id"})
+_ROPE, _PACKING = ("rope_scaling", "rope_parameters"), ("quantization", "quantization_config")
+_TABLES = frozenset(
+    {*_ROPE, *_PACKING, "text_config", "lora_parameters", "rank_pattern", "alpha_pattern"}
+)
+_LISTS = frozenset({"keys", "modules_to_save", "architectures"})
+
+_Fields: TypeAlias = tuple[str, Mapping[str, Any]]
+
+
+def _wrong_type(subject: Subject) -> Iterator[Observation]:
+    """Half of the loaders fail on it; the others convert it, each in its own way, and build another
+    model."""
+    for document in subject.artifact.documents:
+        for prefix, fields in _examined(document.path.text, document.object):
+            for key, value in sorted(fields.items()):
+                if wanted := _wanted(key, value):
+                    facts = {"value": repr(value)[:40], "wanted": wanted}
+                    yield Observation(Location(document.path.text, prefix + key), facts)
+
+
+def _examined(path: str, whole: Mapping[str, Any]) -> Iterator[_Fields]:
+    """The fields that loaders read, with what stands before their names."""
+    if path == CONFIG:
+        for prefix, fields in (("", whole), *_below("", whole, "text_config")):
+            yield prefix, fields
+            for above, block in _below(prefix, fields, *_ROPE, *_PACKING):
+                yield above, block
+                yield from _below(above, block, *block)
+    elif path == _GENERATION:
+        yield "", whole
+    elif path.rpartition("/")[2] == ADAPTER_CONFIG:
+        # It has all of the trainer's command line, which is nobody's but the trainer's.
+        yield "", {k: v for k, v in whole.items() if k in _OF_ADAPTERS}
+        yield from _below("", whole, "lora_parameters")
+
+
+_OF_ADAPTERS = frozenset(
+    {"num_layers", "lora_layers", "fine_tune_type", "lora_parameters", "lora_dropout", "use_dora",
+     "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save"}
+)  # fmt: skip
+
+
+def _below(prefix: str, fields: Mapping[str, Any], *keys: str) -> Iterator[_Fields]:
+    for key in keys:
+        if isinstance(found := fields.get(key), dict):
+            yield f"{prefix}{key}.", found
+
+
+def _wanted(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if key in _TOKENS:
+        whole = all(map(_is_integer, value if isinstance(value, list) else [value]))
+        return "" if whole else "an integer or a list of integers"
+    if key in _TABLES:
+        return "" if isinstance(value, dict) else "an object"
+    if key in _LISTS:
+        return "" if isinstance(value, list) else "a list"
+    return _wanted_alone(key, value)
+
+
+def _wanted_alone(key: str, value: Any) -> str:
+    if isinstance(value, list) and key not in _SINGLE:
+        return ""
+    if key in _INTEGERS and not _is_integer(value):
+        return "an integer"
+    if key in _POSITIVE and value < 1:
+        return "a number above 0"
+    if key in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
+        return "a number"
+    if key in _FLAGS and not isinstance(value, bool):
+        return "true or false"
+    if key in _WORDS and not isinstance(value, str):
+        return "a string"
+    return ""
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+RULES = (
+    Rule("JS008", "wrong-type", Severity.ERROR, "is {value}, not {wanted}",
+         "write the value in its own type", _wrong_type),
+)  # fmt: skip

@@ -1,0 +1,413 @@
+"""Defects where they are seldom looked for: in the text part of a model of images, in stacks of
+experts, in packed weights, in a PEFT adapter's patterns, in the second of several places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from tests.builders import (
+    LORA_CONFIG,
+    LORA_SPECS,
+    PEFT_SPECS,
+    encode,
+    fused_files,
+    lora_files,
+    peft_files,
+    tensors,
+)
+from tests.unit.examples_model import ZERO, matrix, model, stats, surveyed
+from tests.unit.examples_tokens import fused
+from tests.unit.subjects import Build, of
+from weighbridge.domain.findings import Finding, judge
+from weighbridge.domain.rules import CATALOGUE
+from weighbridge.domain.survey import TensorStats, WeightSurvey
+from weighbridge.domain.tensors import TensorSpec
+
+STACK = "model.layers.0.mlp.switch_mlp.up_proj"
+PACKED = (
+    matrix("model.layers.0.mlp.up_proj.weight", 8, 8, dtype="U32"),
+    matrix("model.layers.0.mlp.up_proj.scales", 8, 2, dtype="U8"),
+)
+NVFP4 = (PACKED[0], matrix("model.layers.0.mlp.up_proj.scales", 8, 4, dtype="U8"))
+GEMMA = {"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"]}
+MOE = {"model_type": "qwen3_moe", "tie_word_embeddings": True, "rope_theta": 1e4, "head_dim": 4}
+TEXT: dict[str, Any] = {"model_type": "gemma3_text", "hidden_size": 16, "intermediate_size": 32}
+AWQ = [matrix(f"model.layers.0.mlp.up_proj.{leaf}", 8, 8, dtype=dtype)
+       for leaf, dtype in (("qweight", "I32"), ("scales", "F16"))]  # fmt: skip
+
+
+def found(build: Build, code: str) -> list[Finding]:
+    report = judge(build(), CATALOGUE)
+    assert report.crashed == ()
+    return [f for f in report.findings if f.code == code]
+
+
+def at(build: Build, code: str) -> list[tuple[str, str]]:
+    return [(f.location.path, f.location.inside) for f in found(build, code)]
+
+
+def vlm(*specs: TensorSpec, text: dict[str, Any] | None = None, **config: Any) -> Build:
+    return model(*specs, **GEMMA, **config, text_config=TEXT | (text or {}))
+
+
+def lora(*specs: TensorSpec, **config: Any) -> Build:
+    listed = {"adapters.safetensors": tensors(specs or LORA_SPECS)}
+    return of(lora_files(**config) | listed, **config.pop("subject", {}))
+
+
+def parameters(**changes: Any) -> dict[str, Any]:
+    return {"lora_parameters": LORA_CONFIG["lora_parameters"] | changes}
+
+
+CONFIG, GENERATION, ADAPTER = "config.json", "generation_config.json", "adapter_config.json"
+TYPES: list[tuple[Build, str, str]] = [
+    (vlm(text={"hidden_size": "16"}), CONFIG, "text_config.hidden_size"),
+    (of(fused_files(hidden_size=[16])), CONFIG, "hidden_size"),
+    (of(fused_files(eos_token_id="2")), CONFIG, "eos_token_id"),
+    (fused(generation={"eos_token_id": [2.0, 1]}), GENERATION, "eos_token_id"),
+    (fused(generation={"temperature": "0.7"}), GENERATION, "temperature"),
+    (of(fused_files(rope_scaling={"factor": "8"})), CONFIG, "rope_scaling.factor"),
+    (
+        of(fused_files(rope_parameters={"full_attention": {"rope_theta": "1"}})),
+        CONFIG,
+        "rope_parameters.full_attention.rope_theta",
+    ),
+    (of(fused_files(quantization={"bits": 4.0})), CONFIG, "quantization.bits"),
+    (of(fused_files(quantization="4bit")), CONFIG, "quantization"),
+    (of(lora_files(lora_layers="16")), ADAPTER, "lora_layers"),
+    (of(lora_files(**parameters(keys="q_proj"))), ADAPTER, "lora_parameters.keys"),
+    (of(lora_files(**parameters(dropout="0.1"))), ADAPTER, "lora_parameters.dropout"),
+    (of(peft_files(modules_to_save="lm_head")), ADAPTER, "modules_to_save"),
+    (of(peft_files(rank_pattern=[8])), ADAPTER, "rank_pattern"),
+]
+
+
+@pytest.mark.parametrize(("build", "path", "inside"), TYPES, ids=[t[2] for t in TYPES])
+def test_a_wrong_type_is_found_in_every_config(build: Build, path: str, inside: str) -> None:
+    assert at(build, "JS008") == [(path, inside)]
+
+
+def test_types_that_are_right() -> None:
+    good = {"eos_token_id": [1, 2], "rope_scaling": None, "quantization": None,
+            "num_key_value_heads": [2, 4], "rope_theta": 10000, "sliding_window": None}  # fmt: skip
+    assert not found(of(fused_files(**good)), "JS008")
+    assert not found(of(lora_files(num_layers=-1, lora_parameters=None)), "JS008")
+
+
+def test_a_stop_of_the_text_model_out_of_range() -> None:
+    beyond = vlm(text={"eos_token_id": [1, 99]})
+    assert at(beyond, "CF013") == [(CONFIG, "text_config.eos_token_id")]
+    # What the whole model says comes before.
+    assert not found(vlm(text={"eos_token_id": 99}, eos_token_id=1), "CF013")
+
+
+@pytest.mark.parametrize(
+    ("build", "inside"),
+    [
+        (vlm(matrix("language_model.model.layers.0.mlp.up_proj.weight", 48, 16)),
+         "language_model.model.layers.0.mlp.up_proj.weight"),
+        (model(matrix(f"{STACK}.weight", 4, 8, 16), **MOE, num_experts=8),
+         STACK.removesuffix(".up_proj")),
+        (model(matrix("model.layers.0.mlp.experts.3.up_proj.weight", 8, 16), **MOE, num_experts=8),
+         "model.layers.0.mlp.experts"),
+        (model(matrix("model.layers.0.mlp.experts.gate_up_proj_blocks", 4, 8, 1, 16, dtype="U8"),
+               model_type="gpt_oss", num_local_experts=32), "model.layers.0.mlp.experts"),
+        (model(matrix(f"{STACK}.weight", 4, 8, 32), **MOE), f"{STACK}.weight"),
+        (model(matrix(f"{STACK}.weight", 4, 8, 16), **MOE, moe_intermediate_size=24),
+         f"{STACK}.weight"),
+        (model(matrix("transformer.wte.weight", 8, 16), model_type="gpt2", vocab_size=9, n_embd=16),
+         "transformer.wte.weight"),
+    ],
+)  # fmt: skip
+def test_shapes_that_the_config_contradicts(build: Build, inside: str) -> None:
+    assert ("model.safetensors", inside) in at(build, "CF010")
+
+
+def test_shapes_that_fit_or_that_other_tools_pack() -> None:
+    stack = model(
+        matrix(f"{STACK}.weight", 4, 8, 16), **MOE, num_experts=4, moe_intermediate_size=8
+    )
+    bitsandbytes = model(
+        matrix("model.layers.0.self_attn.q_proj.weight", 128, 1, dtype="U8"), num_attention_heads=4
+    )
+    assert not found(stack, "CF010") and not found(bitsandbytes, "CF010")
+
+
+def test_quantisation_that_only_the_other_block_speaks_of() -> None:
+    alone = of(fused_files(quantization_config={"bits": 4, "group_size": 64}))
+    assert at(alone, "QT001") == [(CONFIG, "quantization_config")]
+    fp8 = {"quantization_config": {"quant_method": "fp8"}}
+    assert at(model(*PACKED, **fp8), "QT002") == [(CONFIG, "")]
+    awq = {"quantization_config": {"quant_method": "awq", "bits": 4}}
+    assert not found(model(*AWQ, **awq), "QT002") and not found(model(*AWQ, **awq), "CD009")
+
+
+def test_a_module_of_another_mode_than_all_others() -> None:
+    router = {"model.layers.0.mlp.router": {"bits": 8, "group_size": 64}}  # as mlx-lm has GPT-OSS
+    whole = {"mode": "mxfp4", "bits": 4, "group_size": 32}
+    assert not found(of(fused_files(quantization=whole | router)), "QT005")
+    wrong = {"model.layers.0.mlp.router": {"mode": "mxfp4", "bits": 8, "group_size": 64}}
+    place = (CONFIG, "quantization.model.layers.0.mlp.router")
+    assert at(of(fused_files(quantization=whole | wrong)), "QT005") == [place]
+
+
+@pytest.mark.parametrize(
+    ("held", "mode", "largest", "bad"),
+    [(PACKED, "mxfp4", 0xFF, True), (PACKED, "mxfp4", 0x7F, False), (NVFP4, "nvfp4", 0x7F, True),
+     (NVFP4, "nvfp4", 0x7E, False)],
+)  # fmt: skip
+def test_scales_of_small_floats_that_are_no_number(
+    held: tuple[TensorSpec, TensorSpec], mode: str, largest: int, bad: bool
+) -> None:
+    group = {"mxfp4": 32, "nvfp4": 16}[mode]
+    figures = TensorStats(finite=True, zero=False, absmax=float(largest))
+    build = surveyed(
+        (held[0], stats()),
+        (held[1], figures),
+        quantization={"mode": mode, "bits": 4, "group_size": group},
+    )
+    where = [("model.safetensors", "model.layers.0.mlp.up_proj.scales")]
+    assert at(build, "WT001") == (where if bad else [])
+
+
+def test_packed_weights_without_scale_are_zero() -> None:
+    scales = matrix("model.layers.0.mlp.up_proj.scales", 8, 2)
+    assert at(surveyed((scales, ZERO)), "WT003") == [("model.safetensors", scales.name)]
+    empty = TensorStats(finite=True, zero=False, absmax=0.0)  # bytes are never called zero
+    assert at(surveyed((PACKED[1], empty)), "WT003") == [("model.safetensors", PACKED[1].name)]
+
+
+@pytest.mark.parametrize(
+    "back",
+    [("self_attn.o_proj.weight", "mlp.switch_mlp.down_proj.weight"),
+     ("self_attn.o_proj.scales", "mlp.down_proj.scales"),
+     ("self_attn.o_proj.weight", "block_sparse_moe.experts.0.w2.weight"),
+     ("attention.dense.weight", "mlp.dense_4h_to_h.weight")],
+)  # fmt: skip
+def test_a_dead_layer_of_any_tree(back: tuple[str, str]) -> None:
+    specs = [matrix(f"model.layers.1.{name}", 4, 4) for name in back]
+    dead = surveyed(*((spec, ZERO) for spec in specs))
+    assert at(dead, "WT009") == [("model.safetensors", "model.layers.1")]
+    assert not found(surveyed((specs[0], ZERO), (specs[1], stats())), "WT009")
+
+
+def test_an_untrained_adapter_whose_tensors_have_its_name() -> None:
+    named = [evolve(s, name=s.name.replace(".weight", ".mine.weight")) for s in PEFT_SPECS]
+    figures = {named[0].name: stats(), named[1].name: ZERO}
+
+    def build() -> Any:
+        subject = of(peft_files() | {"adapter_model.safetensors": tensors(named)})()
+        return evolve(subject, survey=WeightSurvey({"adapter_model.safetensors": figures}))
+
+    assert at(build, "WT002") == [("adapter_model.safetensors", "")]
+
+
+def test_a_rank_that_the_pattern_contradicts() -> None:
+    wrong = of(peft_files(r=4, rank_pattern={"q_proj": 8}))
+    assert at(wrong, "PE004") == [("adapter_model.safetensors", PEFT_SPECS[0].name)]
+    other = of(peft_files(r=8, rank_pattern={"v_proj": 4}))
+    assert at(other, "PE004") == [("adapter_model.safetensors", PEFT_SPECS[0].name)]
+    # A stranger's expression that can take for ever is not run.
+    assert not found(of(peft_files(r=8, rank_pattern={"(a+)+$": 4})), "PE004")
+
+
+def test_a_parameter_without_owner_selects_no_linear_module() -> None:
+    chosen = of(peft_files(target_modules=["v_proj"], target_parameters=["gate_up_proj"]))
+    assert at(chosen, "PE014") == [(ADAPTER, "target_modules")]
+    whole = of(peft_files(target_modules=["v_proj"], target_parameters=["weight"]))
+    assert not found(whole, "PE014")
+
+
+def _layer(number: int) -> list[TensorSpec]:
+    return [evolve(s, name=s.name.replace("layers.0", f"layers.{number}")) for s in LORA_SPECS]
+
+
+def _adapted(base_layers: int | None, *layers: int, **config: Any) -> Build:
+    listed = {"adapters.safetensors": tensors([s for n in layers for s in _layer(n)])}
+    base = {} if base_layers is None else {"base_config": {"num_hidden_layers": base_layers}}
+    return of(lora_files(**config) | listed, **base)
+
+
+def test_layers_that_num_layers_does_not_reach() -> None:
+    assert at(_adapted(4, 0, 1, num_layers=2), "AD007") == [(ADAPTER, "num_layers")]
+    assert found(_adapted(None, 0, 3, num_layers=2), "AD007")  # the last two are 2 and 3
+    assert not found(_adapted(4, 2, 3, num_layers=2), "AD007")
+    named = parameters(keys=["model.layers.0.self_attn.q_proj"])
+    assert not found(_adapted(4, 0, num_layers=2, **named), "AD007")
+
+
+@pytest.mark.parametrize("keys", [["q_proj"], ["auto"], ["self_attn.v_proj"]])
+def test_keys_that_leave_modules_out(keys: list[str]) -> None:
+    assert at(of(lora_files(**parameters(keys=keys))), "AD030") == [
+        (ADAPTER, "lora_parameters.keys")
+    ]
+
+
+def test_keys_that_choose_by_the_layer_or_by_the_path_or_not_at_all() -> None:
+    for keys in (["self_attn.q_proj"], ["model.layers.0.self_attn.q_proj"], None):
+        assert not found(of(lora_files(**parameters(keys=keys))), "AD030")
+    head = [evolve(s, name=s.name.replace("model.layers.0.self_attn.q_proj", "lm_head"))
+            for s in LORA_SPECS]  # fmt: skip
+    assert found(lora(*head), "AD030") and not found(lora(*head, **parameters(keys=["lm_head"])),
+                                                     "AD030")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("module", "shapes"),
+    [("mlp.switch_mlp.up_proj", ((4, 4, 32), (4, 8, 4))), ("self_attn.q_proj", ((32, 4), (4, 16)))],
+)
+def test_a_mixture_of_another_width(module: str, shapes: tuple[tuple[int, ...], ...]) -> None:
+    specs = [matrix(f"model.layers.0.{module}.lora_{leaf}", *shape)
+             for leaf, shape in zip("ab", shapes, strict=True)]  # fmt: skip
+    base = MOE | {"hidden_size": 16, "num_experts": 4}
+    files = lora_files() | {"adapters.safetensors": tensors(specs)}
+    assert at(of(files, base_config=base), "AD017") == [
+        ("adapters.safetensors", f"model.layers.0.{module}")
+    ]
+    assert not found(of(files, base_config=base | {"hidden_size": 32}), "AD017")
+
+
+def test_an_address_is_no_name() -> None:
+    (one,) = found(of(lora_files(model="https://huggingface.co/acme/base")), "AD010")
+    assert "is an address, not org/name" in one.message
+
+
+WORDS = {"vocab.json": encode({"a": 0, "b": 1, "</s>": 2})}
+
+
+def _words(**more: Any) -> Build:
+    files = fused_files()
+    del files["tokenizer.json"]
+    names = {"settings": "tokenizer_config", "added": "added_tokens", "vocab": "vocab"}
+    return of(files | WORDS | {f"{names[k]}.json": encode(v) for k, v in more.items()})
+
+
+@pytest.mark.parametrize(
+    ("build", "code", "place"),
+    [
+        (_words(vocab={"a": 0, "z": 99}), "TK003", ("vocab.json", "")),
+        (_words(added={"<image>": 99}), "TK009", ("vocab.json", "")),
+        (_words(vocab={"a": 0, "z": 0}), "TK006", ("vocab.json", "")),
+        (_words(settings={"eos_token": "<end>"}), "TK004", ("tokenizer_config.json", "eos_token")),
+        (fused(settings={"additional_special_tokens": ["<tool>"]}), "TK004",
+         ("tokenizer_config.json", "additional_special_tokens")),
+        (fused(settings={"extra_special_tokens": {"image_token": "<image>"}}), "TK004",
+         ("tokenizer_config.json", "extra_special_tokens")),
+        (fused(settings={"added_tokens_decoder": {"1": {"content": "</s>"}}}), "TK010",
+         ("tokenizer_config.json", "added_tokens_decoder.1")),
+        (fused(tokenizer={"model": {"type": "Unigram", "vocab": []}}), "TK002",
+         ("tokenizer.json", "")),
+    ],
+)  # fmt: skip
+def test_tokenizers_of_other_files(build: Build, code: str, place: tuple[str, str]) -> None:
+    assert at(build, code) == [place]
+
+
+def test_tokenizers_of_other_files_that_are_sound() -> None:
+    decoder = {"2": {"content": "</s>"}, "x": {"content": "y"}, "9" * 5000: {"content": "q"}}
+    sound = _words(settings={"eos_token": "</s>", "added_tokens_decoder": decoder})
+    assert not [f for f in judge(sound(), CATALOGUE).findings if f.code.startswith("TK0")]
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [("0000100_optimizer.safetensors", "FS011"), ("adam_optimizer.npz", "FS011"),
+     ("optim.safetensors", "FS011"), ("out/checkpoint-5/x.json", "FS010"),
+     ("step_100.safetensors", "FS010"), ("epoch-3/model.safetensors", "FS010")],
+)  # fmt: skip
+def test_what_training_leaves_behind(path: str, code: str) -> None:
+    assert (path, "") in at(of(lora_files() | {path: tensors(LORA_SPECS)}), code)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["COPYING", "MODEL_LICENSE", "LICENSE-MODEL.txt", "THIRD_PARTY_NOTICES.md", "licence.md",
+     "USE_POLICY.md", "additional_chat_templates/tool_use.jinja", "video_preprocessor_config.json"],
+)  # fmt: skip
+def test_what_has_its_place_in_a_release(path: str) -> None:
+    assert not found(of(fused_files() | {path: b"{}"}), "FS007")
+
+
+WEIGHTS = "model.safetensors"
+BLOCK = [f"model.layers.{{}}.{n}.weight" for n in ("self_attn.o_proj", "mlp.down_proj")]
+
+
+def _decoder(*names: str, **config: Any) -> Build:
+    """A whole model of these matrices and no others."""
+    listed = tensors([matrix(name, 4, 4) for name in names])
+    return of(fused_files(**config) | {WEIGHTS: listed})
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (["model.embed_tokens.weight", "model.norm.weight", BLOCK[0].format(0), BLOCK[1].format(0),
+          BLOCK[0].format(1)], BLOCK[1].format(1)),
+        (["model.norm.weight", BLOCK[0].format(0)], "model.embed_tokens.weight"),
+        (["model.embed_tokens.weight", BLOCK[0].format(0)], "model.norm.weight"),
+        (["model.layers.0.mlp.experts.0.w1.weight", "model.layers.0.mlp.experts.0.w2.weight",
+          "model.layers.0.mlp.experts.1.w1.weight"], "model.layers.0.mlp.experts.1.w2.weight"),
+    ],
+)  # fmt: skip
+def test_weights_that_others_have(names: list[str], missing: str) -> None:
+    assert at(_decoder(*names), "CF021") == [(WEIGHTS, missing)]
+
+
+def test_what_may_be_uneven() -> None:
+    mixed = ["model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.experts.0.up_proj.weight"]
+    assert not found(_decoder(*mixed, model_type="deepseek_v3"), "CF021")
+    foreign = {"quantization_config": {"quant_method": "awq"}}
+    assert not found(_decoder(*(n.format(0) for n in BLOCK), **foreign), "CF021")
+    long = [f"model.layers.{'9' * 5000}.a.weight", "model.layers.x.b.weight"]
+    assert not found(_decoder(*long), "CF021")
+
+
+def test_many_missing_weights_are_a_few_findings() -> None:
+    names = [f"model.layers.{n}.self_attn.q_proj.weight" for n in range(50)]
+    assert len(found(_decoder(*names, "model.layers.0.mlp.up_proj.weight"), "CF021")) == 9
+
+
+def test_weights_beside_the_only_file() -> None:
+    shard = "model-00001-of-00002.safetensors"
+    files = fused_files() | {shard: fused_files()[WEIGHTS]}
+    assert at(of(files), "IX007") == [(shard, "")]
+    # Of an index that cannot be read another rule speaks.
+    unreadable = files | {"model.safetensors.index.json": encode({"weight_map": []})}
+    assert not found(of(unreadable), "IX007")
+
+
+def test_packing_that_mlx_lm_does_not_read() -> None:
+    other = {"quantization_config": {"bits": 4, "group_size": 64}}
+    (one,) = found(model(PACKED[0], PACKED[1], **other), "QT002")
+    assert "(quantization_config alone)" in one.message
+
+
+@pytest.mark.parametrize("alpha", [0, -16, 0.0])
+def test_an_alpha_that_turns_the_lora_off_or_round(alpha: float) -> None:
+    assert at(of(peft_files(lora_alpha=alpha)), "PE017") == [(ADAPTER, "lora_alpha")]
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "vocab_size", "num_attention_heads"])
+def test_sizes_of_nothing(key: str) -> None:
+    assert at(of(fused_files(**{key: 0})), "JS008") == [(CONFIG, key)]
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1" * 10])
+def test_layers_of_hostile_numbers_crash_no_rule(number: str) -> None:
+    for build in (
+        of(lora_files(num_layers=1) | {"adapters.safetensors": _renamed(LORA_SPECS, number)},
+           base_config=TEXT | {"model_type": "llama", "num_hidden_layers": 2}),
+        of(peft_files(layers_to_transform=[0]) | {PEFT: _renamed(PEFT_SPECS, number)}),
+        of(fused_files(num_hidden_layers=1) | {WEIGHTS: _renamed(PEFT_SPECS, number)}),
+    ):  # fmt: skip
+        assert judge(build(), CATALOGUE).crashed == ()
+
+
+PEFT = "adapter_model.safetensors"
+
+
+def _renamed(specs: tuple[TensorSpec, ...], number: str) -> bytes:
+    return tensors(evolve(s, name=s.name.replace("layers.0", f"layers.{number}")) for s in specs)
