@@ -30,6 +30,18 @@ class StagingContract:
             assert entries(subject, stage.root) == {"d/f": 4, "g": 0}
         assert entries(subject, subject.at("new")) == {"deep/out/d/f": 4, "deep/out/g": 0}
 
+    def test_names_are_tried_before_anything_is_written(self, subject: Subject) -> None:
+        target = subject.at("out")
+        with subject.files.stage(target) as stage:
+            stage.require_names(map(ArtifactPath, ["d/e/f", "d/g", "h"]))
+            for names in (["f", "f/g"], ["d/f", "d"], ["f", "f"]):
+                with pytest.raises(PathConflict):
+                    stage.require_names(map(ArtifactPath, names))
+            assert entries(subject, stage.root) == {}
+            stage.write(ArtifactPath("d/g"), [b"g"])
+            stage.commit()
+        assert entries(subject, subject.at("")) == {"out/d/g": 1}
+
     @pytest.mark.parametrize("how", ["kept", "not kept", "not resumed"])
     def test_what_was_kept_is_taken_over(self, subject: Subject, how: str) -> None:
         target, path = subject.at("new/out"), ArtifactPath("d/f")

@@ -215,6 +215,14 @@ class _MemoryStage:
     def root(self) -> str:
         return self.target if self.committed and self.target else self.room
 
+    def require_names(self, paths: Iterable[ArtifactPath]) -> None:
+        self._require_open("write", self.room)
+        names = [path.text for path in paths]
+        folders = {folder for path in map(ArtifactPath, names) for folder in path.parents}
+        for index, name in enumerate(names):
+            if name in folders or name in names[:index]:
+                raise PathConflict(path=name, operation="write", reason="is there already")
+
     def write(
         self,
         path: ArtifactPath,

@@ -62,6 +62,12 @@ class Stage(Protocol):
     def root(self) -> str:
         """Where the staged files can be scanned and read, as any other directory."""
 
+    def require_names(self, paths: Iterable[ArtifactPath]) -> None:
+        """Raise now what ``write`` would raise later for any of these names, in an empty stage.
+
+        PathConflict also if two of them, different as they are, are one to this file system.
+        """
+
     def write(
         self,
         path: ArtifactPath,

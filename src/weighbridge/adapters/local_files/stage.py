@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 from weighbridge.adapters.local_files import durability, renames, rooms
 from weighbridge.adapters.local_files.failures import printable, translated
 from weighbridge.adapters.local_files.reading import open_file
+from weighbridge.adapters.local_files.trial import try_names
 from weighbridge.adapters.local_files.writing import fill
 from weighbridge.domain.artifact import ArtifactPath, Digest, ManifestEntry
 from weighbridge.domain.errors import PathConflict, PathMissing, StorageError
@@ -118,6 +119,11 @@ class LocalStage:
     def root(self) -> str:
         """Where the files are now."""
         return self._names.target if self.committed and self._names else self._room.path
+
+    def require_names(self, paths: Iterable[ArtifactPath]) -> None:
+        """Tried out in the room itself, which is where they will be."""
+        self._require_open("write", self._room.path)
+        try_names(self._room.path, paths)
 
     def write(
         self,
