@@ -58,6 +58,7 @@ class Push:
 
     def _send(self, manifest: Manifest, made: modelpack.ModelPack) -> None:
         """Whatever of it is not there. Nobody sees it yet."""
+        self.store.require_conditions()
         wanted = absent(
             manifest, self.blobs, lambda e: self.store.has_blob(modelpack.blob_digest(e), e.size)
         )
@@ -72,7 +73,6 @@ class Push:
             digest = modelpack.digest_of(content)
             if not self.store.has_blob(digest, len(content)):
                 self.store.put_blob(digest, len(content), partial(list, [content]))
-        self.store.write_layout()
 
     def _advance(self, taken: int) -> None:
         self._show(self._done + taken)
