@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -262,6 +263,22 @@ def test_what_the_system_refuses_is_typed(
     assert os.strerror(number) in str(failed.value)
     assert place.holds(FIRST)
     assert place.push(plan, blobs_of(plan, SECOND)).created
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_directories_that_cannot_be_synchronised(
+    place: Subject, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As some network and FUSE file systems say."""
+    real = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert place.publish(FIRST).created and place.publish(SECOND).created and place.holds(SECOND)
 
 
 def test_a_real_size_limit(tmp_path: Path, place: Subject) -> None:
