@@ -24,6 +24,8 @@ from weighbridge.domain.errors import RegistryRejected, TooLarge
 #: Of a blob that goes in pieces, this much at once, which is in memory. Below what the usual
 #: gateways take (100 MB), above what some registries demand of all but the last (5 MiB).
 _PIECE = 32 << 20
+#: Bytes a second: what came is read again, or copied within a cloud, before a registry answers.
+_CHECKED = 10e6
 _RANGE = re.compile(r"(?:bytes=)?0-([1-9][0-9]*)")
 # Whatever it says of an upload that broke; too many requests is no answer.
 _ANY = (*range(200, 429), *range(430, 500))
@@ -123,8 +125,9 @@ class Upload:
         where = f"{self._location}{mark}digest={quote(self.digest, safe='')}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         self.session.request(
-            "PUT", where, doing="uploading", headers=headers, body=body, good=(201, 204)
-        ).close()
+            "PUT", where, doing="uploading", headers=headers, body=body, good=(200, 201, 204),
+            longer=self.size / _CHECKED,
+        ).close()  # fmt: skip
 
 
 def _after(count: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
