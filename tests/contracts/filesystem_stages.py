@@ -9,7 +9,7 @@ import pytest
 
 from tests.contracts.filesystem import Interrupted, Subject, entries, write
 from weighbridge.domain.artifact import ArtifactPath, Digest
-from weighbridge.domain.errors import PathConflict, PathMissing, StorageError
+from weighbridge.domain.errors import PathConflict, PathMissing, StorageError, StorageFull
 
 
 class StagingContract:
@@ -41,6 +41,14 @@ class StagingContract:
             stage.write(ArtifactPath("d/g"), [b"g"])
             stage.commit()
         assert entries(subject, subject.at("")) == {"out/d/g": 1}
+
+    def test_room_is_looked_for_before_anything_is_written(self, subject: Subject) -> None:
+        with subject.files.stage(subject.at("out")) as stage:
+            stage.require_room(1)
+            with pytest.raises(StorageFull):
+                stage.require_room(1 << 60)
+            stage.write(ArtifactPath("f"), [b"f"])
+            stage.commit()
 
     @pytest.mark.parametrize("how", ["kept", "not kept", "not resumed"])
     def test_what_was_kept_is_taken_over(self, subject: Subject, how: str) -> None:

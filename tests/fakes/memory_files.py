@@ -21,9 +21,11 @@ from weighbridge.domain.artifact import (
     Scan,
     sorted_entries,
 )
-from weighbridge.domain.errors import PathConflict, PathMissing, StorageError
+from weighbridge.domain.errors import PathConflict, PathMissing, StorageError, StorageFull
 
 _SCRATCH = "/scratch"
+#: No machine has more.
+_ROOM = 1 << 50
 
 
 def _location(path: str) -> str:
@@ -222,6 +224,11 @@ class _MemoryStage:
         for index, name in enumerate(names):
             if name in folders or name in names[:index]:
                 raise PathConflict(path=name, operation="write", reason="is there already")
+
+    def require_room(self, size: int) -> None:
+        self._require_open("write", self.room)
+        if size > _ROOM:
+            raise StorageFull(path=self.room, operation="write", reason=f"{size} bytes to come")
 
     def write(
         self,

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download
@@ -24,6 +24,7 @@ import weighbridge
 from tests.contracts.registry import FIRST, LARGE, SECOND, WEIGHTS, Files, Subject, blobs_of
 from weighbridge.adapters.directory_registry import DirectoryRegistry
 from weighbridge.adapters.directory_registry.layout import TEMPORARY
+from weighbridge.application.ports import Blob
 from weighbridge.domain.errors import (
     PathConflict,
     ReadBackMismatch,
@@ -279,6 +280,33 @@ def test_directories_that_cannot_be_synchronised(
 
     monkeypatch.setattr(os, "fsync", refuse)
     assert place.publish(FIRST).created and place.publish(SECOND).created and place.holds(SECOND)
+
+
+def test_a_disk_that_is_too_small_is_found_before_anything_is_read(
+    tmp_path: Path, place: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.publish(FIRST)
+    plan = place.plan(SECOND)
+    new = blobs_of(plan, SECOND)
+    size = sum(blob.entry.size for blob in new.values())
+    opened: list[str] = []
+
+    def watched(blob: Blob) -> Blob:
+        def opening() -> BinaryIO:
+            opened.append(blob.entry.path.text)
+            return blob.open()
+
+        return Blob(blob.entry, opening)
+
+    def free(count: int) -> Callable[[object], os.statvfs_result]:
+        return lambda _: os.statvfs_result((512, 1, 100, 100, count, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", free(size - 1))
+    with pytest.raises(StorageFull, match=f"{size} bytes are to come, and {size - 1} are free"):
+        place.push(plan, {path: watched(blob) for path, blob in new.items()})
+    assert not opened and place.holds(FIRST) and not leftovers(tmp_path)
+    monkeypatch.setattr(os, "statvfs", free(size))
+    assert place.push(plan, {path: watched(blob) for path, blob in new.items()}).created and opened
 
 
 def test_a_real_size_limit(tmp_path: Path, place: Subject) -> None:

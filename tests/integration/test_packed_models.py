@@ -23,6 +23,7 @@ from weighbridge.domain.errors import (
     ContentMismatch,
     ModelPacked,
     RegistryRejected,
+    StorageFull,
     WeighbridgeError,
 )
 from weighbridge.domain.publication import OciRepo
@@ -208,6 +209,17 @@ def test_an_archive_that_is_not_what_was_announced(
     with pytest.raises((ContentMismatch, RegistryRejected)):
         weighbridge.pull(str(place), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["raw", "tar"])
+def test_more_than_the_disk_has_room_for(kind: str, plain: DockerRegistry, tmp_path: Path) -> None:
+    annotations = {"org.cncf.model.filepath": "w"}
+    place = stored(plain, [(CNCF + kind, b"x" * 9, annotations)], announced=1 << 60)
+    before = len(plain.requests("GET", f"{place.name}/blobs/"))
+    with pytest.raises(StorageFull, match=r"bytes are to come, and \d+ are free"):
+        weighbridge.pull(str(place), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    assert len(plain.requests("GET", f"{place.name}/blobs/")) == before
 
 
 def test_an_archive_that_was_tampered_with(plain: DockerRegistry, tmp_path: Path) -> None:

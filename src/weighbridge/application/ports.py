@@ -68,6 +68,10 @@ class Stage(Protocol):
         PathConflict also if two of them, different as they are, are one to this file system.
         """
 
+    def require_room(self, size: int) -> None:
+        """Raise StorageFull now if ``size`` bytes in all are more than there is room for, besides
+        what can be taken over from a stage before."""
+
     def write(
         self,
         path: ArtifactPath,

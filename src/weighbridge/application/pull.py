@@ -62,6 +62,7 @@ class Pull:
             require_free(self.files, request.output, "pull", force=True, directories=below)
         with self.files.stage(request.output, resume=True) as stage:
             stage.require_names(entry.path for entry in published.manifest.entries)
+            stage.require_room(_size(published, archives))
             try:
                 entries = tuple(_download(published, archives, stage, progress))
             except (RegistryUnreachable, RateLimited, KeyboardInterrupt):
@@ -78,11 +79,15 @@ def _found(registry: Registry, place: Destination) -> tuple[Published, tuple[Arc
         return Published(registry, place, packed.revision, packed.files), packed.archives
 
 
+def _size(published: Published, archives: tuple[Archive, ...]) -> int:
+    """What comes, in bytes."""
+    return published.manifest.total_bytes + sum(each.entry.size for each in archives)
+
+
 def _download(
     published: Published, archives: tuple[Archive, ...], stage: Stage, progress: Progress
 ) -> Iterator[ManifestEntry]:
-    total = published.manifest.total_bytes + sum(each.entry.size for each in archives)
-    advance = counted(progress, "download", total)
+    advance = counted(progress, "download", _size(published, archives))
     for entry in published.manifest.entries:
         chunks = published.chunks(entry, advance)
         yield stage.write(

@@ -49,6 +49,15 @@ def lacks_room(error: BaseException) -> bool:
     return isinstance(error, OSError) and _KINDS.get(error.errno) is StorageFull
 
 
+def require_room(where: Path, size: int) -> None:
+    """Raises OSError if so many bytes are more than are free, as far as the file system tells."""
+    status = os.statvfs(where)
+    free = status.f_bavail * status.f_frsize
+    if status.f_blocks and size > free:
+        reason = f"{os.strerror(errno.ENOSPC)}: {size} bytes are to come, and {free} are free"
+        raise OSError(errno.ENOSPC, reason, str(where))
+
+
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
     """Hold the lock file; waits for another writer. The system frees it when a process dies."""
