@@ -315,6 +315,7 @@ def test_a_login_is_not_taken_along_to_another_host(guarded: DockerRegistry) -> 
         with there.registry.open(there.destination, receipt.revision, entry.path) as stream:
             assert stream.read() == LARGE
     store.shutdown()
+    store.server_close()
     assert asked == [None]
 
 
@@ -544,6 +545,18 @@ def test_a_tag_that_moves_while_the_blobs_go_up(plain: DockerRegistry) -> None:
     with pytest.raises(RevisionConflict) as conflict:
         place.registry.push(plan, blobs, message="m", progress=meddle)
     assert conflict.value.actual == winner[0] and place.holds({"config.json": b"{}"})
+
+
+def test_of_a_thousand_tags_only_those_that_matter_are_read(way: FaultyWay) -> None:
+    place = on(way.host)
+    first = place.publish(FIRST).revision
+    for number in range(9):
+        place.registry.tag(place.destination, f"v1.{number}", first)
+    way.seen.clear()
+    tags = place.registry.tags(place.destination)
+    assert tags.get("v1.5") == first == tags["v1.5"] and tags.get("other") is None
+    assert [p.rpartition("/")[2] for m, p, _ in way.seen if "/manifests/" in p] == ["v1.5"]
+    assert tags == {f"v1.{number}": first for number in range(9)} and len(tags) == 9
 
 
 @pytest.mark.parametrize(("status", "times"), [(400, 2), (404, 2), (400, 100)])

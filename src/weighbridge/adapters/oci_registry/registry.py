@@ -19,6 +19,7 @@ from weighbridge.adapters.oci_registry.login import credential_for
 from weighbridge.adapters.oci_registry.push import Push, point, require_head, turn
 from weighbridge.adapters.oci_registry.repository import Repository, Stored
 from weighbridge.adapters.oci_registry.session import Session
+from weighbridge.adapters.oci_registry.tags import Tags
 from weighbridge.adapters.oci_registry.transport import Transport
 from weighbridge.application.ports import no_progress
 from weighbridge.domain import modelpack
@@ -145,15 +146,15 @@ class OciRegistry:
         repository = self._repository(place)
         head = repository.manifest(place.revision)
         told = Log(repository, place.revision).read(head.digest if head else None)
-        return tagged(told[:limit], self.tags(destination) if told else {})
+        return tagged(told[:limit], dict(self.tags(destination)) if told else {})
 
     def tags(self, destination: Destination) -> Mapping[str, str]:
-        """The tags that nothing is published to, with the digest of each."""
+        """The tags that nothing is published to, with the digest of each, which is asked for when
+        it is wanted: a repository may have thousands."""
         place = _oci(destination)
         repository = self._repository(place)
         names = (t for t in without_branches(repository.tags()) if t != place.revision)
-        found = ((name, repository.manifest(name)) for name in names)
-        return {name: stored.digest for name, stored in found if stored}
+        return Tags(names, repository.manifest)
 
     def tag(
         self, destination: Destination, name: str, revision: str, *, move: bool = False
