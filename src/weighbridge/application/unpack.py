@@ -34,6 +34,7 @@ _ANY_SIZE = 16 << 20
 _END = bytes(512)
 _UNREADABLE = (
     tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, RecursionError,
+    OverflowError,
 )  # fmt: skip
 
 
@@ -111,7 +112,8 @@ class _Forward:
 
     def require(self, size: int) -> None:
         """Raises _Excess unless ``size`` more bytes may come."""
-        if size > max(self.left, 1024):  # the library looks for an end behind the last byte
+        # The library looks for an end behind the last byte; and it reads sizes below zero.
+        if not 0 <= size <= max(self.left, 1024):
             raise _Excess("more bytes than it can hold")
 
 
