@@ -57,6 +57,8 @@ class FaultyWay:
         self.kept: dict[str, tuple[str, str]] = {}
         #: Whether it knows HTTP's conditions for manifests, as docker's does not.
         self.compares = False
+        #: Headers that its answers have.
+        self.tells: dict[str, str] = {}
         #: Headers that it does not know, in small letters.
         self.unknown: set[str] = set()
         #: How much of any upload is said to have arrived.
@@ -159,6 +161,7 @@ def _handler(way: FaultyWay, target: str) -> type[BaseHTTPRequestHandler]:
                 headers = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP}
                 if said:
                     headers["Content-Length"] = said
+                headers |= way.tells
                 if "/uploads/" in headers.get("Location", ""):
                     headers["Location"] = way.location(headers["Location"])
                 self._answer(answer.status, headers, content, trouble is not None)

@@ -82,14 +82,16 @@ def test_only_the_file_that_broke_is_sent_again(way: FaultyWay) -> None:
 # --- too large, too fast -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("least", "pieces"), [("", 11), ("1000", 11), ("450000", 10)])
 def test_a_gateway_that_takes_no_large_bodies(
-    way: FaultyWay, monkeypatch: pytest.MonkeyPatch
+    least: str, pieces: int, way: FaultyWay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PIECE, 400_000)
+    way.tells = {"OCI-Chunk-Min-Length": least}
     way.most = 500_000
     place, files = on(way.host), {"w.safetensors": noise(4_100_000), "config.json": b"{}"}
     assert place.publish(files).created and place.holds(files)
-    assert [m for m, p, _ in way.seen if "/uploads/" in p].count("PATCH") == 11
+    assert [m for m, p, _ in way.seen if "/uploads/" in p].count("PATCH") == pieces
     way.most = 300_000
     with pytest.raises(TooLarge, match="HTTP 413"):
         place.publish({"w.safetensors": noise(4_100_000)})
