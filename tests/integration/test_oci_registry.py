@@ -173,6 +173,25 @@ def test_a_blob_that_is_gone_shows_in_the_read_back(plain: DockerRegistry) -> No
     assert read.manifest.entries == ()
 
 
+def test_what_is_to_stay_and_is_gone_is_found_before_anything_is_sent(
+    plain: DockerRegistry,
+) -> None:
+    """As a careless garbage collection may leave it."""
+    place = on(plain.host)
+    kept = b"to stay " + uuid4().hex.encode()
+    place.publish({"kept.json": kept, "config.json": b"{}"})
+    assert isinstance(place.destination, OciRepo)
+    layers = next(plain.folder.rglob(f"{place.destination.name}/_layers")) / "sha256"
+    shutil.rmtree(layers / hashlib.sha256(kept).hexdigest())
+    changed = {"kept.json": kept, "config.json": b'{"n": 2}'}
+    before = len(plain.requests("POST", f"{place.destination.name}/blobs/uploads/"))
+    with pytest.raises(RegistryRejected, match=r"kept\.json is to stay .* under another tag"):
+        place.publish(changed)
+    assert len(plain.requests("POST", f"{place.destination.name}/blobs/uploads/")) == before
+    other = on(plain.host, name=place.destination.name, tag="v2")
+    assert other.publish(changed).created and other.holds(changed)
+
+
 # --- who we are ----------------------------------------------------------------------------------
 
 

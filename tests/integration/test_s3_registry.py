@@ -228,6 +228,22 @@ def test_an_index_that_moves_while_the_blobs_go_up(bucket: str) -> None:
     assert conflict.value.actual == winner[0] and place.holds({"config.json": b"{}"})
 
 
+def test_what_is_to_stay_and_is_gone_is_found_before_anything_is_sent(
+    bucket: str, client: Any
+) -> None:
+    place = on(bucket)
+    old = place.publish({"kept.json": b"[1]", "config.json": b"{}"})
+    name = hashlib.sha256(b"[1]").hexdigest()
+    client.delete_object(Bucket=bucket, Key=f"{KEY}/blobs/sha256/{name}")
+    before = blobs(client, bucket)
+    changed = {"kept.json": b"[1]", "config.json": b'{"n": 2}'}
+    with pytest.raises(RegistryRejected, match=r"kept\.json is to stay"):
+        place.publish(changed)
+    head = place.registry.head(place.destination)
+    assert head is not None and head.revision == old.revision and blobs(client, bucket) == before
+    assert on(bucket, name="v2").publish(changed).created and on(bucket, name="v2").holds(changed)
+
+
 def test_a_blob_of_another_size_shows_in_the_read_back(bucket: str, client: Any) -> None:
     place = on(bucket)
     receipt = place.publish(FIRST)

@@ -17,7 +17,7 @@ from attrs import define, field
 from weighbridge.adapters.oci_registry import patience
 from weighbridge.adapters.oci_registry.log import Log
 from weighbridge.adapters.oci_registry.repository import Repository, Stored
-from weighbridge.application.uploads import absent, by_sha256, checked
+from weighbridge.application.uploads import absent, by_sha256, checked, require_kept
 from weighbridge.domain import modelpack
 from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
 from weighbridge.domain.errors import (
@@ -63,6 +63,7 @@ class Push:
         manifest = by_sha256(self.plan, self.blobs, kept, self.plan.parent)
         made = modelpack.pack(manifest)
         self._require_small(made)
+        require_kept(self.plan.destination, manifest, self.blobs, self._has)
         self._send(manifest, made)
         with turn(self.place):
             before = require_head(self.repository, self.place, self.plan.parent)
@@ -98,10 +99,13 @@ class Push:
         if not self.repository.has_blob(config, len(made.config)):
             self.repository.upload(config, len(made.config), lambda: [made.config])
 
+    def _has(self, entry: ManifestEntry) -> bool:
+        return self.repository.has_blob(modelpack.blob_digest(entry), entry.size)
+
     def _is_there(self, entry: ManifestEntry) -> bool:
         """Whether the repository has the file, or now takes it over from another that has it."""
         digest, held = modelpack.blob_digest(entry), self.blobs[entry.path].held
-        if self.repository.has_blob(digest, entry.size):
+        if self._has(entry):
             return True
         if not isinstance(held, OciRepo) or held.host != self.place.host:
             return False
