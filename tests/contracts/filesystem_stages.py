@@ -9,7 +9,7 @@ import pytest
 
 from tests.contracts.filesystem import Interrupted, Subject, entries, write
 from weighbridge.domain.artifact import ArtifactPath, Digest
-from weighbridge.domain.errors import PathConflict, PathMissing, StorageError
+from weighbridge.domain.errors import PathConflict, PathMissing, StorageError, StorageFull
 
 
 class StagingContract:
@@ -29,6 +29,26 @@ class StagingContract:
             stage.commit()
             assert entries(subject, stage.root) == {"d/f": 4, "g": 0}
         assert entries(subject, subject.at("new")) == {"deep/out/d/f": 4, "deep/out/g": 0}
+
+    def test_names_are_tried_before_anything_is_written(self, subject: Subject) -> None:
+        target = subject.at("out")
+        with subject.files.stage(target) as stage:
+            stage.require_names(map(ArtifactPath, ["d/e/f", "d/g", "h"]))
+            for names in (["f", "f/g"], ["d/f", "d"], ["f", "f"]):
+                with pytest.raises(PathConflict):
+                    stage.require_names(map(ArtifactPath, names))
+            assert entries(subject, stage.root) == {}
+            stage.write(ArtifactPath("d/g"), [b"g"])
+            stage.commit()
+        assert entries(subject, subject.at("")) == {"out/d/g": 1}
+
+    def test_room_is_looked_for_before_anything_is_written(self, subject: Subject) -> None:
+        with subject.files.stage(subject.at("out")) as stage:
+            stage.require_room(1)
+            with pytest.raises(StorageFull):
+                stage.require_room(1 << 60)
+            stage.write(ArtifactPath("f"), [b"f"])
+            stage.commit()
 
     @pytest.mark.parametrize("how", ["kept", "not kept", "not resumed"])
     def test_what_was_kept_is_taken_over(self, subject: Subject, how: str) -> None:

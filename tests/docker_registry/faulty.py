@@ -34,6 +34,8 @@ class Trouble:
     path: str
     times: int = 1
     headers: dict[str, str] = field(factory=dict)
+    #: The body of such an answer.
+    said: bytes = b""
     #: Only once that one has struck.
     after: Trouble | None = None
     hits: int = 0
@@ -53,6 +55,12 @@ class FaultyWay:
         self.location: Callable[[str], str] = lambda location: location
         #: Uploads that broke, with where they go on and how much arrived.
         self.kept: dict[str, tuple[str, str]] = {}
+        #: Whether it knows HTTP's conditions for manifests, as docker's does not.
+        self.compares = False
+        #: Headers that its answers have.
+        self.tells: dict[str, str] = {}
+        #: Headers that it does not know, in small letters.
+        self.unknown: set[str] = set()
         #: How much of any upload is said to have arrived.
         self.arrived: str | None = None
         self._actions: list[tuple[str, str, str, Callable[[], object]]] = []
@@ -81,10 +89,11 @@ class FaultyWay:
         path: str,
         times: int = 1,
         headers: dict[str, str] | None = None,
+        said: bytes = b"",
         after: Trouble | None = None,
     ) -> Trouble:
         """Add trouble; it counts its hits."""
-        self.troubles.append(Trouble(what, method, path, times, headers or {}, after))
+        self.troubles.append(Trouble(what, method, path, times, headers or {}, said, after))
         return self.troubles[-1]
 
     def meanwhile(
@@ -139,9 +148,12 @@ def _handler(way: FaultyWay, target: str) -> type[BaseHTTPRequestHandler]:
                 self._keep(body[: length // 2])
                 return
             if trouble is not None and isinstance(trouble.what, int):
-                self._answer(trouble.what, trouble.headers, b"", False)
+                self._answer(trouble.what, trouble.headers, trouble.said, False)
                 return
             way.act("before", self.command, self.path)
+            if way.compares and self.command == "PUT" and not self._holds():
+                self._answer(412, {}, b"", False)
+                return
             answer, content = self._asked(self.command, self.path, body)
             way.act("after", self.command, self.path)
             if trouble is None or trouble.what == "cut":
@@ -149,9 +161,22 @@ def _handler(way: FaultyWay, target: str) -> type[BaseHTTPRequestHandler]:
                 headers = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP}
                 if said:
                     headers["Content-Length"] = said
+                headers |= way.tells
                 if "/uploads/" in headers.get("Location", ""):
                     headers["Location"] = way.location(headers["Location"])
                 self._answer(answer.status, headers, content, trouble is not None)
+
+        def _holds(self) -> bool:
+            """Whether what is at the path now is what the request wants to be there."""
+            peer = http.client.HTTPConnection(target)
+            kinds = "application/vnd.oci.image.manifest.v1+json"
+            peer.request("GET", self.path, headers={"Accept": kinds})
+            found = peer.getresponse()
+            peer.close()
+            if self.headers.get("If-None-Match") == "*":
+                return found.status == 404
+            wanted = self.headers.get("If-Match")
+            return wanted is None or wanted == found.headers.get("ETag")
 
         def _asked(
             self, method: str, path: str, body: bytes
@@ -161,6 +186,7 @@ def _handler(way: FaultyWay, target: str) -> type[BaseHTTPRequestHandler]:
                 k: v
                 for k, v in self.headers.items()
                 if k.lower() not in ("host", "connection", "expect", "content-length")
+                and k.lower() not in way.unknown
             }
             peer.request(method, path, body, kept | {"Host": way.host})
             answer = peer.getresponse()

@@ -36,10 +36,14 @@ class DockerRegistry:
     """A registry that keeps everything below ``folder``."""
 
     def __init__(
-        self, folder: Path, guard: Guard = Guard.NONE, tls: tuple[Path, Path] | None = None
+        self,
+        folder: Path,
+        guard: Guard = Guard.NONE,
+        tls: tuple[Path, Path] | None = None,
+        clients: Path | None = None,
     ) -> None:
-        """``tls`` are a certificate and its key."""
-        self.folder, self.guard, self.tls = folder, guard, tls
+        """``tls`` are a certificate and its key; ``clients`` the authority of its users'."""
+        self.folder, self.guard, self.tls, self.clients = folder, guard, tls, clients
         self.host = f"127.0.0.1:{_free_port()}"
         self.log = folder / "registry.log"
         self.tokens = TokenServer(folder, USER, PASSWORD) if guard is Guard.TOKEN else None
@@ -95,6 +99,8 @@ class DockerRegistry:
         if self.tls:
             certificate, key = map(str, self.tls)
             config["http"]["tls"] = {"certificate": certificate, "key": key}
+            if self.clients:
+                config["http"]["tls"]["clientcas"] = [str(self.clients)]
         if self.guard is Guard.BASIC:
             passwords = self.folder / "htpasswd"
             passwords.write_text(f"{USER}:{_HASHED}\n")

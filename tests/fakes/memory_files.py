@@ -21,9 +21,11 @@ from weighbridge.domain.artifact import (
     Scan,
     sorted_entries,
 )
-from weighbridge.domain.errors import PathConflict, PathMissing, StorageError
+from weighbridge.domain.errors import PathConflict, PathMissing, StorageError, StorageFull
 
 _SCRATCH = "/scratch"
+#: No machine has more.
+_ROOM = 1 << 50
 
 
 def _location(path: str) -> str:
@@ -214,6 +216,19 @@ class _MemoryStage:
     @property
     def root(self) -> str:
         return self.target if self.committed and self.target else self.room
+
+    def require_names(self, paths: Iterable[ArtifactPath]) -> None:
+        self._require_open("write", self.room)
+        names = [path.text for path in paths]
+        folders = {folder for path in map(ArtifactPath, names) for folder in path.parents}
+        for index, name in enumerate(names):
+            if name in folders or name in names[:index]:
+                raise PathConflict(path=name, operation="write", reason="is there already")
+
+    def require_room(self, size: int) -> None:
+        self._require_open("write", self.room)
+        if size > _ROOM:
+            raise StorageFull(path=self.room, operation="write", reason=f"{size} bytes to come")
 
     def write(
         self,

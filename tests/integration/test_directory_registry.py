@@ -8,12 +8,13 @@ import os
 import random
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download
@@ -23,6 +24,7 @@ import weighbridge
 from tests.contracts.registry import FIRST, LARGE, SECOND, WEIGHTS, Files, Subject, blobs_of
 from weighbridge.adapters.directory_registry import DirectoryRegistry
 from weighbridge.adapters.directory_registry.layout import TEMPORARY
+from weighbridge.application.ports import Blob
 from weighbridge.domain.errors import (
     PathConflict,
     ReadBackMismatch,
@@ -262,6 +264,49 @@ def test_what_the_system_refuses_is_typed(
     assert os.strerror(number) in str(failed.value)
     assert place.holds(FIRST)
     assert place.push(plan, blobs_of(plan, SECOND)).created
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_directories_that_cannot_be_synchronised(
+    place: Subject, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As some network and FUSE file systems say."""
+    real = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert place.publish(FIRST).created and place.publish(SECOND).created and place.holds(SECOND)
+
+
+def test_a_disk_that_is_too_small_is_found_before_anything_is_read(
+    tmp_path: Path, place: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.publish(FIRST)
+    plan = place.plan(SECOND)
+    new = blobs_of(plan, SECOND)
+    size = sum(blob.entry.size for blob in new.values())
+    opened: list[str] = []
+
+    def watched(blob: Blob) -> Blob:
+        def opening() -> BinaryIO:
+            opened.append(blob.entry.path.text)
+            return blob.open()
+
+        return Blob(blob.entry, opening)
+
+    def free(count: int) -> Callable[[object], os.statvfs_result]:
+        return lambda _: os.statvfs_result((512, 1, 100, 100, count, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", free(size - 1))
+    with pytest.raises(StorageFull, match=f"{size} bytes are to come, and {size - 1} are free"):
+        place.push(plan, {path: watched(blob) for path, blob in new.items()})
+    assert not opened and place.holds(FIRST) and not leftovers(tmp_path)
+    monkeypatch.setattr(os, "statvfs", free(size))
+    assert place.push(plan, {path: watched(blob) for path, blob in new.items()}).created and opened
 
 
 def test_a_real_size_limit(tmp_path: Path, place: Subject) -> None:

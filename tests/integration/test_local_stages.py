@@ -59,6 +59,38 @@ with FILES.stage(sys.argv[1]) as stage:
 """
 
 
+@pytest.mark.parametrize("two", [("LICENSE", "license"), ("Weights/a", "weights/b")])
+def test_names_that_are_one_on_this_file_system(
+    two: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on most Macs, and on what is mounted from Windows."""
+    real_open, real_mkdir, real_lstat = os.open, os.mkdir, os.lstat
+
+    def folded(path: str) -> str:
+        head, found, tail = str(path).partition(".weighbridge-")
+        return head + found + tail.lower()
+
+    monkeypatch.setattr(os, "open", lambda p, *a, **n: real_open(folded(p), *a, **n))
+    monkeypatch.setattr(os, "mkdir", lambda p, *a, **n: real_mkdir(folded(p), *a, **n))
+    monkeypatch.setattr(os, "lstat", lambda p, *a, **n: real_lstat(folded(p), *a, **n))
+    with (
+        FILES.stage(str(tmp_path / "out")) as stage,
+        pytest.raises(PathConflict, match="capitals from small letters") as refused,
+    ):
+        stage.require_names(map(ArtifactPath, two))
+    assert refused.value.path in two and names(tmp_path) == []
+
+
+def test_a_name_that_is_too_long_for_this_system(tmp_path: Path) -> None:
+    path = ArtifactPath("/".join(["d" * 250] * 20))
+    with (
+        FILES.stage(str(tmp_path / "out")) as stage,
+        pytest.raises(StorageError, match="too long"),
+    ):
+        stage.require_names([F, path])
+    assert names(tmp_path) == []
+
+
 class TestStages:
     def test_killed_in_mid_stage(self, tmp_path: Path) -> None:
         target = tmp_path / "out"

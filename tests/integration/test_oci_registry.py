@@ -173,6 +173,25 @@ def test_a_blob_that_is_gone_shows_in_the_read_back(plain: DockerRegistry) -> No
     assert read.manifest.entries == ()
 
 
+def test_what_is_to_stay_and_is_gone_is_found_before_anything_is_sent(
+    plain: DockerRegistry,
+) -> None:
+    """As a careless garbage collection may leave it."""
+    place = on(plain.host)
+    kept = b"to stay " + uuid4().hex.encode()
+    place.publish({"kept.json": kept, "config.json": b"{}"})
+    assert isinstance(place.destination, OciRepo)
+    layers = next(plain.folder.rglob(f"{place.destination.name}/_layers")) / "sha256"
+    shutil.rmtree(layers / hashlib.sha256(kept).hexdigest())
+    changed = {"kept.json": kept, "config.json": b'{"n": 2}'}
+    before = len(plain.requests("POST", f"{place.destination.name}/blobs/uploads/"))
+    with pytest.raises(RegistryRejected, match=r"kept\.json is to stay .* under another tag"):
+        place.publish(changed)
+    assert len(plain.requests("POST", f"{place.destination.name}/blobs/uploads/")) == before
+    other = on(plain.host, name=place.destination.name, tag="v2")
+    assert other.publish(changed).created and other.holds(changed)
+
+
 # --- who we are ----------------------------------------------------------------------------------
 
 
@@ -315,7 +334,83 @@ def test_a_login_is_not_taken_along_to_another_host(guarded: DockerRegistry) -> 
         with there.registry.open(there.destination, receipt.revision, entry.path) as stream:
             assert stream.read() == LARGE
     store.shutdown()
+    store.server_close()
     assert asked == [None]
+
+
+def test_nobody_else_is_told_the_login_who_asks_for_it(guarded: DockerRegistry) -> None:
+    """A store that blobs are fetched from is no registry, whatever it says."""
+    place = on(guarded.host, str(Path(guarded.logins[0]).parent))
+    receipt = place.publish({"w.safetensors": LARGE})
+    asked: list[str | None] = []
+
+    class Store(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("Authorization"))
+            self.send_response(401)
+            host = f"http://localhost:{store.server_port}"
+            self.send_header("WWW-Authenticate", f'Bearer realm="{host}/token",service="s"')
+            self.send_header("WWW-Authenticate", 'Basic realm="s"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    store = ThreadingHTTPServer(("127.0.0.1", 0), Store)
+    threading.Thread(target=store.serve_forever, args=(0.01,), daemon=True).start()
+    with FaultyWay(guarded.host) as way:
+        where = {"Location": f"http://localhost:{store.server_port}/blob"}
+        way.trouble(307, "GET", "/blobs/", 9, where)
+        pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        config = guarded.folder / "asked-elsewhere"
+        config.mkdir()
+        (config / "config.json").write_text(json.dumps({"auths": {way.host: {"auth": pair}}}))
+        assert isinstance(place.destination, OciRepo)
+        there = on(way.host, str(config), place.destination.name)
+        [entry] = there.plan({"w.safetensors": LARGE}).manifest.entries
+        with pytest.raises(AuthenticationFailed):
+            there.registry.open(there.destination, receipt.revision, entry.path)
+    store.shutdown()
+    store.server_close()
+    assert asked == [None]
+
+
+def test_tokens_that_run_out_in_the_middle_of_a_push(
+    tokens: DockerRegistry, tmp_path: Path
+) -> None:
+    assert tokens.tokens is not None
+    with FaultyWay(tokens.host) as way:
+        pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {way.host: {"auth": pair}}}))
+        place = on(way.host, str(tmp_path))
+        assert isinstance(place.destination, OciRepo)
+        scope = f"repository:{place.destination.name}:pull,push"
+        terms = {"realm": tokens.tokens.url, "service": tokens.tokens.terms["service"],
+                 "scope": scope}  # fmt: skip
+        asked = "Bearer " + ",".join(f'{name}="{value}"' for name, value in terms.items())
+        over = [
+            way.trouble(401, method, path, 1, {"WWW-Authenticate": asked})
+            for method, path in (("HEAD", "/blobs/"), ("PUT", "/uploads/"), ("PUT", "/manifests/"))
+        ]
+        files = {**FIRST, "w.safetensors": LARGE}
+        assert place.publish(files).created and place.holds(files)
+        assert [each.hits for each in over] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("spelled", ["127.0.0.1", "LOCALHOST", "localhost"])
+def test_the_registry_is_known_however_it_spells_itself(
+    spelled: str, guarded: DockerRegistry, tmp_path: Path
+) -> None:
+    """In the address of an upload: else it would not be told who sends."""
+    with FaultyWay(guarded.host) as way:
+        port = way.host.partition(":")[2]
+        pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        host = f"{spelled.lower()}:{port}"
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": pair}}}))
+        way.location = lambda at: f"http://{spelled}:{port}{at[at.index('/v2/') :]}"
+        place = on(host, str(tmp_path))
+        assert place.publish(FIRST).created and place.holds(FIRST)
 
 
 # --- what goes wrong -----------------------------------------------------------------------------
@@ -380,13 +475,26 @@ def test_a_long_pause_is_not_waited_for(way: FaultyWay, no_waiting: list[float])
     assert limited.value.retry_after == 3600 and not no_waiting
 
 
-def test_a_refusal_is_told_in_the_registry_s_words(way: FaultyWay) -> None:
-    way.trouble(403, "POST", "/uploads/", 100)
-    with pytest.raises(PermissionDenied, match="beginning an upload: HTTP 403"):
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"", ""),
+        (b'{"errors": [{"code": "DENIED", "message": "read only"}]}', ": DENIED read only"),
+        (b'{"message": "quota is\\nexceeded"}', ": quota is exceeded"),
+        (b"the gateway's own words", ": the gateway's own words"),
+        (b'{"errors": 1}', ""),
+        (b"\xff\x00", ""),
+    ],
+)
+def test_a_refusal_is_told_in_the_registry_s_words(said: bytes, words: str, way: FaultyWay) -> None:
+    way.trouble(403, "POST", "/uploads/", 100, said=said)
+    with pytest.raises(PermissionDenied, match=f"beginning an upload: HTTP 403{words}"):
         on(way.host).publish(FIRST)
 
 
-def test_a_broken_download_asks_for_the_rest(way: FaultyWay, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_broken_download_asks_for_the_rest(ranges: bool, way: FaultyWay, tmp_path: Path) -> None:
+    way.unknown = set() if ranges else {"range"}
     place = on(way.host)
     place.publish({"w.safetensors": LARGE})
     trouble = way.trouble("cut", "GET", "/blobs/", times=2)
@@ -456,6 +564,32 @@ def test_a_tag_that_moves_while_the_blobs_go_up(plain: DockerRegistry) -> None:
     with pytest.raises(RevisionConflict) as conflict:
         place.registry.push(plan, blobs, message="m", progress=meddle)
     assert conflict.value.actual == winner[0] and place.holds({"config.json": b"{}"})
+
+
+def test_of_a_thousand_tags_only_those_that_matter_are_read(way: FaultyWay) -> None:
+    place = on(way.host)
+    first = place.publish(FIRST).revision
+    for number in range(9):
+        place.registry.tag(place.destination, f"v1.{number}", first)
+    way.seen.clear()
+    tags = place.registry.tags(place.destination)
+    assert tags.get("v1.5") == first == tags["v1.5"] and tags.get("other") is None
+    assert [p.rpartition("/")[2] for m, p, _ in way.seen if "/manifests/" in p] == ["v1.5"]
+    assert tags == {f"v1.{number}": first for number in range(9)} and len(tags) == 9
+
+
+@pytest.mark.parametrize(("status", "times"), [(400, 2), (404, 2), (400, 100)])
+def test_a_registry_that_has_not_seen_a_blob_yet(status: int, times: int, way: FaultyWay) -> None:
+    """Which it was given the moment before, and said that it has."""
+    said = b'{"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown to registry"}]}'
+    trouble = way.trouble(status, "PUT", "/manifests/v1", times, said=said)
+    place = on(way.host)
+    if times == 2:
+        assert place.publish(FIRST).created and place.holds(FIRST)
+    else:
+        with pytest.raises(RegistryRejected, match="blob unknown to registry"):
+            place.publish(FIRST)
+    assert trouble.hits == min(times, 5)
 
 
 def test_writers_of_several_tags_do_not_meet(plain: DockerRegistry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import threading
+import time
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from tests.integration.test_oci_registry import on
 from weighbridge.adapters.oci_registry import OciRegistry
 from weighbridge.adapters.oci_registry.transport import Transport
 from weighbridge.application.copy import Copy, CopyRequest
-from weighbridge.domain.errors import RateLimited, TooLarge
+from weighbridge.domain.errors import RateLimited, RegistryUnreachable, TooLarge
 from weighbridge.domain.publication import OciRepo
 
 PATIENCE = "weighbridge.adapters.oci_registry.patience.pause"
@@ -81,14 +82,16 @@ def test_only_the_file_that_broke_is_sent_again(way: FaultyWay) -> None:
 # --- too large, too fast -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("least", "pieces"), [("", 11), ("1000", 11), ("450000", 10)])
 def test_a_gateway_that_takes_no_large_bodies(
-    way: FaultyWay, monkeypatch: pytest.MonkeyPatch
+    least: str, pieces: int, way: FaultyWay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PIECE, 400_000)
+    way.tells = {"OCI-Chunk-Min-Length": least}
     way.most = 500_000
     place, files = on(way.host), {"w.safetensors": noise(4_100_000), "config.json": b"{}"}
     assert place.publish(files).created and place.holds(files)
-    assert [m for m, p, _ in way.seen if "/uploads/" in p].count("PATCH") == 11
+    assert [m for m, p, _ in way.seen if "/uploads/" in p].count("PATCH") == pieces
     way.most = 300_000
     with pytest.raises(TooLarge, match="HTTP 413"):
         place.publish({"w.safetensors": noise(4_100_000)})
@@ -116,6 +119,15 @@ def test_an_answer_in_the_middle_of_the_body_is_heard() -> None:
         thread.join()
         assert answer.status == 413
         answer.close()
+
+
+def test_more_names_than_a_manifest_can_hold(
+    way: FaultyWay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weighbridge.domain.modelpack.MOST_BYTES", 3000)
+    with pytest.raises(TooLarge, match="the names of 20 files make a manifest of"):
+        on(way.host).publish({f"{n}.json": b"{}" for n in range(20)})
+    assert {m for m, _, _ in way.seen} == {"GET"}
 
 
 @pytest.mark.parametrize("path", ["/manifests/v1", "/uploads/"])
@@ -173,6 +185,32 @@ def test_a_registry_that_knows_no_head(status: int, way: FaultyWay) -> None:
     way.taken.clear()
     assert place.publish({**FIRST, "config.json": b'{"n": 1}'}).created
     assert way.taken["PUT"] < 10_000  # what is there was seen to be there
+
+
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/blobs/uploads/"), ("PUT", "/manifests/v1")]
+)
+def test_who_is_sent_on_sends_it_there(
+    status: int, method: str, path: str, way: FaultyWay, plain: DockerRegistry
+) -> None:
+    """As by a registry that moved, or one for each region."""
+    place = on(way.host)
+    assert isinstance(place.destination, OciRepo)
+    there = f"http://{plain.host}/v2/{place.destination.name}{path}"
+    trouble = way.trouble(status, method, path, 1, {"Location": there})
+    assert place.publish(FIRST).created and place.holds(FIRST) and trouble.hits
+    way.trouble(status, method, path, 99, {"Location": "ftp://x/"})
+    with pytest.raises(RegistryUnreachable, match="not safe"):
+        place.publish({"config.json": noise(10)})
+
+
+def test_a_registry_that_takes_its_time_to_check(way: FaultyWay) -> None:
+    """What is large is read again, or copied within a cloud, before it answers."""
+    place = Subject(OciRegistry(timeout=0.5), OciRepo(way.host, f"acme/{uuid4().hex}", "v1"))
+    way.meanwhile("after", "PUT", "/uploads/", lambda: time.sleep(1))
+    assert place.publish({"w.safetensors": noise(12_000_000)}).created
+    assert way.taken["PUT"] < 13_000_000
 
 
 # --- from one repository to another --------------------------------------------------------------

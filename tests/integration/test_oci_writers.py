@@ -16,7 +16,7 @@ from tests.docker_registry.faulty import FaultyWay
 from tests.integration.test_oci_registry import on
 from tests.places import PLACES
 from weighbridge.adapters.directory_registry import DirectoryRegistry
-from weighbridge.domain.errors import RevisionConflict
+from weighbridge.domain.errors import RegistryRejected, RevisionConflict
 from weighbridge.domain.publication import LocalRegistry, OciRepo, S3Prefix
 
 ROUNDS = 3
@@ -106,3 +106,43 @@ def test_a_writer_who_comes_right_after_is_noticed(
         place.push(plan, blobs_of(plan, SECOND))
     assert place.holds(later) and failed.value.expected == plan.parent
     assert ("at the same moment" in str(failed.value)) is (answer == "given")
+
+
+@pytest.mark.parametrize("parent", [False, True], ids=["new", "moved"])
+def test_a_registry_that_compares(
+    parent: bool, way: FaultyWay, plain: DockerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTP's conditions close the gap, where a registry knows them; docker's takes no notice."""
+    monkeypatch.setattr("weighbridge.adapters.oci_registry.patience.pause", lambda _: None)
+    place = on(way.host)
+    assert isinstance(place.destination, OciRepo)
+    before = place.publish(FIRST).revision if parent else None
+    other = on(plain.host, name=place.destination.name)
+    plan = place.plan(SECOND)
+    later = {"config.json": b"later"}
+    way.meanwhile("before", "PUT", "/manifests/v1", lambda: other.publish(later))
+    way.compares = True
+    with pytest.raises(RevisionConflict, match="but the head is now sha256:") as lost:
+        place.push(plan, blobs_of(plan, SECOND))
+    assert lost.value.expected == before and place.holds(later)
+    # Of one that compares something else, or says 412 to any writer, no harm is done.
+    trouble = way.trouble(412, "PUT", "/manifests/v1")
+    assert place.publish(SECOND).created and place.holds(SECOND) and trouble.hits
+    way.trouble(412, "PUT", "/manifests/v1", 2)
+    with pytest.raises(RegistryRejected, match="writing the manifest: HTTP 412"):
+        place.publish(FIRST)
+
+
+@pytest.mark.parametrize("looks", [2, 100])
+def test_a_registry_that_tells_what_was(
+    looks: int, way: FaultyWay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weighbridge.adapters.oci_registry.patience.pause", lambda _: None)
+    place = on(way.host)
+    way.meanwhile("after", "PUT", "/manifests/v1",
+                  lambda: way.trouble(404, "GET", "/manifests/v1", looks))  # fmt: skip
+    if looks == 2:
+        assert place.publish(FIRST).created and place.holds(FIRST)
+    else:
+        with pytest.raises(RegistryRejected, match="but the tag still names nothing"):
+            place.publish(FIRST)

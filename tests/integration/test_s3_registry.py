@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +21,7 @@ import weighbridge
 from tests.contracts.registry import FIRST, LARGE, SECOND, Subject, blobs_of
 from tests.docker_registry import DockerRegistry
 from tests.docker_registry.faulty import FaultyWay
-from tests.s3_server import bucket_server, weed
+from tests.s3_server import bucket_server, moto_bucket, weed
 from weighbridge.adapters.oci_registry import OciRegistry
 from weighbridge.adapters.s3_registry import S3Registry
 from weighbridge.adapters.s3_registry.failures import translated
@@ -34,6 +36,7 @@ from weighbridge.domain.errors import (
     RegistryRejected,
     RegistryUnreachable,
     RevisionConflict,
+    Unsupported,
 )
 from weighbridge.domain.publication import OciRepo, PublicationPlan, S3Prefix
 
@@ -61,6 +64,10 @@ def on(bucket: str, prefix: str = KEY, name: str = "main") -> Subject:
 def keys(client: Any, bucket: str) -> set[str]:
     found = client.list_objects_v2(Bucket=bucket).get("Contents", [])
     return {each["Key"] for each in found}
+
+
+def blobs(client: Any, bucket: str) -> set[str]:
+    return {key for key in keys(client, bucket) if "/blobs/" in key}
 
 
 def test_what_is_stored_is_an_oci_layout(bucket: str, client: Any, tmp_path: Path) -> None:
@@ -104,7 +111,7 @@ def test_other_content_is_never_stored_under_a_digest(
     changed = Blob(plan.manifest.entries[0], lambda: io.BytesIO(content))
     with pytest.raises(ArtifactChanged):
         place.push(plan, {path: changed})
-    assert not keys(client, bucket)
+    assert not blobs(client, bucket)
     assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
 
 
@@ -152,7 +159,7 @@ def test_parts_that_arrived_are_not_sent_again(
 ) -> None:
     interrupted(bucket, len(HUGE) - 1000)
     assert calls.count("UploadPart") == 2
-    assert not keys(client, bucket)
+    assert not blobs(client, bucket)
     calls.clear()
     on(bucket).publish({"w.safetensors": HUGE})
     assert calls.count("UploadPart") == 1
@@ -221,6 +228,22 @@ def test_an_index_that_moves_while_the_blobs_go_up(bucket: str) -> None:
     assert conflict.value.actual == winner[0] and place.holds({"config.json": b"{}"})
 
 
+def test_what_is_to_stay_and_is_gone_is_found_before_anything_is_sent(
+    bucket: str, client: Any
+) -> None:
+    place = on(bucket)
+    old = place.publish({"kept.json": b"[1]", "config.json": b"{}"})
+    name = hashlib.sha256(b"[1]").hexdigest()
+    client.delete_object(Bucket=bucket, Key=f"{KEY}/blobs/sha256/{name}")
+    before = blobs(client, bucket)
+    changed = {"kept.json": b"[1]", "config.json": b'{"n": 2}'}
+    with pytest.raises(RegistryRejected, match=r"kept\.json is to stay"):
+        place.publish(changed)
+    head = place.registry.head(place.destination)
+    assert head is not None and head.revision == old.revision and blobs(client, bucket) == before
+    assert on(bucket, name="v2").publish(changed).created and on(bucket, name="v2").holds(changed)
+
+
 def test_a_blob_of_another_size_shows_in_the_read_back(bucket: str, client: Any) -> None:
     place = on(bucket)
     receipt = place.publish(FIRST)
@@ -261,6 +284,18 @@ def test_an_index_that_is_none(bucket: str, client: Any, content: bytes) -> None
     assert keys(client, bucket) == {f"{KEY}/index.json"}
 
 
+@pytest.mark.parametrize("which", ["index.json", "the manifest"])
+def test_a_stranger_s_endless_index(
+    which: str, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = on(bucket)
+    place.publish({f"{n}.json": b"{}" for n in range(9)})
+    limit = 100 if which == "index.json" else 2000  # of what is larger by far
+    monkeypatch.setattr("weighbridge.adapters.s3_registry.store._MOST_BYTES", limit)
+    with pytest.raises(RegistryRejected, match=f"{which}.* has more than {limit} bytes"):
+        weighbridge.pull(str(place.destination), tmp_path / "out")
+
+
 def test_a_bucket_that_is_not_there(bucket: str) -> None:
     with pytest.raises(DestinationMissing, match="NoSuchBucket"):
         on("no-such-bucket").publish(FIRST)
@@ -279,8 +314,6 @@ def test_a_revision_cannot_lead_elsewhere(bucket: str) -> None:
 
 @pytest.fixture
 def way(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyWay]:
-    import os
-
     with FaultyWay(os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{running.host}")
         yield running
@@ -394,6 +427,7 @@ def test_a_broken_download_asks_for_the_rest(bucket: str, way: FaultyWay, tmp_pa
         ("NoSuchBucket", 404, DestinationMissing),
         ("ConditionalRequestConflict", 409, RevisionConflict),
         ("EntityTooLarge", 400, RegistryRejected),
+        ("RequestTimeTooSkewed", 403, AuthenticationFailed),
     ],
 )
 def test_errors_by_their_code(code: str, status: int, kind: type[Exception]) -> None:
@@ -406,6 +440,12 @@ def test_errors_by_their_code(code: str, status: int, kind: type[Exception]) -> 
     assert f"{code}: no way" in failed.value.reason  # type: ignore[attr-defined]
 
 
+def test_without_the_right_to_list(bucket: str, way: FaultyWay) -> None:
+    way.trouble(403, "GET", r"index\.json")
+    with pytest.raises(PermissionDenied, match="s3:ListBucket"):
+        on(bucket).publish(FIRST)
+
+
 def test_without_a_login(bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -413,6 +453,62 @@ def test_without_a_login(bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(AuthenticationFailed):
         on(bucket).publish(FIRST)
+
+
+@pytest.mark.parametrize("header", ["If-None-Match", "If-Match"])
+def test_a_store_without_conditional_writes_is_found_out_before_anything_is_sent(
+    header: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with moto_bucket(monkeypatch) as bucket, FaultyWay(os.environ["AWS_ENDPOINT_URL"][7:]) as way:
+        there = on(bucket)
+        old = there.publish(FIRST)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{way.host}")
+        way.unknown = {header.lower()}
+        place = on(bucket)
+        for attempt in (
+            lambda: place.publish(SECOND),
+            lambda: on(bucket, "new").publish(FIRST),
+            lambda: place.registry.tag(place.destination, "v1", old.revision),
+        ):
+            with pytest.raises(Unsupported, match=header.replace("-", "")):
+                attempt()
+        assert not [p for m, p, _ in way.seen if m not in ("GET", "HEAD") and "layout" not in p]
+        assert there.holds(FIRST)
+
+
+def test_a_store_that_says_that_it_knows_no_conditions(bucket: str, way: FaultyWay) -> None:
+    said = (
+        b"<Error><Code>NotImplemented</Code><Message>A header is not implemented</Message></Error>"
+    )
+    way.trouble(501, "PUT", "oci-layout", 99, {"Content-Type": "application/xml"}, said)
+    with pytest.raises(Unsupported, match="NotImplemented"):
+        on(bucket).publish(FIRST)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("AWS_ENDPOINT_URL", "localhost:9000", RegistryRejected),
+        ("AWS_MAX_ATTEMPTS", "many", RegistryRejected),
+        ("AWS_SESSION_TOKEN", "planted-token\nof two lines", AuthenticationFailed),
+        ("AWS_CONFIG_FILE", "process", RegistryRejected),
+    ],
+)
+def test_settings_that_boto3_cannot_use(
+    name: str, value: str, kind: type[Exception], bucket: str, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    if value == "process":
+        value = str(tmp_path / "config")
+        Path(value).write_text("[default]\ncredential_process = /bin/echo nonsense\n")
+        for each in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(each)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv(name, value)
+    with pytest.raises(kind) as failed:
+        on(bucket).publish(FIRST)
+    shown = "".join(traceback.format_exception(failed.value))
+    assert "planted-token" not in shown
 
 
 def test_a_bug_is_no_failure_of_the_store() -> None:

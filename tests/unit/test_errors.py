@@ -10,6 +10,7 @@ import pytest
 from attrs import fields
 
 from weighbridge.domain import errors
+from weighbridge.domain.artifact import Archive, ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import WeighbridgeError
 from weighbridge.domain.findings import Finding, Location, Severity, ValidationReport
 from weighbridge.domain.models import Kind
@@ -24,12 +25,14 @@ PROOF = Proof(
     (ProofStep(ProofLevel.ALGEBRA, False, (("max", 1.0),), ("differs",)),),
     (Unattempted(ProofLevel.LOGITS, "no base"),),
 )
+ENTRY = ManifestEntry(ArtifactPath("a/b"), 1, (Digest("sha256", "0" * 64),))
 VALUES: dict[str, Any] = {
     "location": "run", "problems": ("p", "q"), "found": ("f",), "kinds": ("lora", "fused"),
     "reasons": ("r",), "path": "a/b", "expected": "x", "actual": "y", "report": REPORT,
     "proof": PROOF, "required": ProofLevel.LOGITS, "problem": "words", "extra": "peft",
     "operation": "write", "reason": "because", "destination": "hf://a/b", "retry_after": 2.5,
     "applied": True, "differences": ("d",), "planned": True, "tag": "v1", "revision": "r1",
+    "files": Manifest([ENTRY]), "archives": (Archive(ENTRY, "tar"),),
 }  # fmt: skip
 FAMILY = [
     cls for _, cls in inspect.getmembers(errors, inspect.isclass)
@@ -82,7 +85,7 @@ CODES = {
         "RegistryError", "AuthenticationFailed", "PermissionDenied", "DestinationMissing",
         "VisibilityMismatch", "RevisionConflict", "RateLimited", "RegistryRejected",
         "RegistryUnreachable", "ContentMismatch", "ReadBackMismatch", "TagTaken", "Unsupported",
-        "TooLarge"],
+        "TooLarge", "ModelPacked"],
 }  # fmt: skip
 
 

@@ -34,6 +34,11 @@ HUB = HubRepo("acme/bot")
         ("oci://reg.lan/bot", None, OciRepo("reg.lan", "bot", "latest")),
         ("oci://[::1]:5000/a/b/c", None, OciRepo("[::1]:5000", "a/b/c", "latest")),
         (
+            f"oci://reg.lan/bot:v1@sha256:{'0' * 64}",
+            None,
+            OciRepo("reg.lan", "bot", f"sha256:{'0' * 64}"),
+        ),
+        (
             f"oci://reg.lan/bot@sha256:{'0' * 64}",
             None,
             OciRepo("reg.lan", "bot", f"sha256:{'0' * 64}"),
@@ -67,6 +72,8 @@ def test_spellings(text: str, name: str | None, wanted: object) -> None:
         ("s3://bucket/x", "acme/bot"),
         ("oci://reg.lan/bot", "acme/bot"),
         ("oci://reg.lan", None),
+        ("oci://reg.lan:65536/bot", None),
+        ("oci://reg.lan/bot@v1", None),
         ("oci://reg.lan/Bot", None),
         ("oci://reg.lan/bot:", None),
         ("oci://reg.lan/bot:a b", None),

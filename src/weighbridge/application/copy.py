@@ -6,7 +6,7 @@ that it goes to hold all the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from attrs import frozen
@@ -15,9 +15,11 @@ from weighbridge.application.ports import Blob, Progress, Registry, no_progress
 from weighbridge.application.published import Published
 from weighbridge.application.registries import registry_of
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
-from weighbridge.domain.errors import ReadBackMismatch, UsageError
+from weighbridge.domain.errors import ReadBackMismatch, StorageFull, UsageError
 from weighbridge.domain.publication import (
     Destination,
+    HubRepo,
+    LocalRegistry,
     PublicationPlan,
     Receipt,
     plan_publication,
@@ -49,13 +51,16 @@ class Copied:
 
 @frozen
 class Copy:
-    """The use case, over its ports. ``registries`` are chosen by the type of each place."""
+    """The use case, over its ports. ``registries`` are chosen by the type of each place;
+    ``scratch`` tells the directory for temporary files, and the bytes that are free there."""
 
     registries: Mapping[type, Registry]
+    scratch: Callable[[], tuple[str, int]] | None = None
 
     def __call__(self, request: CopyRequest, progress: Progress = no_progress) -> Copied:
         """Raises the RegistryError family, ArtifactChanged if bytes come that are not those that
-        the source announced, and UsageError for a copy of something onto itself."""
+        the source announced, UsageError for a copy of something onto itself, and StorageFull if
+        there is no room for what has to be kept meanwhile."""
         if request.source == request.destination:
             raise UsageError(problem=f"{request.source} is both the source and the destination")
         target = registry_of(self.registries, request.destination)
@@ -67,14 +72,29 @@ class Copy:
         plan = plan_publication(request.destination, manifest, head, private=not request.public)
         if request.dry_run:
             return Copied(request.source, source.revision, plan, None)
+        blobs = _blobs(source, plan)
+        self._require_room(request, sum(b.entry.size for b in blobs.values()))
         receipt = target.push(
             plan,
-            _blobs(source, plan),
+            blobs,
             message=request.message or f"Copy of {request.source} at {source.revision}",
             progress=progress,
         )
         self._read_back(source, target, manifest, receipt, progress)
         return Copied(request.source, source.revision, plan, receipt)
+
+    def _require_room(self, request: CopyRequest, wanted: int) -> None:
+        """The Hub's client sends from the disk only, and what another registry has is not there."""
+        here = isinstance(request.source, LocalRegistry)
+        if self.scratch is None or here or not isinstance(request.destination, HubRepo):
+            return
+        where, free = self.scratch()
+        if wanted > free:
+            reason = (
+                f"{wanted} bytes have to be kept there, since the Hub's client sends from the disk "
+                f"only, and {free} are free; name a larger directory by TMPDIR"
+            )
+            raise StorageFull(path=where, operation="copy", reason=reason)
 
     def _read_back(
         self,

@@ -62,6 +62,16 @@ class Stage(Protocol):
     def root(self) -> str:
         """Where the staged files can be scanned and read, as any other directory."""
 
+    def require_names(self, paths: Iterable[ArtifactPath]) -> None:
+        """Raise now what ``write`` would raise later for any of these names, in an empty stage.
+
+        PathConflict also if two of them, different as they are, are one to this file system.
+        """
+
+    def require_room(self, size: int) -> None:
+        """Raise StorageFull now if ``size`` bytes in all are more than there is room for, besides
+        what can be taken over from a stage before."""
+
     def write(
         self,
         path: ArtifactPath,

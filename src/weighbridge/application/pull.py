@@ -1,4 +1,7 @@
-"""Pull: what a registry holds into a directory, every digest verified, by one rename."""
+"""Pull: what a registry holds into a directory, every digest verified, by one rename.
+
+A model that others packed in archives is taken apart; that is the only thing done with such.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from weighbridge.application.outputs import require_free
 from weighbridge.application.ports import FileSystem, Progress, Registry, Stage, no_progress
 from weighbridge.application.published import Published
 from weighbridge.application.registries import registry_of
-from weighbridge.domain.artifact import ManifestEntry
-from weighbridge.domain.errors import RateLimited, RegistryUnreachable
+from weighbridge.application.unpack import require_known, unpack
+from weighbridge.domain.artifact import Archive, ManifestEntry
+from weighbridge.domain.errors import ModelPacked, RateLimited, RegistryUnreachable
 from weighbridge.domain.publication import Destination
 
 
@@ -46,17 +50,21 @@ class Pull:
     def __call__(self, request: PullRequest, progress: Progress = no_progress) -> Pulled:
         """Raises OutputExists, NotAnOutput, StorageError, ContentMismatch or another of the
         RegistryError family; then nothing is at the output, or what was there before. Files that
-        came whole before a connection broke, or the process died, are not asked for again."""
+        came whole before a connection broke, or the process died, are not asked for again; archives
+        are, whole."""
         if not request.force:
             require_free(self.files, request.output, "pull", force=False)
         registry = registry_of(self.registries, request.source)
-        published = Published.at(registry, request.source)
+        published, archives = _found(registry, request.source)
+        require_known(published, archives)
         if request.force:
             below = {p for e in published.manifest.entries for p in e.path.parents}
             require_free(self.files, request.output, "pull", force=True, directories=below)
         with self.files.stage(request.output, resume=True) as stage:
+            stage.require_names(entry.path for entry in published.manifest.entries)
+            stage.require_room(_size(published, archives))
             try:
-                entries = tuple(_download(published, stage, progress))
+                entries = tuple(_download(published, archives, stage, progress))
             except (RegistryUnreachable, RateLimited, KeyboardInterrupt):
                 stage.keep()  # of what is right no byte needs to come again
                 raise
@@ -64,8 +72,22 @@ class Pull:
         return Pulled(request.source, published.revision, request.output, entries)
 
 
-def _download(published: Published, stage: Stage, progress: Progress) -> Iterator[ManifestEntry]:
-    advance = counted(progress, "download", published.manifest.total_bytes)
+def _found(registry: Registry, place: Destination) -> tuple[Published, tuple[Archive, ...]]:
+    try:
+        return Published.at(registry, place), ()
+    except ModelPacked as packed:
+        return Published(registry, place, packed.revision, packed.files), packed.archives
+
+
+def _size(published: Published, archives: tuple[Archive, ...]) -> int:
+    """What comes, in bytes."""
+    return published.manifest.total_bytes + sum(each.entry.size for each in archives)
+
+
+def _download(
+    published: Published, archives: tuple[Archive, ...], stage: Stage, progress: Progress
+) -> Iterator[ManifestEntry]:
+    advance = counted(progress, "download", _size(published, archives))
     for entry in published.manifest.entries:
         chunks = published.chunks(entry, advance)
         yield stage.write(
@@ -73,6 +95,8 @@ def _download(published: Published, stage: Stage, progress: Progress) -> Iterato
         )
         if getgeneratorstate(chunks) == GEN_CREATED:  # it was there already
             advance(entry.size)
+    for archive in archives:
+        yield from unpack(published, archive, stage, advance)
 
 
 def counted(progress: Progress, stage: str, total: int) -> Callable[[int], None]:

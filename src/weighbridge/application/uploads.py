@@ -11,12 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from weighbridge.domain.artifact import Digest, Manifest, ManifestEntry
-from weighbridge.domain.errors import ArtifactChanged, RevisionConflict, StorageError
+from weighbridge.domain.errors import (
+    ArtifactChanged,
+    RegistryRejected,
+    RevisionConflict,
+    StorageError,
+)
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Blob
     from weighbridge.domain.artifact import ArtifactPath
-    from weighbridge.domain.publication import PublicationPlan
+    from weighbridge.domain.publication import Destination, PublicationPlan
 
 _CHUNK = 1 << 20
 
@@ -100,6 +105,21 @@ def absent(
             if not has_blob(entry):
                 found.append(entry)
     return tuple(found)
+
+
+def require_kept(
+    destination: Destination,
+    manifest: Manifest,
+    blobs: Mapping[ArtifactPath, Blob],
+    has_blob: Callable[[ManifestEntry], bool],
+) -> None:
+    """Raises RegistryRejected if the registry lacks a file that is not sent, since it is to stay:
+    the revision would not be whole, and nobody here has the file."""
+    for entry in manifest.entries:
+        if entry.path not in blobs and not has_blob(entry):
+            reason = f"{entry.path} is to stay as it is, but is missing in the registry; publish "
+            reason += "under another tag or prefix, to which all is sent that is not there"
+            raise RegistryRejected(destination=str(destination), reason=reason)
 
 
 def _read(blob: Blob) -> Iterator[bytes]:

@@ -154,6 +154,15 @@ class ManifestEntry:
         return self.size == other.size and bool(common) and all(d in other.digests for d in common)
 
 
+@frozen
+class Archive:
+    """Files that are one in the registry: ``entry`` is of the archive, under a name of ours, and
+    ``form`` is tar, tar+gzip or tar+zstd."""
+
+    entry: ManifestEntry
+    form: str
+
+
 def _by_path(entries: Iterable[ManifestEntry]) -> tuple[ManifestEntry, ...]:
     return tuple(sorted(entries, key=lambda e: e.path))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, fields
 
 if TYPE_CHECKING:
+    from weighbridge.domain.artifact import Archive, Manifest
     from weighbridge.domain.findings import ValidationReport
     from weighbridge.domain.proof import Proof, ProofLevel
 
@@ -334,6 +335,16 @@ class RateLimited(RegistryError):
 
 class RegistryRejected(RegistryError):
     """The registry understood and said no; ``reason`` holds its words."""
+
+
+@define(kw_only=True, eq=False, slots=False)
+class ModelPacked(RegistryRejected):
+    """A model whose files, or some of them, are in archives, so that what is in it is known only
+    once they came: a pull takes them apart, and nothing else can be done with it."""
+
+    revision: str
+    files: Manifest
+    archives: tuple[Archive, ...]
 
 
 class TooLarge(RegistryRejected):

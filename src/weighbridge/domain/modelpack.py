@@ -1,7 +1,8 @@
 """A model as an OCI manifest in the form of the CNCF ModelPack: one layer for each file, unpacked.
 
-Decides the media types, and what of a stranger's manifest can be taken for files. Equal content
-gives equal bytes, so the digest of a manifest names the content: no date, no message.
+Decides the media types, and what of a stranger's manifest can be taken for files, or for archives
+of files. Equal content gives equal bytes, so the digest of a manifest names the content: no date,
+no message.
 
 Specification: https://github.com/modelpack/model-spec
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 from attrs import frozen
 
-from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
+from weighbridge.domain.artifact import Archive, ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.shipping import is_legal
 from weighbridge.domain.strict_json import StrictJsonError, parse_object
 
@@ -34,9 +35,16 @@ _NAMES = (FILEPATH, _OLD_FILEPATH, TITLE)
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _WEIGHTS = (".safetensors", ".gguf", ".npz", ".bin")
 _PACKED = re.compile(r"[.+](tar|gzip|zstd)\b")
+#: What modctl, KitOps and their like call layers that are archives of a model's files.
+_ARCHIVE = re.compile(
+    r"application/vnd\.(?:(?:cncf|cnai)\.model|kitops\.modelkit)\.[a-z.]+\.v1\.(tar(?:\+gzip|\+zstd)?)"
+)
+#: What KitOps lays beside a model's files; it writes it anew from the config.
+_KITFILE = "application/vnd.kitops.modelkit.config.v1+json"
 #: What `oras push` calls files as they are, if nobody says what they are; and its mark of those
 #: that were directories, which it packs.
 _ORAS_FILE = "application/vnd.oci.image.layer.v1.tar"
+_ORAS_DIRECTORY = "application/vnd.oci.image.layer.v1.tar+gzip"
 _ORAS_PACKED = "io.deis.oras.content.unpack"
 _MOST_SIZE = 1 << 62
 
@@ -90,7 +98,20 @@ def pack(manifest: Manifest) -> ModelPack:
 
 
 def unpack(content: bytes) -> Manifest:
-    """The files that a manifest names. Raises ValueError with what is wrong with it."""
+    """The files that a manifest names. Raises ValueError with what is wrong with it, and for one
+    that has archives."""
+    manifest, archives = contents(content)
+    if archives:
+        raise ValueError(f"{archives[0].entry.path} of its manifest is packed; only models whose "
+                         "files are layers as they are can be verified file by file")  # fmt: skip
+    return manifest
+
+
+def contents(content: bytes) -> tuple[Manifest, tuple[Archive, ...]]:
+    """The files that a manifest names, and the layers that are archives of more.
+
+    Raises ValueError with what is wrong with it.
+    """
     try:
         document = parse_object(content)
     except StrictJsonError as error:
@@ -99,13 +120,14 @@ def unpack(content: bytes) -> Manifest:
     if not isinstance(layers, list):
         raise ValueError("what is there is no model but an image for several platforms, or another "
                          "kind of artifact")  # fmt: skip
-    entries = tuple(_entries(layers))
+    found = tuple(_contents(layers))
+    entries = tuple(each for each in found if isinstance(each, ManifestEntry))
     names = {entry.path.text for entry in entries}
     if len(names) != len(entries):
         raise ValueError("its manifest names a file twice")
     if both := names & {folder for entry in entries for folder in entry.path.parents}:
         raise ValueError(f"its manifest names {min(both)} as a file and as a directory")
-    return Manifest(entries)
+    return Manifest(entries), tuple(each for each in found if isinstance(each, Archive))
 
 
 def _layer(entry: ManifestEntry) -> dict[str, Any]:
@@ -126,11 +148,16 @@ def _kind(path: ArtifactPath) -> str:
     return "code" if name.endswith(".py") else "weight.config"
 
 
-def _entries(layers: list[Any]) -> Iterator[ManifestEntry]:
+def _contents(layers: list[Any]) -> Iterator[ManifestEntry | Archive]:
     for number, layer in enumerate(layers, 1):
         fields: Mapping[str, Any] = layer if isinstance(layer, dict) else {}
         annotations = _annotations(fields)
-        path = next((p for key in _NAMES if (p := annotations.get(key))), None)
+        form = _form(fields, annotations)
+        path: object = next((p for key in _NAMES if (p := annotations.get(key))), None)
+        if form is not None:
+            path = f"layer {number}"
+        elif path is None and fields.get("mediaType") == _KITFILE:
+            continue
         found = _DIGEST.fullmatch(str(fields.get("digest")))
         size = fields.get("size")
         if not isinstance(path, str):
@@ -138,12 +165,22 @@ def _entries(layers: list[Any]) -> Iterator[ManifestEntry]:
                              "or one in archives of another tool")  # fmt: skip
         if found is None or not _is_size(size):
             raise ValueError(f"layer {number} of its manifest has no sha256 or no size")
-        if _is_packed(fields, annotations):
-            raise ValueError(f"{path} is packed; only models whose files are layers as they are "
-                             "can be verified file by file")  # fmt: skip
+        if form is None and _is_packed(fields, annotations):
+            raise ValueError(f"{path} is packed, as {fields.get('mediaType')}, which is no archive "
+                             "of a model that is known here")  # fmt: skip
         if (problem := ArtifactPath.problem_with(path)) is not None:
             raise ValueError(f"holds the path {path!r}, which {problem}")
-        yield ManifestEntry(ArtifactPath(path), int(str(size)), (Digest("sha256", found[1]),))
+        entry = ManifestEntry(ArtifactPath(path), int(str(size)), (Digest("sha256", found[1]),))
+        yield entry if form is None else Archive(entry, form)
+
+
+def _form(fields: Mapping[str, Any], annotations: Mapping[str, Any]) -> str | None:
+    """How the files of a layer are packed, if it is an archive of a model's files."""
+    kind = str(fields.get("mediaType"))
+    if kind == _ORAS_DIRECTORY and annotations.get(_ORAS_PACKED) == "true":
+        return "tar+gzip"
+    found = _ARCHIVE.fullmatch(kind)
+    return found[1] if found else None
 
 
 def _annotations(fields: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -27,10 +27,11 @@ _REVISION = re.compile(
 )
 
 _OCI = re.compile(
-    r"(?P<host>([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?)"
+    r"(?P<host>([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:(?P<port>[0-9]{1,5}))?)"
     r"/(?P<name>[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*)"
-    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127})|@(?P<digest>sha256:[0-9a-f]{64}))?"
+    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
+_MOST_PORT = 65535
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # What every server and tool takes in a key without quoting it.
 _S3_PART = re.compile(r"[A-Za-z0-9!_.*'()-]+")
@@ -138,12 +139,15 @@ def tag_name(text: str) -> str:
 
 def _oci(text: str) -> OciRepo:
     found = _OCI.fullmatch(text)
-    if found is None:
+    if found is None or int(found["port"] or 0) > _MOST_PORT:
         raise UsageError(
             problem=f"'oci://{text}' is not oci://host[:port]/repository[:tag] or @sha256:digest; "
             "repositories are in lower case"
         )
-    return OciRepo(found["host"], found["name"], found["tag"] or found["digest"] or "latest")
+    # Of both, as `docker pull` prints them, the tag is for people.
+    return OciRepo(
+        found["host"].lower(), found["name"], found["digest"] or found["tag"] or "latest"
+    )
 
 
 def _s3(text: str) -> S3Prefix:

@@ -75,13 +75,23 @@ def _converter(settings: Settings) -> Converter:
 def _oci(settings: Settings) -> Registry:
     from weighbridge.adapters.oci_registry import OciRegistry
 
-    return OciRegistry(logins=settings.registry_logins, plain_http=settings.plain_http)
+    return OciRegistry(
+        logins=settings.registry_logins,
+        plain_http=settings.plain_http,
+        certificates=settings.registry_certificates,
+    )
 
 
 def _registries(
     directory: Registry, hub: Registry, oci: Registry, s3: Registry
 ) -> Mapping[type, Registry]:
     return {LocalRegistry: directory, HubRepo: hub, OciRepo: oci, S3Prefix: s3}
+
+
+def _scratch() -> tuple[str, int]:
+    from weighbridge.adapters.local_files import scratch_room
+
+    return scratch_room()
 
 
 def _version() -> str:
@@ -234,7 +244,7 @@ class Container(containers.DeclarativeContainer):
         _later("application.pull.Pull"), files=files, registries=registries
     )
     copy: providers.Factory[Copy] = providers.Factory(
-        _later("application.copy.Copy"), registries=registries
+        _later("application.copy.Copy"), registries=registries, scratch=_scratch
     )
 
 

@@ -15,7 +15,8 @@ class Settings:
 
     ``hub_cache`` is the Hugging Face cache where base models are looked up by name.
     ``transfer`` is auto, xet or lfs; ``converter`` is numpy or mlx. ``registry_logins`` are the
-    files where docker and podman keep logins, ``plain_http`` the registries that have no TLS.
+    files where docker and podman keep logins, ``registry_certificates`` the directories where they
+    keep certificates, ``plain_http`` the registries that have no TLS.
     """
 
     endpoint: str | None = None
@@ -25,6 +26,7 @@ class Settings:
     converter: str = "numpy"
     registry_logins: tuple[str, ...] = ()
     plain_http: tuple[str, ...] = ()
+    registry_certificates: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -43,6 +45,7 @@ class Settings:
             transfer=env.get("WEIGHBRIDGE_TRANSFER") or "auto",
             converter=env.get("WEIGHBRIDGE_CONVERTER") or "numpy",
             registry_logins=_logins(env),
+            registry_certificates=_certificates(env),
             plain_http=tuple(env.get("WEIGHBRIDGE_PLAIN_HTTP", "").replace(",", " ").split()),
         )
 
@@ -69,8 +72,22 @@ def _logins(env: Mapping[str, str]) -> tuple[str, ...]:
     """Docker's file and then podman's; only podman's if REGISTRY_AUTH_FILE names it."""
     if named := env.get("REGISTRY_AUTH_FILE"):
         return (named,)
-    docker = env.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
-    run, config = env.get("XDG_RUNTIME_DIR"), env.get("XDG_CONFIG_HOME")
-    theirs = [run, config or str(Path.home() / ".config")]
+    theirs = [env.get("XDG_RUNTIME_DIR"), _config(env)]
     podman = (os.path.join(each, "containers", "auth.json") for each in theirs if each)
-    return (os.path.join(docker, "config.json"), *podman)
+    return (os.path.join(_docker(env), "config.json"), *podman)
+
+
+def _certificates(env: Mapping[str, str]) -> tuple[str, ...]:
+    """A user's before the system's, docker's and podman's."""
+    config = _config(env)
+    homes = [_docker(env), f"{config}/docker", f"{config}/containers", "/etc/docker",
+             "/etc/containers"]  # fmt: skip
+    return tuple(os.path.join(each, "certs.d") for each in homes)
+
+
+def _docker(env: Mapping[str, str]) -> str:
+    return env.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
+
+
+def _config(env: Mapping[str, str]) -> str:
+    return env.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")

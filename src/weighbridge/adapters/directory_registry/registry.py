@@ -24,7 +24,11 @@ from weighbridge.adapters.directory_registry.hashing import (
     read_through,
 )
 from weighbridge.adapters.directory_registry.layout import ModelDirectory
-from weighbridge.adapters.directory_registry.storage import sync_directory, typed_errors
+from weighbridge.adapters.directory_registry.storage import (
+    require_room,
+    sync_directory,
+    typed_errors,
+)
 from weighbridge.application.ports import Blob, Progress, no_progress
 from weighbridge.domain.errors import (
     DestinationMissing,
@@ -217,6 +221,7 @@ class _Push:
         entries = self._plan.manifest.entries
         names = {e.path: name for e in entries if (name := self._here(e)) is not None}
         self._total = sum(e.size for e in entries if e.path not in names)
+        require_room(self._work, self._total)
         self._progress("upload", 0, self._total)
         names |= {e.path: self._stored(e) for e in entries if e.path not in names}
         revision = _revision(self._plan.manifest.entries, names)

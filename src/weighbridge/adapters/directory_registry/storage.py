@@ -27,6 +27,8 @@ _KINDS: dict[int | None, type[StorageError]] = {
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY), PathConflict),
     errno.ENOENT: PathMissing,
 }
+# Of directories, some network and FUSE file systems say that they cannot be synchronised.
+_NO_DIRECTORIES = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF})
 #: What a file system without symlinks says when asked for one.
 _NO_SYMLINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 
@@ -47,6 +49,15 @@ def lacks_room(error: BaseException) -> bool:
     return isinstance(error, OSError) and _KINDS.get(error.errno) is StorageFull
 
 
+def require_room(where: Path, size: int) -> None:
+    """Raises OSError if so many bytes are more than are free, as far as the file system tells."""
+    status = os.statvfs(where)
+    free = status.f_bavail * status.f_frsize
+    if status.f_blocks and size > free:
+        reason = f"{os.strerror(errno.ENOSPC)}: {size} bytes are to come, and {free} are free"
+        raise OSError(errno.ENOSPC, reason, str(where))
+
+
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
     """Hold the lock file; waits for another writer. The system frees it when a process dies."""
@@ -57,10 +68,13 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 
 
 def sync_directory(path: Path) -> None:
-    """Put the entries of a directory on disk."""
+    """Put the entries of a directory on disk, where the file system knows how to."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORIES:
+            raise
     finally:
         os.close(handle)
 

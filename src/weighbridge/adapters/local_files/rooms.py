@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -32,6 +33,13 @@ def make_room(parent: str, prefix: str, mode: int) -> Room:
         if descriptor is not None:
             return Room(path, descriptor)
         # Somebody swept it between the two calls: try again under another name.
+
+
+def scratch_room() -> tuple[str, int]:
+    """The directory for temporary files, and the bytes that we may still write there."""
+    place = tempfile.gettempdir()
+    status = os.statvfs(place)
+    return place, status.f_bavail * status.f_frsize
 
 
 def sweep(parent: str, prefix: str) -> None:

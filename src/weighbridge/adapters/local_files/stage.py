@@ -14,9 +14,10 @@ from attrs import define, field, frozen
 from weighbridge.adapters.local_files import durability, renames, rooms
 from weighbridge.adapters.local_files.failures import printable, translated
 from weighbridge.adapters.local_files.reading import open_file
+from weighbridge.adapters.local_files.trial import try_names
 from weighbridge.adapters.local_files.writing import fill
 from weighbridge.domain.artifact import ArtifactPath, Digest, ManifestEntry
-from weighbridge.domain.errors import PathConflict, PathMissing, StorageError
+from weighbridge.domain.errors import PathConflict, PathMissing, StorageError, StorageFull
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Buffer
@@ -119,6 +120,21 @@ class LocalStage:
         """Where the files are now."""
         return self._names.target if self.committed and self._names else self._room.path
 
+    def require_names(self, paths: Iterable[ArtifactPath]) -> None:
+        """Tried out in the room itself, which is where they will be."""
+        self._require_open("write", self._room.path)
+        try_names(self._room.path, paths)
+
+    def require_room(self, size: int) -> None:
+        """As far as the file system tells: of quotas it does not."""
+        self._require_open("write", self._room.path)
+        with translated("write", self._room.path):
+            status = os.statvfs(self._room.path)
+        free = status.f_bavail * status.f_frsize
+        if status.f_blocks and size - sum(map(_size, self._left)) > free:
+            reason = f"{size} bytes are to come, and {free} are free"
+            raise StorageFull(path=printable(self.root), operation="write", reason=reason)
+
     def write(
         self,
         path: ArtifactPath,
@@ -213,6 +229,16 @@ class LocalStage:
         if not os.path.isdir(self._room.path):
             reason = "the stage is gone; a parent was replaced"
             raise PathMissing(path=printable(path), operation=operation, reason=reason)
+
+
+def _size(room: rooms.Room) -> int:
+    """The bytes of all files in a room; those that vanish have none."""
+    total = 0
+    for here, _, names in os.walk(room.path):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(here, name)).st_size
+    return total
 
 
 def _holds_files(path: str) -> bool:

@@ -72,7 +72,8 @@ class Failures:
             if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
                 raise RegistryRejected(  # which no second attempt would change
                     destination=self.destination,
-                    reason=f"{reason}; SSL_CERT_FILE names authorities of your own",
+                    reason=f"{reason}; SSL_CERT_FILE names authorities of your own, or certs.d "
+                    "as docker has it",
                 ) from None
             # The texts of the library may hold an address with a signature.
             raise RegistryUnreachable(
@@ -96,13 +97,19 @@ class Failures:
 
 
 def _said(answer: Answer) -> str:
-    """The registry's own words, from the body that the specification gives to errors."""
+    """The registry's own words, from the body that the specification gives to errors, or the plain
+    text of what stands before it."""
     content = answer.content(1 << 16)
     try:
-        errors = parse_object(content).get("errors")
+        document = parse_object(content)
     except StrictJsonError:
-        return ""
-    said = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
+        plain = answer.headers.get("content-type", "text/plain").startswith("text/plain")
+        return content.decode(errors="replace") if plain else ""
+    errors = document.get("errors")
+    # Some that are not registries alone say it in a form of their own.
+    if not isinstance(errors, list):
+        return str(document.get("message") or document.get("error") or "")
+    said = [e for e in errors if isinstance(e, dict)]
     return "; ".join(f"{e.get('code', '')} {e.get('message', '')}".strip() for e in said)
 
 

@@ -1,7 +1,8 @@
 """One push: blobs that are missing, then the manifest under its digest, then the tag.
 
-Decides when the parent is compared: before anything is sent, and again right before the tag. OCI
-has no compare-and-swap, so a writer on another machine can still come between these two requests.
+Decides when the parent is compared: before anything is sent, again right before the tag, and by the
+registry itself if it knows HTTP's conditions. OCI has no compare-and-swap, so with a registry that
+does not, a writer on another machine can still come between the last two requests.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from weighbridge.adapters.oci_registry import patience
 from weighbridge.adapters.oci_registry.log import Log
 from weighbridge.adapters.oci_registry.repository import Repository, Stored
-from weighbridge.application.uploads import absent, by_sha256, checked
+from weighbridge.application.uploads import absent, by_sha256, checked, require_kept
 from weighbridge.domain import modelpack
 from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
 from weighbridge.domain.errors import (
@@ -23,12 +25,15 @@ from weighbridge.domain.errors import (
     RegistryRejected,
     RegistryUnreachable,
     RevisionConflict,
+    TooLarge,
 )
 from weighbridge.domain.publication import OciRepo, PublicationPlan, Receipt, read_back_differences
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Blob, Progress
 
+#: How often a tag is looked at that seems not to have moved.
+_LOOKS = 4
 #: The writers of one process take turns at a tag, so that among them nothing can come between.
 _turns: defaultdict[OciRepo, threading.Lock] = defaultdict(threading.Lock)
 
@@ -57,13 +62,22 @@ class Push:
         kept = self.files(head) if head else Manifest(())
         manifest = by_sha256(self.plan, self.blobs, kept, self.plan.parent)
         made = modelpack.pack(manifest)
+        self._require_small(made)
+        require_kept(self.plan.destination, manifest, self.blobs, self._has)
         self._send(manifest, made)
         with turn(self.place):
-            require_head(self.repository, self.place, self.plan.parent)
-            point(self.repository, self.place, self.plan.parent, made.digest, made.manifest)
+            before = require_head(self.repository, self.place, self.plan.parent)
+            point(self.repository, self.place, before, made.digest, made.manifest)
             log = Log(self.repository, self.place.revision)
             log.add(self.plan.parent, made.digest, self.message)
         return self._receipt(made.digest, created=made.digest != self.plan.parent)
+
+    def _require_small(self, made: modelpack.ModelPack) -> None:
+        """Before the first byte: no registry has to take more, and nobody here would read it."""
+        if len(made.manifest) > modelpack.MOST_BYTES:
+            reason = f"the names of {len(self.plan.manifest.entries)} files make a manifest of "
+            reason += f"{len(made.manifest)} bytes, and registries take {modelpack.MOST_BYTES}"
+            raise TooLarge(destination=str(self.place), reason=reason)
 
     def files(self, stored: Stored) -> Manifest:
         """What a manifest of the repository names."""
@@ -85,10 +99,13 @@ class Push:
         if not self.repository.has_blob(config, len(made.config)):
             self.repository.upload(config, len(made.config), lambda: [made.config])
 
+    def _has(self, entry: ManifestEntry) -> bool:
+        return self.repository.has_blob(modelpack.blob_digest(entry), entry.size)
+
     def _is_there(self, entry: ManifestEntry) -> bool:
         """Whether the repository has the file, or now takes it over from another that has it."""
         digest, held = modelpack.blob_digest(entry), self.blobs[entry.path].held
-        if self.repository.has_blob(digest, entry.size):
+        if self._has(entry):
             return True
         if not isinstance(held, OciRepo) or held.host != self.place.host:
             return False
@@ -131,47 +148,81 @@ def turn(place: OciRepo) -> threading.Lock:
     return _turns[place]
 
 
-def require_head(repository: Repository, place: OciRepo, expected: str | None) -> None:
-    """Raises RevisionConflict if the tag names something else by now."""
+def require_head(repository: Repository, place: OciRepo, expected: str | None) -> Stored | None:
+    """What the tag names. Raises RevisionConflict if it is something else by now."""
     head = repository.manifest(place.revision)
     actual = head.digest if head else None
     if actual != expected:
         raise RevisionConflict(destination=str(place), expected=expected, actual=actual)
+    return head
 
 
 def point(
-    repository: Repository, place: OciRepo, parent: str | None, digest: str, manifest: bytes
+    repository: Repository, place: OciRepo, before: Stored | None, digest: str, manifest: bytes
 ) -> None:
-    """Move the tag from ``parent``: the one request that readers see, and what became of it.
+    """Move the tag from ``before``: the one request that readers see, and what became of it.
 
     Raises RegistryUnreachable if the answer was lost and the tag names its parent still, or cannot
     be read; RevisionConflict if it names something else by now.
     """
+    parent = before.digest if before else None
     lost: RegistryUnreachable | None = None
     try:
-        repository.put_manifest(place.revision, manifest)
+        _put(repository, place, before, manifest)
     except RegistryUnreachable as error:
         error.applied = None  # until it is known
         lost = error
     try:
-        head = repository.manifest(place.revision)
+        actual = _named_now(repository, place, digest, parent, again=lost is None)
     except RegistryError:
         if lost is None:
             return  # we were told that it is there
         raise lost from None
-    actual = head.digest if head else None
     if actual == digest:
         return
     if lost is not None and actual == parent:
         lost.applied = False
         raise lost
+    if actual == parent:
+        reason = f"took the manifest {digest}, but the tag still names {parent or 'nothing'}"
+        raise RegistryRejected(destination=str(place), reason=reason)
     raise _overtaken(place, parent, digest, actual, known=lost is None)
+
+
+def _put(repository: Repository, place: OciRepo, before: Stored | None, manifest: bytes) -> None:
+    """On the condition that the tag is as it was: few registries know that, the others take no
+    notice."""
+    only_if = {"If-None-Match": "*"} if before is None else {"If-Match": before.etag}
+    if before is not None and not before.etag:
+        only_if = {}
+    if not repository.put_manifest(place.revision, manifest, only_if):
+        require_head(repository, place, before.digest if before else None)
+        # It is as it was. What was compared is something else, or the tag may not be moved at all.
+        repository.put_manifest(place.revision, manifest)
+
+
+def _named_now(
+    repository: Repository, place: OciRepo, digest: str, parent: str | None, *, again: bool
+) -> str | None:
+    """What the tag names after it was moved to ``digest``. If that is what it did ``again`` and
+    again: some registries tell for some seconds what was."""
+    looks, actual = _LOOKS if again else 1, parent
+    for attempt in range(1, looks + 1):
+        head = repository.manifest(place.revision)
+        actual = head.digest if head else None
+        if actual == digest or actual not in (parent, None):
+            return actual
+        if attempt < looks:
+            patience.pause(attempt)
+    return actual
 
 
 def _overtaken(
     place: OciRepo, parent: str | None, digest: str, actual: str | None, *, known: bool
 ) -> RevisionConflict:
-    now = f"another writer to {actual or 'nothing'}, which it names now"
+    if actual is None:
+        return RevisionConflict(destination=str(place), expected=parent)
+    now = f"another writer to {actual}, which it names now"
     if known:
         reason = f"the tag was moved to {digest}, and at the same moment by {now}"
     else:

@@ -19,12 +19,14 @@ from weighbridge.adapters.oci_registry.login import credential_for
 from weighbridge.adapters.oci_registry.push import Push, point, require_head, turn
 from weighbridge.adapters.oci_registry.repository import Repository, Stored
 from weighbridge.adapters.oci_registry.session import Session
+from weighbridge.adapters.oci_registry.tags import Tags
 from weighbridge.adapters.oci_registry.transport import Transport
 from weighbridge.application.ports import no_progress
 from weighbridge.domain import modelpack
-from weighbridge.domain.artifact import Manifest
+from weighbridge.domain.artifact import Archive, Manifest
 from weighbridge.domain.errors import (
     DestinationMissing,
+    ModelPacked,
     RegistryRejected,
     TagTaken,
     Unsupported,
@@ -49,7 +51,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 def _hosts(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(names)
+    return frozenset(n.removeprefix("http://").rstrip("/") for n in names)
 
 
 @frozen
@@ -57,13 +59,14 @@ class OciRegistry:
     """A Registry for ``OciRepo`` destinations.
 
     ``logins`` are files as docker's config.json, of which the first that has a login for a place
-    counts; ``plain_http`` are hosts, with port, that are spoken to without TLS. This machine always
-    is.
+    counts; ``plain_http`` are hosts, with port, that are spoken to without TLS. This machine is
+    where nothing there speaks it. ``certificates`` are directories as docker's certs.d.
     """
 
     logins: Sequence[str] = ()
     plain_http: frozenset[str] = field(default=frozenset(), converter=_hosts)
     timeout: float = 60.0
+    certificates: Sequence[str] = ()
     #: So that a token is asked for once, and not for each file.
     _known: dict[OciRepo, Repository] = field(factory=dict, init=False, repr=False, eq=False)
     _read: dict[tuple[OciRepo, str], Manifest] = field(
@@ -71,7 +74,8 @@ class OciRegistry:
     )
 
     def head(self, destination: Destination) -> RemoteHead | None:
-        """What the tag names; None if there is no such tag or repository."""
+        """What the tag names; None if there is no such tag or repository. Raises ModelPacked, as
+        all that reads does but ``open``."""
         place = _oci(destination)
         stored = self._repository(place).manifest(place.revision)
         return RemoteHead(stored.digest, _files(place, stored)) if stored else None
@@ -142,15 +146,15 @@ class OciRegistry:
         repository = self._repository(place)
         head = repository.manifest(place.revision)
         told = Log(repository, place.revision).read(head.digest if head else None)
-        return tagged(told[:limit], self.tags(destination) if told else {})
+        return tagged(told[:limit], dict(self.tags(destination)) if told else {})
 
     def tags(self, destination: Destination) -> Mapping[str, str]:
-        """The tags that nothing is published to, with the digest of each."""
+        """The tags that nothing is published to, with the digest of each, which is asked for when
+        it is wanted: a repository may have thousands."""
         place = _oci(destination)
         repository = self._repository(place)
         names = (t for t in without_branches(repository.tags()) if t != place.revision)
-        found = ((name, repository.manifest(name)) for name in names)
-        return {name: stored.digest for name, stored in found if stored}
+        return Tags(names, repository.manifest)
 
     def tag(
         self, destination: Destination, name: str, revision: str, *, move: bool = False
@@ -174,21 +178,23 @@ class OciRegistry:
         place = _tag(destination)
         repository = self._repository(place)
         with turn(place):
-            require_head(repository, place, parent)
+            before = require_head(repository, place, parent)
             wanted = _required(place, repository, revision)
             if wanted.digest != parent:
                 self._require_whole(place, wanted.digest)
-                point(repository, place, parent, wanted.digest, wanted.content)
+                point(repository, place, before, wanted.digest, wanted.content)
                 Log(repository, place.revision).add(parent, wanted.digest, message)
         where = f"{place.host}/{place.name}@{wanted.digest}"
         return Receipt(destination, wanted.digest, wanted.digest != parent, where)
 
     def _named(self, place: OciRepo, revision: str) -> Manifest:
-        """The files of a revision. A digest names the same for ever, and is asked for once for all
-        the files that are read one after another."""
+        """The files and archives of a revision. A digest names the same for ever, and is asked for
+        once for all the files that are read one after another."""
         found = self._read.get((place, revision))
         if found is None:
-            found = _files(place, _required(place, self._repository(place), revision))
+            stored = _required(place, self._repository(place), revision)
+            files, archives = _contents(place, stored)
+            found = Manifest((*files.entries, *(each.entry for each in archives)))
             if ":" in revision:
                 self._read.clear()
                 self._read[place, revision] = found
@@ -196,7 +202,7 @@ class OciRegistry:
 
     def _repository(self, place: OciRepo) -> Repository:
         if place not in self._known:
-            transport = Transport(self.plain_http, self.timeout)
+            transport = Transport(self.plain_http, self.timeout, self.certificates)
             login = partial(credential_for, place.host, place.name, self.logins)
             session = Session(place.host, transport, Failures(str(place)), login)
             self._known[place] = Repository(session, place.name)
@@ -225,7 +231,21 @@ def _required(place: OciRepo, repository: Repository, revision: str) -> Stored:
 
 
 def _files(place: OciRepo, stored: Stored) -> Manifest:
+    files, archives = _contents(place, stored)
+    if archives:
+        raise ModelPacked(
+            destination=str(place),
+            reason="its files are packed in archives: a pull takes them apart, and nothing else is "
+            "done with them, or published over them",
+            revision=stored.digest,
+            files=files,
+            archives=archives,
+        )
+    return files
+
+
+def _contents(place: OciRepo, stored: Stored) -> tuple[Manifest, tuple[Archive, ...]]:
     try:
-        return modelpack.unpack(stored.content)
+        return modelpack.contents(stored.content)
     except ValueError as error:
         raise RegistryRejected(destination=str(place), reason=str(error)) from error

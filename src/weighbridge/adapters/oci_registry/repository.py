@@ -6,7 +6,7 @@ its size is right. Specification: https://github.com/opencontainers/distribution
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from typing import BinaryIO
 from urllib.parse import urlencode
@@ -31,6 +31,8 @@ from weighbridge.domain.strict_json import StrictJsonError, parse_object
 _CHUNK = 1 << 20
 _NO_SUCH_METHOD = (405, 501)
 _TAGS_AT_ONCE = 1000
+#: How a registry calls a blob that a manifest names and that it does not have.
+_NOT_SEEN = "MANIFEST_BLOB_UNKNOWN"
 # Others are asked for too, so that what is no model is not taken for nothing.
 _ACCEPTED = ", ".join(
     (
@@ -44,10 +46,12 @@ _ACCEPTED = ", ".join(
 
 @frozen
 class Stored:
-    """A manifest as the registry gave it, and its digest, which was computed here."""
+    """A manifest as the registry gave it, and its digest, which was computed here. ``etag`` is what
+    the registry calls this state of the reference, if it is of the kind that can be compared."""
 
     digest: str
     content: bytes
+    etag: str = ""
 
 
 @frozen
@@ -61,13 +65,34 @@ class Repository:
         """The manifest of a tag or digest; None if there is none."""
         return patiently(lambda: self._manifest(reference))
 
-    def put_manifest(self, reference: str, content: bytes) -> None:
-        """Make ``reference`` name that manifest: the one request that readers see."""
+    def put_manifest(
+        self, reference: str, content: bytes, only_if: Mapping[str, str] | None = None
+    ) -> bool:
+        """Make ``reference`` name that manifest: the one request that readers see. The blobs are
+        there; a registry that has not seen them yet is given a little time.
+
+        ``only_if`` is a condition of HTTP; False if the registry says that it does not hold.
+        """
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return self._put_manifest(reference, content, only_if)
+            except (RegistryRejected, DestinationMissing) as error:
+                if _NOT_SEEN not in error.reason:
+                    raise
+            patience.pause(0.2 * 2**attempt)
+        return self._put_manifest(reference, content, only_if)
+
+    def _put_manifest(
+        self, reference: str, content: bytes, only_if: Mapping[str, str] | None
+    ) -> bool:
         headers = {"Content-Type": modelpack.MANIFEST, "Content-Length": str(len(content))}
-        once(lambda: self.session.request(
+        answer = once(lambda: self.session.request(
             "PUT", f"{self.name}/manifests/{reference}", doing="writing the manifest",
-            headers=headers, body=lambda: [content], good=(200, 201),
-        )).close()  # fmt: skip
+            headers=headers | dict(only_if or {}), body=lambda: [content],
+            good=(200, 201, 202, 204, *((412,) if only_if else ())),
+        ))  # fmt: skip
+        answer.close()
+        return answer.status != 412
 
     def tags(self) -> tuple[str, ...]:
         """Every tag; () if there is no such repository."""
@@ -133,7 +158,8 @@ class Repository:
         if len(content) > modelpack.MOST_BYTES or not announced == wanted == digest:
             reason = f"the manifest {wanted} came as other bytes, of digest {digest}"
             raise self.session.failures.make(RegistryRejected, reason)
-        return Stored(digest, content)
+        etag = answer.headers.get("etag", "")
+        return Stored(digest, content, etag if etag.startswith('"') else "")
 
     def _has_blob(self, digest: str, size: int) -> bool:
         answer = self._looked(("HEAD", "GET"), f"{self.name}/blobs/{digest}")
@@ -171,7 +197,7 @@ class _Download:
         """The bytes from ``offset``."""
         path = f"{self.repository.name}/blobs/{self.digest}"
         headers = {"Range": f"bytes={offset}-"} if offset else {}
-        good = (200, 404) if not offset else (206,)
+        good = (200, 404) if not offset else (200, 206)
         answer = self.repository.session.request(
             "GET", path, doing="reading a blob", headers=headers, good=good
         )
@@ -186,6 +212,8 @@ class _Download:
         for attempt in range(ATTEMPTS):
             try:
                 with self.repository.session.failures.calls("reading a blob"), answer.response:
+                    if done and answer.status == 200:  # it knows no ranges, as is its right
+                        _pass_over(answer, done)
                     while chunk := answer.response.read(_CHUNK):
                         done += len(chunk)
                         yield chunk
@@ -202,3 +230,8 @@ class _Download:
 
     def _failed(self, kind: type[RegistryError], reason: str) -> RegistryError:
         return self.repository.session.failures.make(kind, reason)
+
+
+def _pass_over(answer: Answer, count: int) -> None:
+    while count and (chunk := answer.response.read(min(count, _CHUNK))):
+        count -= len(chunk)

@@ -31,6 +31,9 @@ _CHALLENGE = re.compile(
 _MOST_BYTES = 1 << 20
 # Of a header; what never ends takes the square of its length to read.
 _LONGEST = 8192
+_MOST_REDIRECTS = 5
+#: Which leave the method as it is.
+_SAME_AGAIN = (307, 308)
 _AGENT = {"User-Agent": "weighbridge"}
 
 
@@ -53,36 +56,52 @@ class Session:
         headers: Mapping[str, str] | None = None,
         body: Body | None = None,
         good: Iterable[int] = (200,),
+        longer: float = 0.0,
     ) -> Answer:
         """An answer with one of the ``good`` statuses; 401 is met with the login, once.
 
         ``path`` is below the registry's API, or an address that it gave. ``body`` is called for
-        each attempt. Raises the RegistryError family.
+        each attempt. ``longer`` are seconds that the registry may take more than usual. Raises the
+        RegistryError family.
         """
-        url = urljoin(self.transport.base(self.host), path)
         with self.failures.calls(doing):
-            answer = self._sent(method, url, headers, body)
-            if answer.status == 401 and self._is_ours(url):
+            url = urljoin(self.transport.base(self.host), path)
+            answer = self._followed(method, url, headers, body, longer)
+            # Of wherever a read was sent on to, nobody asks who we are.
+            if answer.status == 401 and self._is_ours(answer.url):
                 challenge = answer.headers.get("www-authenticate", "")
                 answer.close()
                 self._authorization = self._authorized(challenge)
-                answer = self._sent(method, url, headers, body)
+                answer = self._followed(method, url, headers, body, longer)
             if answer.status not in good:
                 raise self.failures.answered(answer, doing)
         return answer
 
-    def _sent(
-        self, method: str, url: str, headers: Mapping[str, str] | None, body: Body | None
+    def _followed(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        body: Body | None,
+        longer: float,
     ) -> Answer:
-        self.transport.require_safe(self.transport.base(self.host), url)
-        more = dict(headers or {}) | _AGENT
-        if self._authorization is not None and self._is_ours(url):
-            more["Authorization"] = self._authorization
-        return self.transport.send(method, url, more, body() if body else None)
+        """The answer of whoever a writing request is sent on to, with the same body; for reading
+        ones the transport does that."""
+        for _ in range(_MOST_REDIRECTS):
+            self.transport.require_safe(self.transport.base(self.host), url)
+            more = dict(headers or {}) | _AGENT
+            if self._authorization is not None and self._is_ours(url):
+                more["Authorization"] = self._authorization
+            answer = self.transport.send(method, url, more, body() if body else None, longer)
+            if answer.status not in _SAME_AGAIN or "location" not in answer.headers:
+                return answer
+            answer.close()
+            url = urljoin(url, answer.headers["location"])
+        raise OSError("is sent from one address to the next")
 
     def _is_ours(self, url: str) -> bool:
         """Only the registry itself is told who we are; uploads may go to another host."""
-        return urlsplit(url).netloc == urlsplit(self.transport.base(self.host)).netloc
+        return _place(url) == _place(self.transport.base(self.host))
 
     def _authorized(self, challenges: str) -> str:
         """The header that answers one of the challenges: a token's before a password's."""
@@ -105,7 +124,7 @@ class Session:
         realm = asked.get("realm", "")
         parts = urlsplit(realm)
         if parts.scheme != "https" and not (
-            parts.scheme == "http" and self.transport.is_plain(parts.netloc)
+            parts.scheme == "http" and self.transport.may_be_plain(parts.netloc)
         ):
             raise self._denied(f"tokens are to be had from {realm}, which is not safe")
         terms = {name: asked[name] for name in ("service", "scope") if name in asked}
@@ -140,6 +159,12 @@ class Session:
 
     def _denied(self, reason: str) -> RegistryError:
         return self.failures.make(AuthenticationFailed, reason)
+
+
+def _place(url: str) -> tuple[str | None, int]:
+    """Whom a connection to an address is to, however that is spelled."""
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _challenges(header: str) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -7,15 +7,17 @@ No other client is a dependency that stays: the Hub's client changed its own twi
 from __future__ import annotations
 
 import http.client
-import ipaddress
+import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from attrs import field, frozen
+
+from weighbridge.adapters.oci_registry.tls import context_for, is_loopback, speaks_tls
 
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -83,18 +85,30 @@ class Answer:
 
 @frozen
 class Transport:
-    """Sends requests. ``plain`` are hosts, with port, that are spoken to without TLS."""
+    """Sends requests. ``plain`` are hosts, with port, that are spoken to without TLS;
+    ``certificates`` are directories as docker's certs.d."""
 
     plain: frozenset[str] = frozenset()
     timeout: float = 60.0
+    certificates: Sequence[str] = ()
+    _tls: dict[str, bool] = field(factory=dict, init=False, repr=False, eq=False)
+    _contexts: dict[str, ssl.SSLContext] = field(factory=dict, init=False, repr=False, eq=False)
 
-    def is_plain(self, host: str) -> bool:
-        """Whether ``host``, with port, is spoken to without TLS: this machine, or by setting."""
+    def may_be_plain(self, host: str) -> bool:
+        """Whether ``host``, with port, need not speak TLS: this machine, or by setting."""
         return host in self.plain or is_loopback(host)
 
     def base(self, host: str) -> str:
         """Where the API of that host begins."""
-        return f"{'http' if self.is_plain(host) else 'https'}://{_API.get(host, host)}/v2/"
+        scheme = "http" if self._is_plain(host) else "https"
+        return f"{scheme}://{_API.get(host, host)}/v2/"
+
+    def _is_plain(self, host: str) -> bool:
+        if host in self.plain or not is_loopback(host):
+            return host in self.plain
+        if host not in self._tls and (found := speaks_tls(host)) is not None:
+            self._tls[host] = found
+        return not self._tls.get(host, False)
 
     def send(
         self,
@@ -102,11 +116,13 @@ class Transport:
         url: str,
         headers: Mapping[str, str],
         body: Iterable[bytes] | None = None,
+        longer: float = 0.0,
     ) -> Answer:
         """One request. Reads are followed to where they are sent on, without the Authorization
-        if that is another host. Raises OSError and HTTPException as the library does."""
+        if that is another host. Whoever is silent for ``timeout`` and ``longer`` seconds is waited
+        for no more. Raises OSError and HTTPException as the library does."""
         for _ in range(_MOST_REDIRECTS):
-            answer = self._once(method, url, headers, body)
+            answer = self._once(method, url, headers, body, self.timeout + longer)
             target = answer.headers.get("location")
             if method not in ("GET", "HEAD") or answer.status not in _REDIRECTS or not target:
                 return answer
@@ -125,28 +141,33 @@ class Transport:
             raise OSError(f"is sent on to {after.scheme}://{after.netloc}, which is not safe")
 
     def _once(
-        self, method: str, url: str, headers: Mapping[str, str], body: Iterable[bytes] | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Iterable[bytes] | None,
+        timeout: float,
     ) -> Answer:
         request = urllib.request.Request(url, data=body, method=method, headers=dict(headers))
-        opener = urllib.request.build_opener(
-            _AsAnswered, _PlainHandler, _SecureHandler, *_proxies(url)
-        )
-        response = opener.open(request, timeout=self.timeout)
+        # The library's own choice of handlers reads all authorities anew for each request.
+        opener = urllib.request.OpenerDirector()
+        for handler in (_proxies(url), self._handler(url), _AsAnswered()):
+            opener.add_handler(handler)
+        response = opener.open(request, timeout=timeout)
         # A header that is there twice means the same as one with both, a comma between them.
         names = {name.lower() for name in response.headers}
         found = {name: ", ".join(response.headers.get_all(name, ())) for name in names}
         return Answer(response.status, found, url, response)
 
+    def _handler(self, url: str) -> _PlainHandler | _SecureHandler:
+        parts = urlsplit(url)
+        if parts.scheme != "https":
+            return _PlainHandler()
+        if parts.netloc not in self._contexts:
+            self._contexts[parts.netloc] = context_for(parts.netloc, self.certificates)
+        return _SecureHandler(context=self._contexts[parts.netloc])
 
-def _proxies(url: str) -> tuple[urllib.request.ProxyHandler, ...]:
+
+def _proxies(url: str) -> urllib.request.ProxyHandler:
     """As docker does, this machine is reached without a proxy, whatever the environment says."""
-    return (urllib.request.ProxyHandler({}),) if is_loopback(urlsplit(url).netloc) else ()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether that host, with or without port, is this machine."""
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return urllib.request.ProxyHandler({} if is_loopback(urlsplit(url).netloc) else None)

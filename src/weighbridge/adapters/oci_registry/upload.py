@@ -24,6 +24,10 @@ from weighbridge.domain.errors import RegistryRejected, TooLarge
 #: Of a blob that goes in pieces, this much at once, which is in memory. Below what the usual
 #: gateways take (100 MB), above what some registries demand of all but the last (5 MiB).
 _PIECE = 32 << 20
+#: However much a registry demands.
+_LARGEST_PIECE = 256 << 20
+#: Bytes a second: what came is read again, or copied within a cloud, before a registry answers.
+_CHECKED = 10e6
 _RANGE = re.compile(r"(?:bytes=)?0-([1-9][0-9]*)")
 # Whatever it says of an upload that broke; too many requests is no answer.
 _ANY = (*range(200, 429), *range(430, 500))
@@ -42,6 +46,7 @@ class Upload:
     _location: str = field(default="", init=False)
     _arrived: int = field(default=0, init=False)
     _in_pieces: bool = field(default=False, init=False)
+    _piece: int = field(default=0, init=False)
 
     def run(self) -> None:
         """Raises the RegistryError family, and what ``body`` raises."""
@@ -73,6 +78,8 @@ class Upload:
             "POST", f"{self.name}/blobs/uploads/", doing="beginning an upload",
             headers={"Content-Length": "0"}, good=(202,),
         )  # fmt: skip
+        least = re.fullmatch("[0-9]{1,9}", begun.headers.get("oci-chunk-min-length", ""))
+        self._piece = max(_PIECE, min(int(least[0]) if least else 0, _LARGEST_PIECE))
         self._follow(begun, 0)
 
     def _ask(self) -> bool:
@@ -95,7 +102,7 @@ class Upload:
         """All that is missing, and that it was all."""
         start, rest = self._arrived, self.size - self._arrived
         if self._in_pieces:
-            for piece in in_parts(_after(start, self.body()), _PIECE):
+            for piece in in_parts(_after(start, self.body()), self._piece):
                 self._send_piece(len(piece), partial(list, [piece]))
         elif not start:
             self._finish(self.size, self.body)
@@ -123,8 +130,9 @@ class Upload:
         where = f"{self._location}{mark}digest={quote(self.digest, safe='')}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         self.session.request(
-            "PUT", where, doing="uploading", headers=headers, body=body, good=(201, 204)
-        ).close()
+            "PUT", where, doing="uploading", headers=headers, body=body, good=(200, 201, 204),
+            longer=self.size / _CHECKED,
+        ).close()  # fmt: skip
 
 
 def _after(count: int, chunks: Iterable[bytes]) -> Iterator[bytes]:

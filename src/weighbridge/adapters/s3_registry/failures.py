@@ -15,13 +15,15 @@ from weighbridge.domain.errors import (
     RegistryRejected,
     RegistryUnreachable,
     RevisionConflict,
+    Unsupported,
     WeighbridgeError,
 )
 
 _MOST_WORDS = 600
 _LOGIN = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
-     "AuthorizationHeaderMalformed", "RequestExpired"}
+     "AuthorizationHeaderMalformed", "RequestExpired", "RequestTimeTooSkewed",
+     "ExpiredTokenException", "TokenRefreshRequired"}
 )  # fmt: skip
 _NO_LOGIN = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError",
@@ -35,6 +37,7 @@ _BY_STATUS: Mapping[int, type[RegistryError]] = {
     409: RevisionConflict,
     412: RevisionConflict,
     429: RateLimited,
+    501: Unsupported,
 }
 
 
@@ -52,13 +55,30 @@ def translated(destination: str, doing: str) -> Iterator[None]:
         raise translation from None
 
 
+@contextmanager
+def configured(destination: str) -> Iterator[None]:
+    """The same while boto3 reads what its surroundings say, of which it raises ValueError, too."""
+    with translated(destination, "reading the login"):
+        try:
+            yield
+        except (ValueError, KeyError, TypeError) as error:
+            if "BotoCoreError" in {kind.__name__ for kind in type(error).__mro__}:
+                raise
+            reason = f"boto3 cannot use the settings that it finds: {error}"
+            raise RegistryRejected(destination=destination, reason=reason) from None
+
+
 def _translation(error: Exception, destination: str, doing: str) -> RegistryError | None:
     """By the names of classes, so that this module needs no boto3; None for what is a bug."""
     names = {kind.__name__ for kind in type(error).__mro__}
     if "ClientError" in names:
         return _answered(getattr(error, "response", {}), destination, doing)
     reason = f"{doing}: {' '.join(str(error).split())[:_MOST_WORDS]}"
-    if names & _NO_LOGIN:
+    if "Invalid header value" in reason:  # which is a token, and is shown whole
+        reason = f"{doing}: a key or token in it cannot be sent; is there a line end in it?"
+        return AuthenticationFailed(destination=destination, reason=reason)
+    # No file that is sent is opened here; those of boto3 are for its login.
+    if names & _NO_LOGIN or isinstance(error, FileNotFoundError | PermissionError):
         return AuthenticationFailed(destination=destination, reason=reason)
     if names & _TRANSPORT or isinstance(error, OSError):
         return RegistryUnreachable(destination=destination, reason=reason, applied=False)
@@ -72,10 +92,12 @@ def _answered(response: Mapping[str, Any], destination: str, doing: str) -> Regi
     code, words = str(said.get("Code", "")), " ".join(str(said.get("Message", "")).split())
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     reason = f"{doing}: HTTP {status} {code}: {words}"[:_MOST_WORDS]
+    if status == 403 and code in ("AccessDenied", "403", "Forbidden"):
+        reason += "; without the right s3:ListBucket it says so of what is not there, too"
     if code in _LOGIN:
         return AuthenticationFailed(destination=destination, reason=reason)
     if code in ("SlowDown", "Throttling", "RequestLimitExceeded"):
         return RateLimited(destination=destination, reason=reason)
-    if status == 408 or status >= 500:
+    if status == 408 or (status >= 500 and status not in _BY_STATUS):
         return RegistryUnreachable(destination=destination, reason=reason, applied=False)
     return _BY_STATUS.get(status, RegistryRejected)(destination=destination, reason=reason)

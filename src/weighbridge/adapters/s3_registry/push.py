@@ -10,9 +10,9 @@ from attrs import define, field
 
 from weighbridge.adapters.s3_registry.names import Goal, Names, files_of
 from weighbridge.adapters.s3_registry.store import Store
-from weighbridge.application.uploads import absent, by_sha256, checked
+from weighbridge.application.uploads import absent, by_sha256, checked, require_kept
 from weighbridge.domain import modelpack
-from weighbridge.domain.artifact import ArtifactPath, Manifest
+from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
 from weighbridge.domain.errors import RevisionConflict
 from weighbridge.domain.publication import (
     PublicationPlan,
@@ -51,6 +51,7 @@ class Push:
         kept = files_of(self.store, head) if head else Manifest(())
         manifest = by_sha256(self.plan, self.blobs, kept, self.plan.parent)
         made = modelpack.pack(manifest)
+        require_kept(self.plan.destination, manifest, self.blobs, self._has)
         self._send(manifest, made)
         goal = Goal(self.place.revision, made.digest, len(made.manifest), self.message)
         names.move(index, head, goal)
@@ -58,9 +59,8 @@ class Push:
 
     def _send(self, manifest: Manifest, made: modelpack.ModelPack) -> None:
         """Whatever of it is not there. Nobody sees it yet."""
-        wanted = absent(
-            manifest, self.blobs, lambda e: self.store.has_blob(modelpack.blob_digest(e), e.size)
-        )
+        self.store.require_conditions()
+        wanted = absent(manifest, self.blobs, self._has)
         self._total = sum(entry.size for entry in wanted)
         self._show(0)
         for entry in wanted:
@@ -72,7 +72,9 @@ class Push:
             digest = modelpack.digest_of(content)
             if not self.store.has_blob(digest, len(content)):
                 self.store.put_blob(digest, len(content), partial(list, [content]))
-        self.store.write_layout()
+
+    def _has(self, entry: ManifestEntry) -> bool:
+        return self.store.has_blob(modelpack.blob_digest(entry), entry.size)
 
     def _advance(self, taken: int) -> None:
         self._show(self._done + taken)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import define, field
 
-from weighbridge.adapters.s3_registry.failures import translated
+from weighbridge.adapters.s3_registry.failures import configured
 from weighbridge.adapters.s3_registry.names import Goal, Names, files_of, manifest_of
 from weighbridge.adapters.s3_registry.push import Push
 from weighbridge.adapters.s3_registry.store import Store
@@ -123,6 +123,7 @@ class S3Registry:
         content = manifest_of(store, found)
         if now is not None and not move:
             raise TagTaken(destination=str(destination), tag=name, revision=now)
+        store.require_conditions()
         names.move(index, now, Goal(name, found, len(content), None))
 
     def restore(
@@ -140,6 +141,7 @@ class S3Registry:
             if self.manifest(destination, found) != self.recorded(destination, found):
                 reason = f"files of revision {found} are missing in the bucket"
                 raise RegistryRejected(destination=str(destination), reason=reason)
+            store.require_conditions()
             names.move(index, head, Goal(store.place.revision, found, len(content), message))
         return Receipt(destination, found, found != head, store.address)
 
@@ -161,7 +163,7 @@ class S3Registry:
             raise UsageError(problem=f"{destination} is not in S3")
         with self._making:
             if self._client is None:
-                with translated(str(destination), "reading the login"):
+                with configured(str(destination)):
                     self._client = _client()
         return Store(self._client, destination)
 

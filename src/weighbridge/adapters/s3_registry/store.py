@@ -14,11 +14,19 @@ from weighbridge.adapters.s3_registry.failures import translated
 from weighbridge.adapters.s3_registry.parts import PART, InParts, checksum_of, coded
 from weighbridge.application.streams import stream_of
 from weighbridge.domain import oci_layout
-from weighbridge.domain.errors import DestinationMissing, RegistryUnreachable
+from weighbridge.domain.errors import (
+    DestinationMissing,
+    RegistryRejected,
+    RegistryUnreachable,
+    RevisionConflict,
+    Unsupported,
+)
 from weighbridge.domain.publication import S3Prefix
 
 _CHUNK = 1 << 20
 _ATTEMPTS = 5
+#: Of an index or a manifest, which are in memory.
+_MOST_BYTES = 64 << 20
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
@@ -49,7 +57,7 @@ class Store:
             if answer is None:
                 return None
             with answer["Body"] as body:
-                return Index(body.read(), answer["ETag"])
+                return Index(self._all(body, "index.json"), answer["ETag"])
 
     def write_index(self, content: bytes, before: Index | None) -> None:
         """Replace what was read as ``before``; the one write that readers see.
@@ -59,11 +67,28 @@ class Store:
         condition = {"IfNoneMatch": "*"} if before is None else {"IfMatch": before.etag}
         self._put(self._key("index.json"), content, "application/json", **condition)
 
-    def write_layout(self) -> None:
-        """Write the file that makes the prefix an OCI image layout."""
-        key = self._key(oci_layout.LAYOUT_FILE)
-        if self._size(key) is None:
-            self._put(key, oci_layout.LAYOUT, "application/json")
+    def require_conditions(self) -> None:
+        """Write the file that makes the prefix an OCI image layout, unless it is there.
+
+        Raises Unsupported if the store writes it on a condition that does not hold: it would let
+        the second of two writers replace the index of the first.
+        """
+        self._written_if(IfNoneMatch="*")
+        for condition in ({"IfNoneMatch": "*"}, {"IfMatch": '"00000000000000000000000000000000"'}):
+            if self._written_if(**condition):
+                reason = (
+                    f"the store takes no notice of conditional writes ({next(iter(condition))}), "
+                    "without which one of two writers is lost; publish to one that knows them"
+                )
+                raise Unsupported(destination=str(self.place), reason=reason)
+
+    def _written_if(self, **condition: str) -> bool:
+        try:
+            key = self._key(oci_layout.LAYOUT_FILE)
+            self._put(key, oci_layout.LAYOUT, "application/json", **condition)
+        except RevisionConflict:
+            return False
+        return True
 
     def has_blob(self, digest: str, size: int) -> bool:
         """Whether a blob of that digest and size is there, as far as the store says."""
@@ -94,7 +119,7 @@ class Store:
             if answer is None:
                 raise self._missing(f"no revision {digest}")
             with answer["Body"] as body:
-                return bytes(body.read())
+                return self._all(body, f"the manifest {digest}")
 
     def open_blob(self, digest: str, size: int) -> BinaryIO:
         """The bytes of a blob, from the first. The caller closes."""
@@ -127,17 +152,19 @@ class Store:
         reason = f"{digest} ended after {done} of {size} bytes"
         raise RegistryUnreachable(destination=str(self.place), reason=reason, applied=False)
 
+    def _all(self, body: Any, what: str) -> bytes:
+        content = bytes(body.read(_MOST_BYTES + 1))
+        if len(content) > _MOST_BYTES:
+            reason = f"{what} has more than {_MOST_BYTES} bytes, and is none"
+            raise RegistryRejected(destination=str(self.place), reason=reason)
+        return content
+
     def _put(self, key: str, content: bytes, kind: str, **condition: str) -> None:
         with translated(str(self.place), f"writing {key}"):
             self.client.put_object(
                 Bucket=self.place.bucket, Key=key, Body=content, ContentType=kind,
                 ChecksumSHA256=checksum_of(content), **condition,
             )  # fmt: skip
-
-    def _size(self, key: str) -> int | None:
-        with translated(str(self.place), f"looking for {key}"):
-            found = self._head(key)
-        return None if found is None else int(found["ContentLength"])
 
     def _head(self, key: str, **more: str) -> Any:
         return self._unless_missing(self.client.head_object, key, **more)
