@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 from attrs import evolve
 from hypothesis import example, given, strategies as st
+from lxml import etree
 
 from weighbridge.domain.contents import Unexamined
 from weighbridge.domain.errors import PublicationBlocked
@@ -42,6 +43,11 @@ from weighbridge.entrypoints.render.report_text import report as as_text
 HERE = Path(__file__).parents[1]
 SARIF = jsonschema.Draft202012Validator(
     json.loads((HERE / "schemas" / "sarif-2.1.0.json").read_text())
+)
+JUNIT = [etree.XMLSchema(etree.parse(HERE / "schemas" / f"{name}.xsd"))
+         for name in ("jenkins-junit", "junit-10")]  # fmt: skip
+REPORT = jsonschema.Draft202012Validator(
+    json.loads((HERE.parent / "schemas" / "v1" / "report.schema.json").read_text())
 )
 HOSTILE = [
     "\x1b[31mred\x1b]0;title\x07",
@@ -129,6 +135,7 @@ def test_json_is_ascii_and_says_exactly_what_was_found(text: str) -> None:
     said = as_json.dumps(as_json.report(hostile(text)))
     said.encode("ascii")
     document = json.loads(said)
+    REPORT.validate(document)
     assert document["findings"][0]["path"] == text == document["location"]
     assert document["waived"][0]["reason"] == text
 
@@ -154,6 +161,8 @@ def test_sarif_fits_the_schema_and_leads_nowhere_else(text: str) -> None:
 @given(anything)
 def test_junit_is_xml_with_one_case_for_each_thing(text: str) -> None:
     said = junit.xml(hostile(text), CATALOGUE)
+    for schema in JUNIT:
+        schema.assertValid(etree.fromstring(said.encode()))
     root = ElementTree.fromstring(said.encode())
     (suite,) = root
     cases = list(suite)
