@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import PEFT_CONFIG, lora_files, peft_files, tensors
+from tests.builders import PEFT_CONFIG, fused_files, lora_files, peft_files, tensors
 from tests.unit.subjects import of
 from weighbridge.domain.findings import judge
 from weighbridge.domain.rules import CATALOGUE
@@ -39,6 +39,10 @@ HOSTILE = {
     "patterns": peft_files(rank_pattern={f"(a+)+{n}": 4 for n in range(_MANY)}),
     # Not one letter is matched, a hundred million times.
     "a pattern of nothing": peft_files(rank_pattern={"((((){99}){99}){99}){99}b": 4}),
+    "tokens beyond the embedding": fused_files(eos_token_id=list(range(500_000))),
+    "a layer of five thousand digits": fused_files(
+        num_hidden_layers=2, quantization={f"layers.{'9' * 5000}.x": {"bits": 4, "group_size": 64}}
+    ),
     "dots in a name": {
         **lora_files(),
         "adapters.safetensors": tensors([TensorSpec("." * 2_000_000, "F32", (16, 4))]),

@@ -151,6 +151,8 @@ RULES = (
     _rule("ST023", "truncated", "{detail}", "copy the file again, whole", "Data is missing."),
     _rule("ST024", "trailing-bytes", "{detail}", _SAVE,
           "The file is something else as well, such as a zip archive."),
+    _rule("ST034", "tensor-name-endless", "{detail}", "rename the tensor",
+          "Whatever reads the layer's number from the name fails, or takes very long."),
     _rule("NZ001", "npz-unreadable", "{detail}",
           "save it again with mx.savez, or as adapters.safetensors",
           "mlx-lm wrote LoRA as npz archives until 0.5; one that is compressed, cut off or holds "
