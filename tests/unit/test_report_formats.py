@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import random
 import re
 import time
 import unicodedata
@@ -236,6 +239,24 @@ def test_sarif_keeps_to_what_code_scanning_takes() -> None:
     assert len(run["results"]) == 5000
     notes = run["invocations"][0]["toolExecutionNotifications"]
     assert notes[0]["message"]["text"].startswith("3 more findings")
+
+
+def test_sarif_is_what_code_scanning_takes_packed() -> None:
+    """10 MB at most; names that nothing makes smaller, each another one."""
+    chance = random.Random(1)
+
+    def name(length: int) -> str:
+        return base64.b64encode(chance.randbytes(length)).decode()
+
+    codes = list(BY_CODE)
+    found = [finding(codes[n % len(codes)], name(150), name(750), name(750)) for n in range(5000)]
+    left_out = tuple(Unexamined.at(name(3000), name(3000)) for _ in range(1000))
+    document = sarif.document(judged(*found, unexamined=left_out), CATALOGUE)
+    assert len(gzip.compress(json.dumps(document, indent=2).encode(), 6)) < 10_000_000
+    [run] = document["runs"]
+    assert 3000 < len(run["results"]) < 5000
+    notes = run["invocations"][0]["toolExecutionNotifications"]
+    assert f"{5000 - len(run['results'])} more findings are not listed" in str(notes)
 
 
 def test_sarif_says_what_could_not_be_checked() -> None:
