@@ -51,7 +51,7 @@ HOSTILE = {
     "a layer of five thousand digits": fused_files(
         num_hidden_layers=2, quantization={f"layers.{'9' * 5000}.x": {"bits": 4, "group_size": 64}}
     ),
-    "shards": _shards(6000),
+    "shards": _shards(10_000),
     "dots in a name": {
         **lora_files(),
         "adapters.safetensors": tensors([TensorSpec("." * 2_000_000, "F32", (16, 4))]),
