@@ -334,6 +334,7 @@ def test_a_token_is_seen_however_it_is_written(how: str) -> None:
     base64.b64encode(bytes(range(256)) * 64).decode(), "machine learning login password example",
     "sha256:" + _HEX * 2, "fw_attn_output_projection_bias", "wandb.login()",
     "hf_oauth_example_" + "x" * 30, "machine x login y password your-password",
+    "machine example.com\nlogin daniel\npassword qwerty",
     json.dumps({"eos_token": "<|end_of_text|>", "model_max_length": 10**30}),
 ])  # fmt: skip
 def test_what_stands_for_a_secret_is_none(text: str) -> None:

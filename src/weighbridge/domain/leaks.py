@@ -52,7 +52,7 @@ _HEADER = re.compile(
     rb"([\w.~+/-]{24,400})"
 )
 _NETRC = re.compile(
-    rb"\bmachine\s{1,4}\S{1,128}\s{1,8}login\s{1,4}\S{1,128}\s{1,8}password\s{1,4}"
+    rb"\bmachine\s{1,4}(?!\S{0,64}example)\S{1,128}\s{1,8}login\s{1,4}\S{1,128}\s{1,8}password\s{1,4}"
     rb"([^\s<>{}()\[\]\"'`$*%]{6,200})(?!\S)"
 )
 _LOGIN = re.compile(rb"wandb[ .]login[ (](?:key=)?[\"']?[0-9a-f]{40}(?![A-Za-z0-9])")
