@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import lzma
@@ -218,6 +219,7 @@ def _token(text: str) -> bytes:
 
 
 _HEX, _LETTERS = "0123456789abcdef" * 12, "QwErTyUiOpAsDfGhJkLz3XcVbNm9" * 12
+_HF = hf_token()
 #: Put together here, so that no scanner takes this file for a leak.
 SECRETS = {
     "AWS, a service's": "AB" + "IA" + "Q3EGRX7TBK4FVCNL",
@@ -251,6 +253,38 @@ SECRETS = {
     "Azure storage": "Account" + "Key=" + _LETTERS[:86] + "==",
     "Azure client": "Abc8" + "Q~" + _LETTERS[:34],
     "Cloudflare": "v1" + ".0-" + _HEX[:24] + "-" + _HEX[:146],
+    "Azure, shared access": "https://a.blob.core.windows.net/c?sv=2022&si"
+    + "g="
+    + _LETTERS[:43]
+    + "%3D",
+    "Azure, a bus": "SharedAccess" + "Key=" + _LETTERS[:43] + "=",
+    "Discord bot": "MTE5ODYyMjQ4MzQ3MTkyNTI0OA" + ".GAb1Cd." + _LETTERS[:38],
+    "Slack workflow": "https://hooks." + "slack.com/triggers/T1/2/" + _LETTERS[:24],
+    "Teams": "https://a.webhook."
+    + "office.com/webhookb2/"
+    + "-" * 36
+    + "@"
+    + "-" * 36
+    + "/IncomingWebhook/"
+    + _HEX[:32]
+    + "/"
+    + "0" * 36,
+    "Together": "tgp" + "_v1_" + _LETTERS[:43],
+    "Fireworks": "fw" + "_3" + _LETTERS[:23],
+    "Cerebras": "cs" + "k-" + _HEX[:48],
+    "Bitbucket": "ATB" + "B" + _LETTERS[:32],
+    "a runner of GitLab": "gl" + "rt-" + _LETTERS[:20],
+    "a session of AWS": "IQoJb3Jp" + "Z2lu" + _LETTERS * 2,
+    "Hugging Face, by OAuth": "hf" + "_oauth_" + _LETTERS[:40],
+    "Hugging Face, in base64": base64.b64encode(f"HF_TOKEN={_HF}".encode()).decode(),
+    "a private key, in base64": base64.urlsafe_b64encode(
+        b'{"type": "service_account", "private_' + b'key": "-----BEGIN PRIV' + b"ATE KEY-----"
+    ).decode(),
+    "of SSH.com": "---- BEGIN SSH2 ENCRYPTED PRIV" + "ATE KEY ----",
+    ".netrc": "machine api.acme.org login ada password " + _LETTERS[:12],
+    "wandb, on a command line": "wandb login " + _HEX[:40],
+    "a login, in a header": "Authorization: Basic " + _LETTERS[:40],
+    "a login of git": "https://ada:" + _LETTERS[:20] + "@git.acme.org",
     "a variable": "MISTRAL_API_" + "KEY=" + _LETTERS[:32],
     "a key of JSON": '"api_' + 'key": "' + _LETTERS[:32] + '"',
     "a header": "Authorization: Bea" + "rer " + _LETTERS[:40],
@@ -265,7 +299,6 @@ def test_a_secret_is_seen_and_not_repeated(what: str) -> None:
     assert SECRETS[what][-12:] not in found.message
 
 
-_HF = hf_token()
 #: Ways to write a token that a reader has back at once.
 SPELT: dict[str, dict[str, bytes]] = {
     "two bytes, no mark": {"notes.txt": _token(_HF).decode().encode("utf-16-le")},
@@ -296,6 +329,12 @@ def test_a_token_is_seen_however_it_is_written(how: str) -> None:
     "commit 0123456789abcdef0123456789abcdef01234567", "SK" + "0" * 32, "key-" + "0" * 32,
     "api_key = os.environ['OPENAI_API_KEY']", "hf_token: ${{ secrets.HF_TOKEN }}",
     '"access_token": "{{ access_token_of_the_user }}"', "secret_key=get_the_secret_key_of_2024()",
+    "MTE5ODYyMjQ4MzQ3MTkyNTI0OA.GAb1Cd.short", "sig=" + "a" * 43 + "=", "fw_" + "abcdefgh" * 3,
+    base64.b64encode(b"A sentence of words that nobody would call a secret at all. " * 3).decode(),
+    base64.b64encode(bytes(range(256)) * 64).decode(), "machine learning login password example",
+    "sha256:" + _HEX * 2, "fw_attn_output_projection_bias", "wandb.login()",
+    "hf_oauth_example_" + "x" * 30, "machine x login y password your-password",
+    "machine example.com\nlogin daniel\npassword qwerty",
     json.dumps({"eos_token": "<|end_of_text|>", "model_max_length": 10**30}),
 ])  # fmt: skip
 def test_what_stands_for_a_secret_is_none(text: str) -> None:

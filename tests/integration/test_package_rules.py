@@ -21,12 +21,12 @@ ROOT = Path(__file__).parents[2]
 RUN = "from weighbridge.entrypoints.cli import main; main()"
 
 
-def documented() -> tuple[dict[str, Any], str]:
-    """The two files of the page: its project table, and its module."""
+def documented() -> tuple[str, str]:
+    """The two files of the page: its pyproject.toml, and its module."""
     page = (ROOT / "docs" / "how-to" / "add-a-rule.md").read_text()
     (project,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     (module,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    return tomllib.loads(project)["project"], module
+    return project, module
 
 
 def install(site: Path, name: str, points: dict[str, str], **modules: str) -> Path:
@@ -62,7 +62,8 @@ def ask(cwd: Path, site: Path | None, *arguments: str) -> tuple[int, Any, str]:
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     """Where the documented package is installed."""
-    project, module = documented()
+    text, module = documented()
+    project = tomllib.loads(text)["project"]
     points = project["entry-points"]["weighbridge.rules"]
     (name,) = {value.partition(":")[0] for value in points.values()}
     return install(tmp_path / "site", project["name"], points, **{name: module})
@@ -86,6 +87,20 @@ def test_the_documented_package(site: Path, models: Path) -> None:
     assert found["why"].startswith("Acme's servers") and found["remedy"]
     code, _, err = ask(models, site, "publish", "foreign", "registry", "--name", "acme/bot")
     assert code == 1 and "ACME001" in err and not (models / "registry").exists()
+
+
+@pytest.mark.slow
+def test_the_documented_package_built_and_installed_by_pip(models: Path, tmp_path: Path) -> None:
+    project, module = documented()
+    source = {"pyproject.toml": project.encode(), "acme_model_rules.py": module.encode()}
+    where = [str(write(tmp_path / "acme", source)), "--target", str(tmp_path / "site")]
+    # Its one dependency is what is tested.
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *where]
+    done = subprocess.run(install, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    code, document, _ = ask(models, tmp_path / "site", "validate", "foreign", "--format", "json")
+    assert code == 1 and [f["code"] for f in document["findings"]] == ["ACME001"]
+    assert ask(models, tmp_path / "site", "validate", "ours", "--format", "json")[0] == 0
 
 
 def test_every_command_knows_it(site: Path, models: Path) -> None:
@@ -135,6 +150,15 @@ def test_what_does_not_work_is_reported_and_blocks_and_hides_nothing(
     assert code == 1 and [f["code"] for f in document["findings"]] == ["ACME001"]
     code, _, err = ask(models, site, "publish", "ours", "registry", "--name", "acme/bot")
     assert code == 5 and source in err and not (models / "registry").exists()
+
+
+def test_entry_points_that_nobody_can_read_are_reported(models: Path, tmp_path: Path) -> None:
+    for text in (b"[weighbridge.rules]\nno value\n", b"[weighbridge.rules]\nr = \xff:R\n"):
+        broken = install(tmp_path / "site", "acme", {})
+        (broken / "acme-1.0.dist-info" / "entry_points.txt").write_bytes(text)
+        code, document, _ = ask(models, broken, "validate", "ours", "--format", "json")
+        assert code == 5
+        assert [c["code"] for c in document["crashed"]] == ["acme: entry_points.txt"]
 
 
 def test_a_rule_does_not_hold_up_who_ends_us(site: Path, models: Path) -> None:

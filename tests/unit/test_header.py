@@ -83,6 +83,8 @@ BAD = [
     ("ST022", made({"a": entry(offsets=[4, 8])}, 8)),
     ("ST023", made({"t": entry()}, 3)),
     ("ST024", made({"t": entry()}, 5)),
+    ("ST034", made({"layers." + "9" * 5000 + ".a": entry()})),
+    ("ST034", made({"layers." + "\u0669" * 5000 + ".a": entry()})),
 ]
 
 

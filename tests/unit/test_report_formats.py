@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import random
 import re
 import time
 import unicodedata
@@ -16,6 +19,7 @@ import jsonschema
 import pytest
 from attrs import evolve
 from hypothesis import example, given, strategies as st
+from lxml import etree
 
 from weighbridge.domain.contents import Unexamined
 from weighbridge.domain.errors import PublicationBlocked
@@ -42,6 +46,11 @@ from weighbridge.entrypoints.render.report_text import report as as_text
 HERE = Path(__file__).parents[1]
 SARIF = jsonschema.Draft202012Validator(
     json.loads((HERE / "schemas" / "sarif-2.1.0.json").read_text())
+)
+JUNIT = [etree.XMLSchema(etree.parse(HERE / "schemas" / f"{name}.xsd"))
+         for name in ("jenkins-junit", "junit-10")]  # fmt: skip
+REPORT = jsonschema.Draft202012Validator(
+    json.loads((HERE.parent / "schemas" / "v1" / "report.schema.json").read_text())
 )
 HOSTILE = [
     "\x1b[31mred\x1b]0;title\x07",
@@ -129,6 +138,7 @@ def test_json_is_ascii_and_says_exactly_what_was_found(text: str) -> None:
     said = as_json.dumps(as_json.report(hostile(text)))
     said.encode("ascii")
     document = json.loads(said)
+    REPORT.validate(document)
     assert document["findings"][0]["path"] == text == document["location"]
     assert document["waived"][0]["reason"] == text
 
@@ -154,6 +164,8 @@ def test_sarif_fits_the_schema_and_leads_nowhere_else(text: str) -> None:
 @given(anything)
 def test_junit_is_xml_with_one_case_for_each_thing(text: str) -> None:
     said = junit.xml(hostile(text), CATALOGUE)
+    for schema in JUNIT:
+        schema.assertValid(etree.fromstring(said.encode()))
     root = ElementTree.fromstring(said.encode())
     (suite,) = root
     cases = list(suite)
@@ -227,6 +239,24 @@ def test_sarif_keeps_to_what_code_scanning_takes() -> None:
     assert len(run["results"]) == 5000
     notes = run["invocations"][0]["toolExecutionNotifications"]
     assert notes[0]["message"]["text"].startswith("3 more findings")
+
+
+def test_sarif_is_what_code_scanning_takes_packed() -> None:
+    """10 MB at most; names that nothing makes smaller, each another one."""
+    chance = random.Random(1)
+
+    def name(length: int) -> str:
+        return base64.b64encode(chance.randbytes(length)).decode()
+
+    codes = list(BY_CODE)
+    found = [finding(codes[n % len(codes)], name(150), name(750), name(750)) for n in range(5000)]
+    left_out = tuple(Unexamined.at(name(3000), name(3000)) for _ in range(1000))
+    document = sarif.document(judged(*found, unexamined=left_out), CATALOGUE)
+    assert len(gzip.compress(json.dumps(document, indent=2).encode(), 6)) < 10_000_000
+    [run] = document["runs"]
+    assert 3000 < len(run["results"]) < 5000
+    notes = run["invocations"][0]["toolExecutionNotifications"]
+    assert f"{5000 - len(run['results'])} more findings are not listed" in str(notes)
 
 
 def test_sarif_says_what_could_not_be_checked() -> None:

@@ -266,17 +266,29 @@ class ModelArtifact:
         """All regular files, as text."""
         return frozenset(e.path.text for e in self.scan.files)
 
+    @cached_property
+    def _documents(self) -> Mapping[str, Document]:
+        return {d.path.text: d for d in self.documents}
+
+    @cached_property
+    def _tensor_files(self) -> Mapping[str, TensorFile]:
+        return {t.path.text: t for t in self.tensor_files}
+
+    @cached_property
+    def _sizes(self) -> Mapping[str, int]:
+        return {e.path.text: e.size for e in self.scan.files}
+
     def document(self, path: str) -> Document | None:
         """The JSON file of that path, if it is there and was read."""
-        return next((d for d in self.documents if d.path.text == path), None)
+        return self._documents.get(path)
 
     def tensor_file(self, path: str) -> TensorFile | None:
         """The safetensors file of that path, if it is there."""
-        return next((t for t in self.tensor_files if t.path.text == path), None)
+        return self._tensor_files.get(path)
 
     def size_of(self, path: str) -> int | None:
         """Size in bytes of that file, if it is there."""
-        return next((e.size for e in self.scan.files if e.path.text == path), None)
+        return self._sizes.get(path)
 
 
 def sorted_entries(entries: Iterable[FileEntry]) -> tuple[FileEntry, ...]:

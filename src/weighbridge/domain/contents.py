@@ -104,17 +104,22 @@ TELLING_KEYS = frozenset(
 )
 
 
+_CONTAINERS = frozenset({dict, list})
+
+
 def marks_in(path: str, value: Any) -> Iterator[Mark]:
     """Every telling key of a parsed JSON value, at any depth."""
     pending: list[tuple[str, Any]] = [("", value)]
     while pending:
         pointer, node = pending.pop()
         if isinstance(node, dict):
-            for key, below in node.items():
-                if key in TELLING_KEYS:
-                    yield Mark(path, f"{pointer}.{key}".lstrip("."), key, below)
-                if isinstance(below, dict | list):
-                    pending.append((f"{pointer}.{key}", below))
+            # Vocabularies have hundreds of thousands of keys, and neither of the two.
+            if not TELLING_KEYS.isdisjoint(node):
+                for key in filter(TELLING_KEYS.__contains__, node):
+                    yield Mark(path, f"{pointer}.{key}".lstrip("."), key, node[key])
+            if not _CONTAINERS.isdisjoint(map(type, node.values())):
+                below = ((k, v) for k, v in node.items() if type(v) in _CONTAINERS)
+                pending += ((f"{pointer}.{key}", value) for key, value in below)
         else:
             lists = enumerate(node) if isinstance(node, list) else ()
             pending += [(f"{pointer}[{i}]", v) for i, v in lists if isinstance(v, dict | list)]

@@ -14,7 +14,14 @@ from typing import Any
 
 from attrs import frozen
 
-from weighbridge.domain.tensors import Header, HeaderDefect, HeaderInvalid, TensorSlot, TensorSpec
+from weighbridge.domain.tensors import (
+    Header,
+    HeaderDefect,
+    HeaderInvalid,
+    TensorSlot,
+    TensorSpec,
+    uncountable,
+)
 
 #: Reads ``length`` bytes at ``offset``.
 Read = Callable[[int, int], bytes]
@@ -58,6 +65,8 @@ def parse_npz(read: Read, file_size: int) -> Header:
         raise _invalid("names no tensors")
     if len({slot.spec.name for slot in slots}) < len(slots):
         raise _invalid("names a tensor twice")
+    if (name := uncountable([slot.spec.name for slot in slots])) is not None:
+        raise _invalid("has a number in its name that counts nothing", name)
     return Header(tuple(sorted(slots, key=lambda s: s.start)), None, min(s.start for s in slots))
 
 

@@ -59,7 +59,7 @@ def repeats_a_repeat(pattern: str) -> bool:
 
 def _chained(pattern: str) -> bool:
     """True for many unbounded repeats in a row of what can stand for the same: .*.*.*."""
-    return len(re.findall(r"\.[*+]|\\[wWSD][*+]", pattern)) > 6
+    return len(re.findall(r"\.[*+]|\\[wWSD][*+]|\[\^[^\]]{1,40}\][*+]", pattern)) > 6
 
 
 def _tokens(pattern: str) -> Iterator[str]:

@@ -7,11 +7,12 @@ more.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from attrs import field, frozen
 
-from weighbridge.domain.findings import Crashed, Rule, Severity
+from weighbridge.domain.findings import Crashed, Need, Rule, Severity
+from weighbridge.domain.models import Kind
 from weighbridge.domain.policy.rules import POLICY_RULES
 from weighbridge.domain.rules import CATALOGUE
 
@@ -80,6 +81,7 @@ def _sound(rule: object, taken: Iterable[Rule]) -> Rule:
             raise _Unsound(f"{rule.code} {rule.name} is taken, by {other.code} {other.name}")
     _check_texts(rule.code, rule.name, rule.template, rule.remedy)
     _check_types(rule.code, rule.severity, rule.check)
+    _check_subject(rule.code, rule.need, rule.kinds)
     return rule
 
 
@@ -105,3 +107,10 @@ def _check_types(code: str, severity: object, check: object) -> None:
         raise _Unsound(f"{code} needs a Severity")
     if not callable(check) or not (check.__doc__ or "").strip():
         raise _Unsound(f"{code} needs a check, whose docstring says why it matters")
+
+
+def _check_subject(code: str, need: object, kinds: object) -> None:
+    if not isinstance(need, Need):
+        raise _Unsound(f"{code} needs a Need, such as Need.MODEL")
+    if not isinstance(kinds, Collection) or not all(isinstance(kind, Kind) for kind in kinds):
+        raise _Unsound(f"{code} needs kinds, such as frozenset({{Kind.LORA}})")

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 MAX_DEPTH = 100
 #: transformers writes a model_max_length of 31 digits.
 _MAX_INT_DIGITS = 40
-_DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
+#: Every digit becomes 0, so that a long number is found as a string.
+DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 
 
 class StrictJsonError(ValueError):
@@ -54,7 +55,7 @@ def parse_strictly(raw: bytes) -> Any:
 def _holds_odd_integers(raw: bytes) -> bool:
     """True if the hook for integers is needed; without it they cost next to nothing."""
     longest = b"0" * (_MAX_INT_DIGITS + 1)
-    return b"-0" in raw or longest in raw.translate(_DIGITS_ALIKE)
+    return b"-0" in raw or longest in raw.translate(DIGITS_ALIKE)
 
 
 def _parse(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from itertools import chain
 from operator import itemgetter
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from weighbridge.domain.strict_json import StrictJsonError, parse_object
+from weighbridge.domain.strict_json import DIGITS_ALIKE, StrictJsonError, parse_object
 
 #: Bits per element of every dtype that the format names.
 DTYPE_BITS: Mapping[str, int] = {
@@ -33,6 +34,7 @@ _FIELDS = ("dtype", "shape", "data_offsets")
 _MAX_RANK = 8
 _MAX_DIM = 2**31 - 1
 _MOST_ELEMENTS = 2**56
+_MOST_DIGITS = 100
 _LFS_MAGIC = b"version https://git-lfs"
 
 
@@ -131,6 +133,8 @@ def parse_header(raw: bytes, file_size: int) -> Header:
     spans = _sound_spans(table)
     if spans is None:
         spans = [s for name, entry in table.items() if (s := _parse_entry(name, entry, defects))]
+    if (name := uncountable(table)) is not None:
+        defects.append(HeaderDefect("ST034", "has a number in its name that counts nothing", name))
     if not table:
         defects.append(HeaderDefect("ST020", "names no tensors"))
     start = 8 + len(raw)
@@ -164,6 +168,18 @@ def _parse_metadata(value: Any, defects: list[HeaderDefect]) -> Mapping[str, str
         return dict(value)
     defects.append(HeaderDefect("ST014", "__metadata__ is not a map of strings"))
     return None
+
+
+def uncountable(names: Collection[str]) -> str | None:
+    """The first of these names that holds a number as no layer or expert has: Python refuses to
+    read one of thousands of digits, wherever it is met."""
+    text = "\n".join(names)
+    if text.isascii():
+        digits = text.encode().translate(DIGITS_ALIKE)
+        if b"0" * (_MOST_DIGITS + 1) not in digits:
+            return None
+    found = (n for n in names if any(len(d) > _MOST_DIGITS for d in re.findall(r"\d+", n)))
+    return next(found, None)
 
 
 def _sound_spans(table: Mapping[str, Any]) -> list[tuple[TensorSpec, int, int]] | None:

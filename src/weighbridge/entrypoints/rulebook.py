@@ -34,8 +34,14 @@ def _offers() -> Iterator[Offer]:
 
     seen = set()
     for distribution in distributions(path=paths):
-        for point in _points(distribution):
-            source = f"{_name(distribution)}: {point.name}"
+        name = _name(distribution)
+        try:
+            points = _points(distribution)
+        except (TypeError, ValueError) as error:  # a file of entry points that is none
+            yield Offer(f"{name}: entry_points.txt", error)
+            continue
+        for point in points:
+            source = f"{name}: {point.name}"
             # As on import, the first of two on the path is the one that counts.
             if source not in seen:
                 seen.add(source)

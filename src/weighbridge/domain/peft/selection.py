@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
+
+from weighbridge.domain.peft.expressions import Effort, Unfollowed, expression, patterns as ordered
 
 #: PEFT's wrapper and its model stand before the module's own path.
 KEY_PREFIX = "base_model.model."
@@ -18,6 +21,7 @@ KEY_PREFIX = "base_model.model."
 #: What ``target_modules`` may say for every linear module but the output head.
 _ALL_LINEAR = "all-linear"
 _MOST_PARTS = 64
+_ANY_NAME = r"[^.]*"
 _HEADS = ("lm_head", "embed_out")
 
 
@@ -28,7 +32,7 @@ def peft_selects(module: str, config: Mapping[str, Any]) -> bool:
     """
     try:
         return _selects(module, config)
-    except (re.error, TypeError) as error:
+    except (Unfollowed, TypeError) as error:
         raise NotPeft(f"adapter_config: the target selection is invalid: {error}") from error
 
 
@@ -47,18 +51,27 @@ def _selects(module: str, config: Mapping[str, Any]) -> bool:
     if layers is None or (not isinstance(layers, int) and not layers):
         return True
     numbers = [layers] if isinstance(layers, int) else layers
-    patterns = config.get("layers_pattern") or [r"[^.]*"]
+    patterns = config.get("layers_pattern") or [_ANY_NAME]
+    effort = Effort()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        # The first number after such a name is the layer; a later one is an expert.
-        if found := re.match(rf"(?:^|.*?\.){pattern}\.(\d{{1,9}})\.", module):
-            return int(found.group(1)) in numbers
+        if (found := _layer(module, pattern, effort)) is not None:
+            return int(found) in numbers
     return False
+
+
+def _layer(module: str, pattern: Any, effort: Effort) -> str | None:
+    # The first number after such a name is the layer; a later one is an expert.
+    after = rf"(?:^|.*?\.){pattern}\.(\d{{1,9}})\."
+    if pattern == _ANY_NAME or re.fullmatch(r"\w+", pattern):
+        found = re.match(after, module)
+        return found[1] if found else None
+    return expression(after).first_group(module, effort)
 
 
 def _listed(module: str, names: Any) -> bool:
     """True if a list has the module's whole path or its end, or a pattern matches all of it."""
     if isinstance(names, str):
-        return bool(names) and re.fullmatch(names, module) is not None
+        return bool(names) and expression(names).matches(module, (0,), Effort())
     if isinstance(names, frozenset):
         return any(end in names for end in dotted_ends(module))
     return isinstance(names, list) and any(
@@ -68,13 +81,17 @@ def _listed(module: str, names: Any) -> bool:
 
 def dotted_ends(module: str) -> Iterator[str]:
     """The path, and what follows each of its dots; of more parts than any path has, the last."""
-    yield module
+    return (module[at:] for at in _starts(module))
+
+
+def _starts(module: str) -> Iterator[int]:
+    yield 0
     at = len(module)
     for _ in range(_MOST_PARTS):
         at = module.rfind(".", 0, at)
         if at < 0:
             return
-        yield module[at + 1 :]
+        yield at + 1
 
 
 def _neighbours(modules: Iterable[str], layers: Any) -> set[str]:
@@ -142,9 +159,11 @@ def _patterned(module: str, config: Mapping[str, Any], key: str) -> Any:
     if not isinstance(patterns, dict):
         raise NotPeft(f"adapter_config: {key} is no object")
     try:
-        return next((v for k, v in patterns.items() if re.match(rf"(.*\.)?({k})$", module)), None)
-    except re.error as error:
-        raise NotPeft(f"adapter_config: {key} is invalid: {error}") from error
+        number = ordered(tuple(patterns)).first(module, tuple(_starts(module)))
+    except Unfollowed as problem:
+        which = problem.args[1][:80]
+        raise NotPeft(f"adapter_config: {key}: {which!r} {problem}") from problem
+    return None if number is None else next(islice(patterns.values(), number, None))
 
 
 def pair_rank(module: str, config: Mapping[str, Any]) -> int:

@@ -36,7 +36,7 @@ def problem_with(pattern: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=8192)
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(map(_translated, _PIECES.findall(pattern))), re.DOTALL)
 

@@ -80,8 +80,9 @@ def _unmapped(subject: Subject) -> Iterator[Observation]:
     mapped = _weight_map(subject).keys()
     found: dict[str, str] = {}
     for path, names in _stored(subject):
-        if not names <= mapped:
-            found = dict.fromkeys(names - mapped, path) | found
+        for tensor in names if not names <= mapped else ():
+            if tensor not in mapped:
+                found.setdefault(tensor, path)
     for tensor, path in sorted(found.items()):
         yield Observation(Location(path, tensor))
 
@@ -91,11 +92,12 @@ def _twice(subject: Subject) -> Iterator[Observation]:
     first: dict[str, str] = {}
     found: dict[str, tuple[str, str]] = {}
     for path, names in _stored(subject):
-        if not first.keys().isdisjoint(names):
-            for tensor in names & first.keys():
-                found.setdefault(tensor, (path, first[tensor]))
-            names = names - first.keys()
-        first |= dict.fromkeys(names, path)
+        if first.keys().isdisjoint(names):
+            first |= dict.fromkeys(names, path)
+            continue
+        for tensor in names:
+            if (other := first.setdefault(tensor, path)) != path:
+                found.setdefault(tensor, (path, other))
     for tensor, (path, other) in sorted(found.items()):
         yield Observation(Location(path, tensor), {"other": other})
 
@@ -151,6 +153,8 @@ RULES = (
     _rule("ST023", "truncated", "{detail}", "copy the file again, whole", "Data is missing."),
     _rule("ST024", "trailing-bytes", "{detail}", _SAVE,
           "The file is something else as well, such as a zip archive."),
+    _rule("ST034", "tensor-name-endless", "{detail}", "rename the tensor",
+          "Whatever reads the layer's number from the name fails, or takes very long."),
     _rule("NZ001", "npz-unreadable", "{detail}",
           "save it again with mx.savez, or as adapters.safetensors",
           "mlx-lm wrote LoRA as npz archives until 0.5; one that is compressed, cut off or holds "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
+from operator import itemgetter
 from typing import Any
 
 from weighbridge.domain.contents import texts_in
@@ -70,9 +71,9 @@ def inside(subject: Subject, part: str) -> Location:
 
 def _vocabulary_too_large(subject: Subject) -> Iterator[Observation]:
     """The token has no row in the embedding: MLX reads another's memory, torch fails."""
-    found = sorted(_beyond(subject, added=False), key=lambda one: one[1])
+    found = list(_beyond(subject, added=False))
     if found:
-        content, number, rows = found[-1]
+        content, number, rows = max(found, key=itemgetter(1))
         facts: dict[str, Fact] = {
             "token": content[:60],
             "number": number,
@@ -123,7 +124,7 @@ def _duplicates(subject: Subject) -> Iterator[Observation]:
     written = _written_specials(document.object if document else {})
     wrong = (f"the post-processor writes {number} for {content[:40]!r}"
              for content, number in written if view.ids.get(content) != number)  # fmt: skip
-    for problem in [*_collisions(view), *wrong][:_MOST_SHOWN]:
+    for problem in islice(chain(_collisions(view), wrong), _MOST_SHOWN):
         yield Observation(inside(subject, ""), {"problem": problem})
 
 
@@ -183,10 +184,12 @@ def _rewrites(subject: Subject) -> Iterator[Observation]:
 
 
 def _collisions(view: TokenizerView) -> Iterator[str]:
-    twice = [n for n, count in Counter(view.vocabulary.values()).items() if count > 1]
-    for number in twice:
-        yield f"the vocabulary has {number} for several tokens"
-    by_id = {number: content for content, number in view.vocabulary.items()}
+    if len(set(view.vocabulary.values())) < len(view.vocabulary):
+        for number, count in Counter(view.vocabulary.values()).items():
+            if count > 1:
+                yield f"the vocabulary has {number} for several tokens"
+    added = {number for _, number in view.added}
+    by_id = {number: content for content, number in view.vocabulary.items() if number in added}
     seen: dict[str, int] = {}
     for content, number in view.added:
         if by_id.get(number, content) != content:

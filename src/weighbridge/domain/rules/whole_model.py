@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeAlias
 
 from weighbridge.domain.architectures import ARCHITECTURES, architecture_for
@@ -251,6 +252,9 @@ def _tie(subject: Subject) -> Iterator[Observation]:
                           {"problem": "is false, but no lm_head.weight is stored"})  # fmt: skip
 
 
+_MOST_SHOWN = 8
+
+
 def _out_of_range(subject: Subject) -> Iterator[Observation]:
     """The token has no row in the embedding: it can be neither read nor made, so that generation
     never stops, or fails."""
@@ -259,10 +263,12 @@ def _out_of_range(subject: Subject) -> Iterator[Observation]:
         document = subject.artifact.document(path)
         fields = document.object if document and rows else {}
         for key in ("eos_token_id", "bos_token_id", "pad_token_id"):
-            for where, number in _ids(fields, key):
-                unset = key == "pad_token_id" and number == -1  # as the first Llamas have it
-                if not 0 <= number < (rows or 0) and not unset:
-                    yield Observation(Location(path, where), {"number": number, "rows": rows or 0})
+            # As the first Llamas have it, for a pad token that is not set.
+            unset = -1 if key == "pad_token_id" else None
+            ids = _ids(fields, key)
+            wrong = (each for each in ids if not 0 <= each[1] < (rows or 0) and each[1] != unset)
+            for where, number in islice(wrong, _MOST_SHOWN):
+                yield Observation(Location(path, where), {"number": number, "rows": rows or 0})
 
 
 def _ids(fields: Mapping[str, Any], key: str) -> Iterator[tuple[str, int]]:

@@ -15,11 +15,14 @@ _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 def visible(text: str, *, keep_lines: bool = False) -> str:
     """``text`` with control, format and bidirectional characters written as escapes, and what
     would be a command to a CI runner."""
-    shown = "".join(
-        c if (c == "\n" and keep_lines) or unicodedata.category(c) not in _UNSAFE else _escape(c)
-        for c in text
-    )
-    return _COMMAND.sub(_as_text, shown)
+    if not text.isprintable():  # else there is none of them, as in nearly every text
+        text = "".join(
+            c
+            if (c == "\n" and keep_lines) or unicodedata.category(c) not in _UNSAFE
+            else _escape(c)
+            for c in text
+        )
+    return _COMMAND.sub(_as_text, text)
 
 
 def _as_text(command: re.Match[str]) -> str:

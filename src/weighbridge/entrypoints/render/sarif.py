@@ -2,14 +2,16 @@
 
 It shows a place only with a line, and weights have none: every region is the first line, and the
 tensor or key is a logical location. It takes 5,000 results at most; the worst come first. What it
-says of a rule it cuts at 1,024 characters.
+says of a rule it cuts at 1,024 characters, and it takes 10 MB at most, packed by gzip.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import metadata
+from itertools import islice
 from typing import Any
 
 from weighbridge.domain.findings import (
@@ -28,6 +30,9 @@ from weighbridge.entrypoints.render.places import file_path, said, uri
 
 _MOST_RESULTS = 5000
 _LONGEST = 990
+_LONGEST_NAME, _LONGEST_NOTE = 250, 500
+#: gzip makes four fifths of the worst that ASCII can hold.
+_MOST_BYTES = 11_000_000
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 #: How bad an error of these families is, from 0 to 10; GitHub sorts security alerts by it.
@@ -47,7 +52,8 @@ def _run(judged: ValidationReport, rules: Sequence[Rule], root: str) -> dict[str
     addresses = dict(_project_urls(about.get_all("Project-URL") or ()))
     home = addresses.get("Documentation", "")
     index = {rule.code: number for number, rule in enumerate(rules)}
-    results = [_result(f, mark, index.get(f.code), root) for f, mark in _marked(judged.findings)]
+    results = list(_fitting(_result(f, mark, index.get(f.code), root)
+                            for f, mark in _marked(judged.findings)))  # fmt: skip
     driver: dict[str, Any] = {
         "name": "Weighbridge",
         "semanticVersion": about["Version"],
@@ -57,8 +63,8 @@ def _run(judged: ValidationReport, rules: Sequence[Rule], root: str) -> dict[str
         driver["informationUri"] = addresses["Homepage"]
     return {
         "tool": {"driver": driver},
-        "invocations": [_invocation(judged)],
-        "results": results[:_MOST_RESULTS],
+        "invocations": [_invocation(judged, len(results))],
+        "results": results,
         "columnKind": "unicodeCodePoints",
     }
 
@@ -74,6 +80,16 @@ def _marked(findings: Sequence[Finding]) -> list[tuple[Finding, str]]:
     listed = _listed(findings)
     marks = {id(f): mark for f, mark in zip(findings, fingerprints(findings), strict=True)}
     return [(finding, marks[id(finding)]) for finding in listed]
+
+
+def _fitting(results: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """As many as are taken, by number and size."""
+    left = _MOST_BYTES
+    for result in islice(results, _MOST_RESULTS):
+        left -= len(json.dumps(result))
+        if left < 0:
+            return
+        yield result
 
 
 def _waived(judged: ValidationReport) -> Iterator[str]:
@@ -128,12 +144,12 @@ def _result(finding: Finding, mark: str, index: int | None, root: str) -> dict[s
         }
     }
     if place.inside:
-        name = visible(place.inside)
+        name = shortened(visible(place.inside), _LONGEST_NAME)
         location["logicalLocations"] = [{"name": name, "fullyQualifiedName": name}]
     result = {
         "ruleId": finding.code,
         "level": _LEVELS[finding.severity],
-        "message": {"text": _plain(f"{said(finding)}. To fix it: {finding.remedy}")},
+        "message": {"text": _plain(f"{shortened(said(finding))}. To fix it: {finding.remedy}")},
         "locations": [location],
         # GitHub knows only the first of these names.
         "partialFingerprints": {"primaryLocationLineHash": f"{mark}:1", "weighbridge/v1": mark},
@@ -151,15 +167,17 @@ def _plain(text: str) -> str:
     return text.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
 
 
-def _invocation(judged: ValidationReport) -> dict[str, Any]:
+def _invocation(judged: ValidationReport, listed: int) -> dict[str, Any]:
     notes = [("error", f"{c.code} could not be run: {c.error}") for c in judged.crashed]
     notes += [
         ("note" if part.chosen else "warning", f"not examined: {part.what}: {part.reason}")
         for part in judged.unexamined
     ]
     notes = [*_bounded(notes), *_bounded([("note", said) for said in _waived(judged)])]
-    more = len(judged.findings) - min(len(_listed(judged.findings)), _MOST_RESULTS)
-    if more > 0:
+    if (more := len(judged.findings) - listed) > 0:
         notes.append(("warning", f"{more} more findings are not listed"))
-    listed = [{"level": level, "message": {"text": _plain(visible(text))}} for level, text in notes]
-    return {"executionSuccessful": judged.complete, "toolExecutionNotifications": listed}
+    said = [
+        {"level": level, "message": {"text": _plain(shortened(visible(text), _LONGEST_NOTE))}}
+        for level, text in notes
+    ]
+    return {"executionSuccessful": judged.complete, "toolExecutionNotifications": said}

@@ -1,0 +1,95 @@
+"""Texts as a reader has them back: characters written by their numbers, and what base64 wraps."""
+
+from __future__ import annotations
+
+import re
+from binascii import a2b_base64
+from bisect import bisect_right
+from functools import lru_cache
+
+from attrs import field, frozen
+
+#: What stands for one character, or several in a row: of JSON, Python and YAML, of addresses and of
+#: HTML.
+_NUMBERED = re.compile(
+    rb"\\(?:u00[2-7][0-9A-Fa-f](?:\\u00[2-7][0-9A-Fa-f])*|x[2-7][0-9A-Fa-f](?:\\x[2-7][0-9A-Fa-f])*)"
+    rb"|%[2-7][0-9A-Fa-f](?:%[2-7][0-9A-Fa-f])*"
+    rb"|&#(?:[xX][2-7][0-9A-Fa-f]|0?(?:4[5-9]|[5-9]\d|1[01]\d|12[0-2]));"
+)
+#: What JSON and Markdown write with another before it, and what is not shown.
+_PRECEDED = tuple((b"\\" + sign, sign) for sign in (b"/", b"_", b"-"))
+_UNSEEN = tuple(sign.encode() for sign in "\u200b\u200c\u200d\u2060\ufeff\xad")
+_SINGLE = 6
+#: The alphabets of base64 become x. What wraps fewer than 30 characters is not looked into: names
+#: and digests of that length are everywhere.
+_WRAPPING = bytes(
+    0x78 if chr(c).isascii() and (chr(c).isalnum() or chr(c) in "+/_-") else 0x20
+    for c in range(256)
+)
+_LEAST_WRAPPED = 40
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+
+
+def unescaped(text: bytes) -> bytes:
+    """The characters that JSON, HTML, addresses and Markdown write by their numbers, or with
+    another before them; without those that are not shown. Lines stay as they are."""
+    escaped = b"\\" in text  # a single sign is found many times faster than two
+    for written, meant in _PRECEDED if escaped else ():
+        text = text.replace(written, meant)
+    for unseen in () if text.isascii() else _UNSEEN:
+        text = text.replace(unseen, b"")
+    numbered = escaped and (b"\\u00" in text or b"\\x" in text)
+    if numbered or b"%" in text or (b"&" in text and b"&#" in text):
+        return _NUMBERED.sub(_characters, text)
+    return text
+
+
+def _characters(match: re.Match[bytes]) -> bytes:
+    run = match[0]
+    return _one(run) if len(run) <= _SINGLE else _read(run)
+
+
+def _read(run: bytes) -> bytes:
+    if run.startswith(b"&"):
+        number = run[2:-1]
+        return bytes([int(number[1:], 16) if number[:1] in b"xX" else int(number)])
+    numbers = run
+    for written in (b"\\u00", b"\\x", b"%"):
+        numbers = numbers.replace(written, b"")
+    return bytes.fromhex(numbers.decode())
+
+
+_one = lru_cache(4096)(_read)
+
+
+@frozen
+class Unwrapped:
+    """What the runs of base64 in a text hold, a line for each."""
+
+    text: bytes
+    _lines: list[int] = field(alias="lines", repr=False)
+    _places: list[int] = field(alias="places", repr=False)
+
+    def place(self, at: int) -> int:
+        """Where in the text the run begins that ``at`` is of."""
+        return self._places[bisect_right(self._lines, at) - 1]
+
+
+def unwrapped(text: bytes) -> Unwrapped | None:
+    """Every long run of base64's letters, decoded; None if there is none."""
+    flat = text.translate(_WRAPPING)
+    start = flat.find(b"x" * _LEAST_WRAPPED)
+    if start < 0:
+        return None
+    parts, lines, places, length = [], [], [], 0
+    while start >= 0:
+        end = flat.find(b" ", start)
+        end = len(text) if end < 0 else end
+        run = text[start : end - ((end - start) % 4 == 1)]
+        if not run.islower():  # as digests and names are, and no wrapped text
+            parts.append(part := a2b_base64(run.translate(_STANDARD) + b"=="))
+            lines.append(length)
+            places.append(start)
+            length += len(part) + 1
+        start = flat.find(b"x" * _LEAST_WRAPPED, end)
+    return Unwrapped(b"\n".join(parts), lines, places)
