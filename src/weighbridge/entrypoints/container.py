@@ -47,14 +47,17 @@ def _hub(settings: Settings) -> Registry:
     if settings.transfer not in ("auto", "xet", "lfs"):
         raise UsageError(problem=f"transfer {settings.transfer!r} is not auto, xet or lfs")
     return HubRegistry(
-        endpoint=settings.endpoint, token=settings.token, transfer=cast(Any, settings.transfer)
+        endpoint=settings.endpoint,
+        token=settings.token,
+        transfer=cast(Any, settings.transfer),
+        timeout=settings.timeout,
     )
 
 
 def _hub_files(settings: Settings) -> HubFiles:
     from weighbridge.adapters.hub import HubFiles
 
-    return HubFiles(endpoint=settings.endpoint, token=settings.token)
+    return HubFiles(endpoint=settings.endpoint, token=settings.token, timeout=settings.timeout)
 
 
 def _converter(settings: Settings) -> Converter:
@@ -79,6 +82,7 @@ def _oci(settings: Settings) -> Registry:
         logins=settings.registry_logins,
         plain_http=settings.plain_http,
         certificates=settings.registry_certificates,
+        timeout=settings.timeout,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from weighbridge.adapters.hub.patience import patiently
 from weighbridge.domain.errors import (
     DestinationMissing,
     PermissionDenied,
@@ -16,6 +17,7 @@ from weighbridge.domain.errors import (
 )
 
 if TYPE_CHECKING:
+    from weighbridge.adapters.hub.patience import Patience
     from weighbridge.adapters.hub.remote import Remote
 
 # What a server says that does not know the question.
@@ -28,6 +30,11 @@ class Access:
 
     remote: Remote
 
+    @property
+    def patience(self) -> Patience:
+        """Whose requests these are."""
+        return self.remote.patience
+
     def check(self, *, pull_request: bool) -> None:
         """Raises AuthenticationFailed, PermissionDenied, Unsupported; passes if it cannot tell."""
         there = self.remote.is_private() is not None
@@ -38,6 +45,7 @@ class Access:
         else:
             self._require_role()
 
+    @patiently
     def _require_write(self) -> None:
         api = self.remote.api
         if "write" not in inspect.signature(api.auth_check).parameters:
@@ -48,6 +56,7 @@ class Access:
         except _UNKNOWN:  # The repository can be seen, so it is the question that is not known.
             self._require_role()
 
+    @patiently
     def _require_role(self) -> None:
         """A token that can only read. Of a fine-grained one nobody knows before it is tried."""
         try:
@@ -61,6 +70,7 @@ class Access:
                 reason="the token may read, but not write. Nothing was uploaded",
             )
 
+    @patiently
     def _require_pull_requests(self, there: bool) -> None:
         repo = self.remote.repo
         if repo.revision != "main":

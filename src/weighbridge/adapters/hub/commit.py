@@ -40,12 +40,14 @@ class Commit:
 
     def make(self, head: RemoteHead, operations: Sequence[Any]) -> str:
         """Make it on ``head``; the head's own revision if there was nothing to do."""
+        begun = time.monotonic()
         try:
             revision = self.remote.commit(operations, self.message, head.revision)
         except RevisionConflict as error:
             raise self._conflict(head, error.reason) from error
         except RegistryUnreachable as error:
-            return self._reconciled(head, error)
+            silent = time.monotonic() - begun >= self.remote.patience.timeout
+            return self._reconciled(head, error, silent=silent)
         if revision != head.revision:
             self._check_parent(revision, head.revision)
         return revision
@@ -83,12 +85,15 @@ class Commit:
                 destination=str(self.remote.repo), expected=expected, actual=actual
             )
 
-    def _reconciled(self, before: RemoteHead, error: RegistryUnreachable) -> str:
-        """No answer: the commit may have landed. Look, and say what is known."""
+    def _reconciled(self, before: RemoteHead, error: RegistryUnreachable, *, silent: bool) -> str:
+        """No answer: the commit may have landed. Look, and say what is known: of a server that was
+        ``silent`` for long nobody knows if it is still at work."""
         error.applied = None
         try:
             after = self._settled(before)
             if after is not None and after.revision == before.revision:
+                if silent:
+                    raise error
                 error.applied = False
                 error.reason += ". Nothing was published"
             elif (

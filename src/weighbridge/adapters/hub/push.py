@@ -137,7 +137,7 @@ class Push:
     def _publish(self, head: RemoteHead, ready: Sequence[Addition]) -> Receipt:
         """Upload, which nobody sees; then commit, which everybody does."""
         self.meter.begin()
-        using = chosen_transfer(self.remote.api, self.repo, ready, self.transfer)
+        using = chosen_transfer(self.remote, ready, self.transfer)
         with self.remote.errors.calls(), using:
             self.remote.upload([each.operation for each in ready])
             for each in ready:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from attrs import evolve, field, frozen
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 #: Large files on their way by LFS, which takes only whole ones: what an interruption costs at most.
 _AT_ONCE = 2
+_NO_XET = frozenset({404, 405, 501})
 
 
 @frozen
@@ -115,10 +117,31 @@ class Remote:
         with self.errors.calls():
             self.api.create_branch(self.repo.name, branch=self.repo.revision, revision=start)
 
+    @patiently
     def delete_branch(self) -> None:
         """Delete the branch."""
         with self.errors.calls():
             self.api.delete_branch(self.repo.name, branch=self.repo.revision)
+
+    @patiently
+    def has_xet(self) -> bool:
+        """Whether the server gives tokens for it."""
+        from huggingface_hub import get_session, hf_raise_for_status
+
+        # Public, but exported in a way that type checkers do not see.
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        api, revision = self.api, quote(self.repo.revision, safe="")
+        url = f"{api.endpoint}/api/models/{self.repo.name}/xet-write-token/{revision}"
+        with self.errors.calls():
+            headers = build_hf_headers(
+                token=api.token, library_name=api.library_name, library_version=api.library_version
+            )
+            response = get_session().get(url, headers=headers)
+            if response.status_code in _NO_XET:
+                return False
+            hf_raise_for_status(response)
+        return True
 
     @patiently
     def upload(self, operations: Sequence[Any]) -> None:

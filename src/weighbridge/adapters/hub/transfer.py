@@ -11,27 +11,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
 
 from weighbridge.adapters.hub.metering import batches_tell, interrupts_reach, xet_tells
 from weighbridge.domain.errors import Unsupported
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-
     from weighbridge.adapters.hub.content import Addition
-    from weighbridge.domain.publication import HubRepo
+    from weighbridge.adapters.hub.remote import Remote
 
 Transfer = Literal["auto", "xet", "lfs"]
 
-_NO_XET = frozenset({404, 405, 501})
 #: The constant belongs to the process, so pushes of one process take turns.
 _one_at_a_time = threading.RLock()
 
 
 @contextmanager
 def chosen_transfer(
-    api: HfApi, repo: HubRepo, additions: Sequence[Addition], transfer: Transfer
+    remote: Remote, additions: Sequence[Addition], transfer: Transfer
 ) -> Iterator[None]:
     """Make the client use the right protocol within the context, and read each file once.
 
@@ -43,7 +39,7 @@ def chosen_transfer(
         before = constants.HF_HUB_DISABLE_XET
         # Whoever switched Xet off in the environment keeps it off, unless asking for it here.
         mode = "lfs" if before and transfer == "auto" else transfer
-        xet = _wants_xet(api, repo, additions, mode)
+        xet = _wants_xet(remote, additions, mode)
         constants.HF_HUB_DISABLE_XET = not xet
         try:
             if not xet:  # Xet hashes as it reads; what it is told it would not look at.
@@ -60,42 +56,22 @@ def chosen_transfer(
             constants.HF_HUB_DISABLE_XET = before
 
 
-def _wants_xet(
-    api: HfApi, repo: HubRepo, additions: Sequence[Addition], transfer: Transfer
-) -> bool:
+def _wants_xet(remote: Remote, additions: Sequence[Addition], transfer: Transfer) -> bool:
     # A stream among the files makes the client use LFS for all of them, with a warning.
     if transfer == "lfs" or not additions or any(a.is_stream for a in additions):
         return False
-    lacking = _lacking(api, repo)
+    lacking = _lacking(remote)
     if transfer == "xet" and lacking:
         raise Unsupported(
-            destination=str(repo),
+            destination=str(remote.repo),
             reason=f"{lacking}. Nothing was uploaded; set WEIGHBRIDGE_TRANSFER to lfs, or to auto",
         )
     return not lacking
 
 
-def _lacking(api: HfApi, repo: HubRepo) -> str:
+def _lacking(remote: Remote) -> str:
     """What Xet would need, '' if nothing. The client itself would fail with a bare
     ``ConnectionError``, or take the other protocol in silence."""
     if find_spec("hf_xet") is None:
         return "the package hf-xet is not installed"
-    return "" if _server_has_xet(api, repo) else "this server has no Xet"
-
-
-def _server_has_xet(api: HfApi, repo: HubRepo) -> bool:
-    from huggingface_hub import get_session, hf_raise_for_status
-
-    # Public, but exported in a way that type checkers do not see.
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
-
-    revision = quote(repo.revision, safe="")
-    url = f"{api.endpoint}/api/models/{repo.name}/xet-write-token/{revision}"
-    headers = build_hf_headers(
-        token=api.token, library_name=api.library_name, library_version=api.library_version
-    )
-    response = get_session().get(url, headers=headers)
-    if response.status_code in _NO_XET:
-        return False
-    hf_raise_for_status(response)
-    return True
+    return "" if remote.has_xet() else "this server has no Xet"
