@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from weighbridge.adapters.hub.patience import patiently
+from weighbridge.adapters.hub.silence import ServerSilent
 from weighbridge.domain.errors import (
     DestinationMissing,
     PermissionDenied,
@@ -37,13 +38,11 @@ class Access:
 
     def check(self, *, pull_request: bool) -> None:
         """Raises AuthenticationFailed, PermissionDenied, Unsupported; passes if it cannot tell."""
-        there = self.remote.is_private() is not None
         if pull_request:
-            self._require_pull_requests(there)
-        if there and not pull_request:
-            self._require_write()
-        else:
+            self._require_pull_requests()
             self._require_role()
+        else:
+            self._require_write()
 
     @patiently
     def _require_write(self) -> None:
@@ -53,7 +52,9 @@ class Access:
         try:
             with self.remote.errors.calls():
                 api.auth_check(self.remote.repo.name, write=True)
-        except _UNKNOWN:  # The repository can be seen, so it is the question that is not known.
+        except ServerSilent:
+            raise
+        except _UNKNOWN:  # There is no repository yet, or the question is not known.
             self._require_role()
 
     @patiently
@@ -62,6 +63,8 @@ class Access:
         try:
             with self.remote.errors.calls():
                 who = self.remote.api.whoami()
+        except ServerSilent:
+            raise
         except _UNKNOWN:
             return
         if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
@@ -71,12 +74,12 @@ class Access:
             )
 
     @patiently
-    def _require_pull_requests(self, there: bool) -> None:
+    def _require_pull_requests(self) -> None:
         repo = self.remote.repo
         if repo.revision != "main":
             reason = f"a pull request is to main, not to {repo.revision}"
             raise Unsupported(destination=str(repo), reason=reason)
-        if not there:
+        if self.remote.is_private() is None:
             reason = "there is no repository yet to which something could be proposed"
             raise Unsupported(destination=str(repo), reason=reason)
         try:

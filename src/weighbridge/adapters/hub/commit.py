@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from weighbridge.adapters.hub.errors import ParentNotEnforced
+from weighbridge.adapters.hub.silence import ServerSilent
 from weighbridge.domain.errors import (
     DestinationMissing,
     RegistryError,
@@ -40,14 +41,12 @@ class Commit:
 
     def make(self, head: RemoteHead, operations: Sequence[Any]) -> str:
         """Make it on ``head``; the head's own revision if there was nothing to do."""
-        begun = time.monotonic()
         try:
             revision = self.remote.commit(operations, self.message, head.revision)
         except RevisionConflict as error:
             raise self._conflict(head, error.reason) from error
         except RegistryUnreachable as error:
-            silent = time.monotonic() - begun >= self.remote.patience.timeout
-            return self._reconciled(head, error, silent=silent)
+            return self._reconciled(head, error)
         if revision != head.revision:
             self._check_parent(revision, head.revision)
         return revision
@@ -85,14 +84,14 @@ class Commit:
                 destination=str(self.remote.repo), expected=expected, actual=actual
             )
 
-    def _reconciled(self, before: RemoteHead, error: RegistryUnreachable, *, silent: bool) -> str:
-        """No answer: the commit may have landed. Look, and say what is known: of a server that was
-        ``silent`` for long nobody knows if it is still at work."""
+    def _reconciled(self, before: RemoteHead, error: RegistryUnreachable) -> str:
+        """No answer: the commit may have landed. Look, and say what is known: of a silent server
+        nobody knows if it is still at work."""
         error.applied = None
         try:
             after = self._settled(before)
             if after is not None and after.revision == before.revision:
-                if silent:
+                if isinstance(error, ServerSilent):
                     raise error
                 error.applied = False
                 error.reason += ". Nothing was published"

@@ -16,7 +16,7 @@ from typing import Any
 from attrs import define, frozen
 
 from weighbridge.adapters.hub.ranges import NoRanges
-from weighbridge.adapters.hub.silence import ADVICE
+from weighbridge.adapters.hub.silence import ServerSilent
 from weighbridge.domain.errors import (
     AuthenticationFailed,
     DestinationMissing,
@@ -87,10 +87,9 @@ class Translator:
         if names & _LOGIN_ERRORS:
             return self._make(AuthenticationFailed, error)
         if is_transport(error):
-            words = self._words(error)
-            if any("Timeout" in name for name in names):
-                words = f"{words}. {ADVICE}"
-            return RegistryUnreachable(destination=self.destination, reason=words, applied=False)
+            silent = any("Timeout" in name for name in names)
+            kind = ServerSilent if silent else RegistryUnreachable
+            return kind(destination=self.destination, reason=self._words(error), applied=False)
         if isinstance(error, OSError):
             where = str(error.filename or self.destination)
             return StorageError(path=where, operation="upload", reason=self._words(error))

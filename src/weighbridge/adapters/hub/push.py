@@ -16,6 +16,7 @@ from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.content import Addition, additions, with_git_digests
 from weighbridge.adapters.hub.transfer import Transfer, chosen_transfer
 from weighbridge.domain.errors import (
+    DestinationMissing,
     RegistryError,
     RevisionConflict,
     VisibilityMismatch,
@@ -56,9 +57,13 @@ class Push:
 
     def run(self) -> Receipt:
         """Carry the plan out."""
+        if self.plan.is_noop and self._unmoved():
+            return self._receipt(str(self.plan.parent), created=False)
         changed = [self.blobs[c.path] for c in self.plan.changes if c.action in ("add", "change")]
-        fresh = self._check_visibility()
-        head = None if fresh else self.remote.head()
+        head = self.remote.head()
+        private = bool(head.private) if head is not None else self.remote.is_private()
+        fresh = private is None
+        self._check_visibility(private)
         if head is not None and not self._may_start_on(head):
             return self._already_there(head)
         if head is not None and self.plan.is_noop:
@@ -72,6 +77,11 @@ class Push:
             if self.plan.pull_request and head is not None:
                 return self._proposed(head, ready, streams)
             return self._publish(head or self._make_room(streams, fresh), ready)
+
+    def _unmoved(self) -> bool:
+        with suppress(DestinationMissing):
+            return self.remote.revision() == self.plan.parent
+        return False
 
     def _proposed(self, head: RemoteHead, ready: Sequence[Addition], streams: ExitStack) -> Receipt:
         """The same on the branch of a pull request, which is closed if that fails."""
@@ -89,16 +99,14 @@ class Push:
             with suppress(RegistryError):
                 self.remote.set_pull_request(number, "closed")
 
-    def _check_visibility(self) -> bool:
-        """Whether the repository is yet to be created; refuses a public one for private files."""
-        private = self.remote.is_private()
+    def _check_visibility(self, private: bool | None) -> None:
+        """Refuses a public repository for private files."""
         if self.plan.private and private is False:
             raise VisibilityMismatch(
                 destination=str(self.repo),
                 reason="the repository is public. Nothing was uploaded; make it private, or allow "
                 "this publication to be public",
             )
-        return private is None
 
     def _may_start_on(self, head: RemoteHead) -> bool:
         """Whether the head is what was planned on; an empty repository is as good as none."""

@@ -15,7 +15,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from weighbridge.domain.errors import RegistryUnreachable
 
@@ -30,8 +30,14 @@ _QUICK = re.compile(
     r".*/(preupload/[^/]+|paths-info/[^/]+|objects/batch|validate-yaml|oauth/token)"
 )
 _OURS = "weighbridge.limit"
-#: What to do where a server is only slow.
-ADVICE = "If the server needs longer, set WEIGHBRIDGE_TIMEOUT (seconds)"
+
+
+@define(kw_only=True, eq=False, slots=False)
+class ServerSilent(RegistryUnreachable):
+    """The server took a request and did not answer it, or not in full, in the time it had."""
+
+    def message(self) -> str:
+        return f"{super().message()}. If the server needs longer, set WEIGHBRIDGE_TIMEOUT (seconds)"
 
 
 @frozen
@@ -71,7 +77,7 @@ class Silence:
             answer.stream = self._bounded(answer)
 
     def _traced(self, request: Any, event: str, info: dict[str, Any]) -> None:
-        """Raises RegistryUnreachable in the place of an error after which the client would ask once
+        """Raises ServerSilent in the place of an error after which the client would ask once
         more, and wait as long again."""
         error = info.get("exception")
         if not event.endswith(".failed") or "Timeout" not in type(error).__name__:
@@ -82,11 +88,12 @@ class Silence:
 
     def _bounded(self, answer: Any) -> Any:
         """The body of an answer, with an end to it."""
-        stream, end = answer.stream, time.monotonic() + self.at_work
+        stream = answer.stream
         library: Any = import_module(type(stream).__module__.partition(".")[0])
 
         class Bounded(library.SyncByteStream):  # type: ignore[misc]
             def __iter__(_) -> Iterator[bytes]:
+                end = time.monotonic() + self.at_work
                 for chunk in stream:
                     if time.monotonic() > end:
                         raise self._gone(answer.request, f"in full within {self.at_work:g} s")
@@ -97,10 +104,10 @@ class Silence:
 
         return Bounded()
 
-    def _gone(self, request: Any, how: str) -> RegistryUnreachable:
-        return RegistryUnreachable(
+    def _gone(self, request: Any, how: str) -> ServerSilent:
+        return ServerSilent(
             destination=self.destination,
-            reason=f"{request.method} {request.url.path} was not answered {how}. {ADVICE}",
+            reason=f"{request.method} {request.url.path} was not answered {how}",
             applied=False,
         )
 
