@@ -28,6 +28,7 @@ class Fault:
     ``corrupt`` makes a commit store other bytes for the paths that match it, so that the tree
     shows another digest (and, with ``grow``, another size) than was sent. ``drip`` is the pause
     after each byte of the answer's body, and ``deaf`` leaves the request's body on the line.
+    ``body`` stands in the place of the answer's.
     """
 
     path: str = ""
@@ -46,6 +47,7 @@ class Fault:
     grow: bool = False
     drip: float = 0.0
     deaf: bool = False
+    body: bytes | None = None
 
     @classmethod
     def refuse(cls, status: int, path: str = "", method: str = "", times: int | None = 1) -> Fault:

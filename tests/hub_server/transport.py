@@ -131,6 +131,8 @@ class Connection(BaseHTTPRequestHandler):
         if not prevents_work(faults):
             response = self.server.router.answer(self.server.hub, request)
         self.server.stopping.wait(sum(fault.delay for fault in faults) - before)
+        for fault in faults:
+            response = response if fault.body is None else Response(response.status, fault.body)
         refused = refusal(faults)
         if refused is None or refused.status is None:
             return response

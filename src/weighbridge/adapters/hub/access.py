@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -59,7 +59,7 @@ class Access:
 
     @patiently
     def _require_role(self) -> None:
-        """A token that can only read. Of a fine-grained one nobody knows before it is tried."""
+        """A token that can only read, or that is for other repositories."""
         try:
             with self.remote.errors.calls():
                 who = self.remote.api.whoami()
@@ -67,11 +67,17 @@ class Access:
             raise
         except _UNKNOWN:
             return
-        if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
-            raise PermissionDenied(
-                destination=str(self.remote.repo),
-                reason="the token may read, but not write. Nothing was uploaded",
-            )
+        token = _inside(who, "auth", "accessToken")
+        if _inside(token, "role") == "read":
+            raise self._denied("the token may read, but not write")
+        if not _grants_write(_inside(token, "fineGrained", "scoped"), self.remote.repo.name):
+            raise self._denied("the token may not write there: it is fine-grained, and has no "
+                               f"repo.write for {self.remote.repo.name}")  # fmt: skip
+
+    def _denied(self, why: str) -> PermissionDenied:
+        return PermissionDenied(
+            destination=str(self.remote.repo), reason=f"{why}. Nothing was uploaded"
+        )
 
     @patiently
     def _require_pull_requests(self) -> None:
@@ -87,6 +93,26 @@ class Access:
                 next(iter(self.remote.api.get_repo_discussions(repo.name)), None)
         except _UNKNOWN as error:
             raise no_pull_requests(self.remote, error.reason) from error
+
+
+def _inside(value: Any, *names: str) -> Any:
+    """What a server tells below those names; None if it does not."""
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _grants_write(scoped: Any, name: str) -> bool:
+    """Whether a fine-grained token may write there; also if that is not told as it is known."""
+    if not isinstance(scoped, list) or not all(
+        isinstance(_inside(each, "permissions"), list) for each in scoped
+    ):
+        return True
+    places = (name, name.partition("/")[0])
+    return any(
+        _inside(each, "entity", "name") in places and "repo.write" in each["permissions"]
+        for each in scoped
+    )
 
 
 def no_pull_requests(remote: Remote, words: str) -> Unsupported:

@@ -35,6 +35,8 @@ _HTTP_LIBRARIES = frozenset({"httpx", "httpx2", "httpcore", "httpcore2"})
 _LOGIN_ERRORS = frozenset(
     {"LocalTokenNotFoundError", "OIDCError", "DeviceCodeError", "XetAuthenticationError"}
 )
+# Of the errors that have words, those whose words say nothing.
+_NO_WORDS = frozenset({"JSONDecodeError", "HfUriError", "UnicodeDecodeError"})
 # Tokens of the Hub, those that it signs among them, and any other that is signed as they are.
 _TOKENS = re.compile(r"\bhf_[\w.-]{8,}|\beyJ[\w-]{8,}\.[\w.-]{8,}|(?<=Bearer )\S+")
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
@@ -52,6 +54,16 @@ class ParentNotEnforced(RevisionConflict):
             f"{self.destination}: published on top of {self.actual or 'an unknown revision'} "
             f"instead of the planned {self.expected}. This server does not enforce the parent of a "
             "commit: another publication came in between, and both are now mixed. Run again."
+        )
+
+
+class NotUnderstood(RegistryRejected):
+    """The client made nothing of an answer; what the server did is not known by that."""
+
+    def message(self) -> str:
+        return (
+            f"{super().message()}. The server's answer was not understood: HF_ENDPOINT must name "
+            "one that speaks the Hub's protocol, and nothing in between may answer in its place"
         )
 
 
@@ -93,7 +105,8 @@ class Translator:
         if isinstance(error, OSError):
             where = str(error.filename or self.destination)
             return StorageError(path=where, operation="upload", reason=self._words(error))
-        return self._make(RegistryRejected, error)
+        in_words = isinstance(error, ValueError) and not names & _NO_WORDS
+        return self._make(RegistryRejected if in_words else NotUnderstood, error)
 
     def clean(self, text: str) -> str:
         """One short line without tokens and signatures."""
@@ -113,7 +126,7 @@ class Translator:
         if status == 401:
             return AuthenticationFailed(
                 destination=self.destination,
-                reason=f"{self._words(error)}. Set HF_TOKEN, or log in with: hf auth login",
+                reason=f"{self._words(error).rstrip('.')}. {_what_to_do(response)}",
             )
         if status == 403 or "GatedRepoError" in names:
             return self._make(PermissionDenied, error)
@@ -142,6 +155,15 @@ class Translator:
         response = getattr(error, "response", None)
         label = type(error).__name__ if response is None else f"HTTP {response.status_code}"
         return self.clean(f"{label}: {said}" if said else label)
+
+
+def _what_to_do(refused: Any) -> str:
+    """The client takes no token along to another host."""
+    asked = refused.history[0].url if refused.history else refused.url
+    if asked.netloc != refused.url.netloc:
+        there = f"{refused.url.scheme}://{refused.url.netloc.decode()}"
+        return f"The server redirects to {there}, where no token is sent: set HF_ENDPOINT to that"
+    return "Set HF_TOKEN, or log in with: hf auth login"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.content import Addition, additions, with_git_digests
 from weighbridge.adapters.hub.transfer import Transfer, chosen_transfer
+from weighbridge.domain.artifact import Manifest
 from weighbridge.domain.errors import (
     DestinationMissing,
     RegistryError,
@@ -104,8 +105,8 @@ class Push:
         if self.plan.private and private is False:
             raise VisibilityMismatch(
                 destination=str(self.repo),
-                reason="the repository is public. Nothing was uploaded; make it private, or allow "
-                "this publication to be public",
+                reason="the repository is public, or the server does not tell. Nothing was "
+                "uploaded; make it private, or allow this publication to be public",
             )
 
     def _may_start_on(self, head: RemoteHead) -> bool:
@@ -129,6 +130,8 @@ class Push:
         if fresh:
             self.remote.create(private=self.plan.private)
         head = self.remote.head()
+        if head is None and self.repo.revision == "main":
+            return RemoteHead("", Manifest(()))  # Not every server begins with a commit.
         if head is None:
             self.remote.create_branch(self.plan.start)
             head = self.remote.at(self.repo.revision)

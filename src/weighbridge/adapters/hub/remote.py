@@ -14,6 +14,7 @@ from urllib.parse import quote
 from attrs import evolve, field, frozen
 
 from weighbridge.adapters.hub.access import no_pull_requests
+from weighbridge.adapters.hub.errors import NotUnderstood
 from weighbridge.adapters.hub.patience import Patience, patiently
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import (
@@ -98,12 +99,17 @@ class Remote:
 
     def create(self, *, private: bool) -> None:
         """Create the repository, and stop if it is not as private as was asked."""
-        self._create(private)
+        try:
+            self._create(private)
+        except (RegistryUnreachable, NotUnderstood):
+            if self.is_private() is None:
+                raise
         if private and not self.is_private():
             raise VisibilityMismatch(
                 destination=str(self.repo),
                 reason="the server did not make the new repository private, although it was asked "
-                "to. Nothing was uploaded; delete the empty repository, or allow it to be public",
+                "to, or does not tell. Nothing was uploaded; delete the empty repository, or allow "
+                "it to be public",
             )
 
     @patiently
@@ -159,14 +165,14 @@ class Remote:
 
     @patiently
     def commit(self, operations: Sequence[Any], message: str, parent: str) -> str:
-        """The revision that the commit made."""
+        """The revision that the commit made on ``parent``, '' if it is the first of all."""
         with self.errors.calls():
             info = self.api.create_commit(
                 self.repo.name,
                 operations,
                 commit_message=message,
                 revision=self.repo.revision,
-                parent_commit=parent,
+                parent_commit=parent or None,
             )
             return info.oid
 
