@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from attrs import field, frozen
 
+from weighbridge.adapters.hub.client import imported
 from weighbridge.adapters.hub.login import translator
 from weighbridge.adapters.hub.patience import Patience
 from weighbridge.adapters.hub.ranges import NoRanges, fetch_range
@@ -138,9 +139,9 @@ class HubFiles(FileSystem):
         return _Place(name, commit, found["below"] or ""), sizes
 
     def _list(self, name: str, revision: str) -> tuple[str, dict[str, int]]:
-        from huggingface_hub.hf_api import RepoFile
-
         def listed() -> tuple[str, dict[str, int]]:
+            from huggingface_hub.hf_api import RepoFile
+
             api = self._api()
             commit = api.model_info(name, revision=revision).sha
             if commit is None:
@@ -174,6 +175,7 @@ class HubFiles(FileSystem):
 
     def _asked(self, name: str, ask: Callable[[], _T]) -> _T:
         """What is asked of a repository, with errors of ours."""
+        imported()
         patience = Patience(f"{SCHEME}{name}", timeout=self.timeout)
         errors = translator(patience.destination, self.token, patience)
 

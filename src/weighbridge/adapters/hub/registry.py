@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from attrs import field, frozen
 
 from weighbridge.adapters.hub.access import Access
+from weighbridge.adapters.hub.client import imported
 from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.download import opened
 from weighbridge.adapters.hub.login import translator
@@ -169,6 +170,7 @@ class HubRegistry:
     def _remote(self, destination: Destination, progress: Progress = no_progress) -> Remote:
         if not isinstance(destination, HubRepo):
             raise UsageError(problem=f"{destination} is not on the Hub")
+        imported()
         patience = Patience(
             str(destination), progress, self.longest_wait, self.most_waiting,
             busy=self.busy, timeout=self.timeout,
