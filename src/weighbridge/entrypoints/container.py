@@ -5,6 +5,7 @@ Override a provider to put your own port behind the services; see docs/how-to/ad
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from weighbridge.application.verify_release import VerifyRelease
 
 
+_ENDPOINT = re.compile(
+    r"https?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-f:.]+\])(:\d{1,5})?(/[^\s?#]*)?",
+    re.IGNORECASE,
+)
 _Maker: TypeAlias = "Callable[[], Registry]"
 
 
@@ -46,13 +51,13 @@ def _later(path: str) -> Callable[..., Any]:
 
 def _hub(settings: Settings) -> Registry:
     from weighbridge.adapters.hub import HubRegistry
-    from weighbridge.adapters.hub.client import import_meanwhile
+    from weighbridge.adapters.hub.client import make_ready_meanwhile
 
     if settings.transfer not in ("auto", "xet", "lfs"):
         raise UsageError(problem=f"transfer {settings.transfer!r} is not auto, xet or lfs")
-    import_meanwhile()
+    make_ready_meanwhile()
     return HubRegistry(
-        endpoint=settings.endpoint,
+        endpoint=_endpoint(settings),
         token=settings.token,
         transfer=cast(Any, settings.transfer),
         timeout=settings.timeout,
@@ -62,7 +67,16 @@ def _hub(settings: Settings) -> Registry:
 def _hub_files(settings: Settings) -> HubFiles:
     from weighbridge.adapters.hub import HubFiles
 
-    return HubFiles(endpoint=settings.endpoint, token=settings.token, timeout=settings.timeout)
+    return HubFiles(endpoint=_endpoint(settings), token=settings.token, timeout=settings.timeout)
+
+
+def _endpoint(settings: Settings) -> str | None:
+    if settings.endpoint is None:
+        return None
+    if not _ENDPOINT.fullmatch(settings.endpoint):
+        expected = "https://host, or http://host:port"
+        raise UsageError(problem=f"HF_ENDPOINT is not an address; expected {expected}")
+    return settings.endpoint.rstrip("/")
 
 
 def _converter(settings: Settings) -> Converter:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 from attrs import define, frozen
 
@@ -39,7 +40,7 @@ _LOGIN_ERRORS = frozenset(
 _NO_WORDS = frozenset({"JSONDecodeError", "HfUriError", "UnicodeDecodeError"})
 # Tokens of the Hub, those that it signs among them, and any other that is signed as they are.
 _TOKENS = re.compile(r"\bhf_[\w.-]{8,}|\beyJ[\w-]{8,}\.[\w.-]{8,}|(?<=Bearer )\S+")
-_LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_LOGIN = re.compile(r"(?<=://)[^/\s]+(?=@)")
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")
 _RESET = re.compile(r"\bt=(\d+)")
 _MAX_WORDS = 600
@@ -101,7 +102,8 @@ class Translator:
         if is_transport(error):
             silent = any("Timeout" in name for name in names)
             kind = ServerSilent if silent else RegistryUnreachable
-            return kind(destination=self.destination, reason=self._words(error), applied=False)
+            reason = self.clean(f"{_where(error)}{self._words(error)}")
+            return kind(destination=self.destination, reason=reason, applied=False)
         if isinstance(error, OSError):
             where = str(error.filename or self.destination)
             return StorageError(path=where, operation="upload", reason=self._words(error))
@@ -155,6 +157,20 @@ class Translator:
         response = getattr(error, "response", None)
         label = type(error).__name__ if response is None else f"HTTP {response.status_code}"
         return self.clean(f"{label}: {said}" if said else label)
+
+
+def _where(error: BaseException) -> str:
+    """What was asked of whom; and what to do about its certificate."""
+    request = getattr(error, "_request", None)
+    if request is None:
+        return ""
+    url = request.url
+    proxy = (
+        None if proxy_bypass(url.host) else getproxies().get(url.scheme) or getproxies().get("all")
+    )
+    way = f", by way of the proxy {proxy}" if proxy else ""
+    trust = " (SSL_CERT_FILE names the authorities to trust)" if "CERTIFICATE" in str(error) else ""
+    return f"{request.method} {url.scheme}://{url.netloc.decode()}{url.path}{way}{trust}: "
 
 
 def _what_to_do(refused: Any) -> str:

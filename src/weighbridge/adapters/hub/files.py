@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from attrs import field, frozen
 
-from weighbridge.adapters.hub.client import imported
+from weighbridge.adapters.hub.client import make_ready
 from weighbridge.adapters.hub.login import translator
 from weighbridge.adapters.hub.patience import Patience
 from weighbridge.adapters.hub.ranges import NoRanges, fetch_range
@@ -175,7 +175,7 @@ class HubFiles(FileSystem):
 
     def _asked(self, name: str, ask: Callable[[], _T]) -> _T:
         """What is asked of a repository, with errors of ours."""
-        imported()
+        make_ready(f"{SCHEME}{name}")
         patience = Patience(f"{SCHEME}{name}", timeout=self.timeout)
         errors = translator(patience.destination, self.token, patience)
 

@@ -16,6 +16,7 @@ from weighbridge.domain.errors import (
     RateLimited,
     RegistryError,
     RegistryUnreachable,
+    StorageError,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def translator(destination: str, token: str | None, patience: Patience) -> Trans
     """For calls with that token, or with the client's own, which may have to be asked for. Raises
     AuthenticationFailed, RateLimited, RegistryUnreachable."""
     if token is not None:
-        return Translator(destination, token)
+        return _sendable(destination, token)
     unknown = Translator(destination, os.environ.get("HF_OIDC_ID_TOKEN"))
 
     def found() -> str | None:
@@ -38,11 +39,22 @@ def translator(destination: str, token: str | None, patience: Patience) -> Trans
             return get_token()
 
     try:
-        return Translator(destination, patience.repeat(found))
+        return _sendable(destination, patience.repeat(found))
     except (RegistryUnreachable, RateLimited):
         raise
+    except StorageError as error:
+        raise StorageError(
+            path=error.path, operation="reading the login", reason=error.reason
+        ) from error
     except RegistryError as error:
         raise _no_login(destination, error) from error
+
+
+def _sendable(destination: str, token: str | None) -> Translator:
+    if token is not None and not (token.isascii() and token.isprintable()):
+        reason = "the token holds characters that no token has. Set HF_TOKEN to what the Hub gave"
+        raise AuthenticationFailed(destination=destination, reason=reason)
+    return Translator(destination, token)
 
 
 def _no_login(destination: str, error: RegistryError) -> AuthenticationFailed:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from attrs import field, frozen
 
 from weighbridge.adapters.hub.access import Access
-from weighbridge.adapters.hub.client import imported
+from weighbridge.adapters.hub.client import make_ready
 from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.download import opened
 from weighbridge.adapters.hub.login import translator
@@ -170,7 +170,7 @@ class HubRegistry:
     def _remote(self, destination: Destination, progress: Progress = no_progress) -> Remote:
         if not isinstance(destination, HubRepo):
             raise UsageError(problem=f"{destination} is not on the Hub")
-        imported()
+        make_ready(str(destination))
         patience = Patience(
             str(destination), progress, self.longest_wait, self.most_waiting,
             busy=self.busy, timeout=self.timeout,
