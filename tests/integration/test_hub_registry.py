@@ -435,7 +435,6 @@ def test_a_server_without_a_history(hub: HubServer, place: Subject) -> None:
 @pytest.mark.parametrize(
     ("path", "method"),
     [
-        (r"/api/models/acme/m$", "GET"),
         (r"/revision/main", "GET"),
         (r"/validate-yaml", "POST"),
         (r"/xet-write-token", "GET"),
@@ -484,7 +483,7 @@ def test_rate_limits_say_how_long(hub: HubServer, place: Subject) -> None:
     assert place.holds(FIRST)
 
 
-@pytest.mark.parametrize("path", ["/api/models/acme/m$", "/preupload/", "/objects/batch", COMMIT])
+@pytest.mark.parametrize("path", ["/revision/main", "/preupload/", "/objects/batch", COMMIT])
 def test_a_short_rate_limit_is_waited_for_and_seen(
     hub: HubServer, place: Subject, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
