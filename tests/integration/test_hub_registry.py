@@ -426,6 +426,13 @@ def test_a_commit_that_landed_and_cannot_be_checked(hub: HubServer, place: Subje
     assert place.holds(SECOND)
 
 
+def test_another_who_publishes_the_same(hub: HubServer, place: Subject) -> None:
+    plan, before = place.plan(SECOND), commits(hub)
+    receipt = pushing(place, plan, SECOND, lambda: on(hub).publish(SECOND))
+    assert not receipt.created and receipt.revision == hub.repo(REPO).head
+    assert commits(hub) == before + 1 and place.holds(SECOND)
+
+
 def test_a_server_without_a_history(hub: HubServer, place: Subject) -> None:
     push = prepared(place)
     hub.inject(Fault.refuse(404, "/commits/"))

@@ -13,7 +13,7 @@ from huggingface_hub.utils import _http
 from weighbridge.adapters.hub import HubRegistry, transfer
 from weighbridge.adapters.hub.client import make_ready
 from weighbridge.adapters.hub.errors import NotUnderstood, Translator
-from weighbridge.adapters.hub.silence import ServerSilent
+from weighbridge.adapters.hub.silence import ServerSilent, Silence
 from weighbridge.domain.errors import (
     AuthenticationFailed,
     RegistryRejected,
@@ -94,6 +94,15 @@ def test_an_error_tells_who_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "SSL_CERT_FILE" in str(Translator("d", None).translate(untrusted))
     silent = Translator("d", None).translate(http.ReadTimeout("timed out", request=asked))
     assert type(silent) is ServerSilent and "WEIGHBRIDGE_TIMEOUT" in str(silent)
+
+
+def test_two_publications_of_one_process_limit_one_answer() -> None:
+    """The client has one session for all."""
+    both = Silence("hf://acme/a"), Silence("hf://acme/b")
+    hooks = {"request": [s.ask for s in both], "response": [s.hear for s in both]}
+    transport = http.MockTransport(lambda _: http.Response(200, content=b"all of it"))
+    with http.Client(transport=transport, event_hooks=hooks) as client:
+        assert client.get("http://hub.test/").content == b"all of it"
 
 
 def test_what_was_not_understood() -> None:

@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 
 from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.content import Addition, additions, with_git_digests
+from weighbridge.adapters.hub.errors import ParentNotEnforced
 from weighbridge.adapters.hub.transfer import Transfer, chosen_transfer
 from weighbridge.domain.artifact import Manifest
 from weighbridge.domain.errors import (
@@ -120,6 +121,13 @@ class Push:
             raise self._conflict(head.revision)
         return self._receipt(head.revision, created=False)
 
+    def _made_by_another(self, error: RevisionConflict) -> Receipt:
+        """Somebody was faster, which is well if it was with just this content."""
+        head = None if isinstance(error, ParentNotEnforced) else self.remote.head()
+        if head is None or not self._holds_the_plan(head):
+            raise error
+        return self._receipt(head.revision, created=False)
+
     def _holds_the_plan(self, head: RemoteHead) -> bool:
         with self.remote.errors.calls():
             sent = with_git_digests(self.plan.manifest, head.manifest, self.blobs)
@@ -154,9 +162,12 @@ class Push:
             for each in ready:
                 each.check()
             operations = [*self._removals(head), *(each.operation for each in ready)]
-            revision = Commit(self.remote, self.message, self._holds_the_plan).make(
-                head, operations
-            )
+            try:
+                revision = Commit(self.remote, self.message, self._holds_the_plan).make(
+                    head, operations
+                )
+            except RevisionConflict as error:
+                return self._made_by_another(error)
         self.meter.end()
         return self._receipt(revision, created=revision != head.revision)
 

@@ -89,7 +89,7 @@ class Silence:
     def _bounded(self, answer: Any) -> Any:
         """The body of an answer, with an end to it."""
         stream = answer.stream
-        library: Any = import_module(type(stream).__module__.partition(".")[0])
+        library: Any = import_module(type(answer).__module__.partition(".")[0])
 
         class Bounded(library.SyncByteStream):  # type: ignore[misc]
             def __iter__(_) -> Iterator[bytes]:
