@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.contracts.registry import FIRST, Subject
+from tests.contracts.registry import FIRST, SECOND, Subject
 from tests.hub_server import Fault, HubServer
 from weighbridge.adapters.hub import HubRegistry
-from weighbridge.domain.errors import AuthenticationFailed, PermissionDenied
+from weighbridge.domain.errors import (
+    AuthenticationFailed,
+    DestinationMissing,
+    PermissionDenied,
+    UsageError,
+)
 from weighbridge.domain.publication import HubRepo
 
 REPO = "acme/m"
@@ -87,3 +92,24 @@ def test_a_server_that_sends_elsewhere(hub: HubServer) -> None:
     with pytest.raises(AuthenticationFailed, match="set HF_ENDPOINT to that") as told:
         on(hub).registry.head(HubRepo(REPO))
     assert f"redirects to {elsewhere}" in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["v1", "HEAD", "refs/heads/x", "refs/tags/v1", "0" * 40])
+def test_what_is_no_branch(hub: HubServer, name: str) -> None:
+    """It may well be read; that nothing can be put on it is found before anything is sent."""
+    place = on(hub)
+    place.registry.tag(place.destination, "v1", place.publish(FIRST).revision)
+    with pytest.raises(UsageError, match="is a tag" if name == "v1" else "name of a branch"):
+        place.registry.check(HubRepo(REPO, name))
+    assert not hub.requests("POST", "/branch/")
+
+
+def test_a_branch_and_what_becomes_one(hub: HubServer) -> None:
+    place = on(hub)
+    place.publish(FIRST)
+    for name in ("dev", "refs/pr/1"):
+        place.registry.check(HubRepo(REPO, name))
+    with pytest.raises(DestinationMissing, match="cannot be made as a branch is"):
+        Subject(place.registry, HubRepo(REPO, "refs/pr/7")).publish(SECOND)
+    hub.inject(Fault.refuse(404, "/refs$"))
+    place.registry.check(HubRepo(REPO, "v1"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -15,12 +16,15 @@ from weighbridge.domain.errors import (
     RegistryRejected,
     RegistryUnreachable,
     Unsupported,
+    UsageError,
 )
 
 if TYPE_CHECKING:
     from weighbridge.adapters.hub.patience import Patience
     from weighbridge.adapters.hub.remote import Remote
 
+_PULL_REQUEST = re.compile(r"refs/pr/\d+")
+_COMMIT = re.compile(r"[0-9a-fA-F]{40}")
 # What a server says that does not know the question.
 _UNKNOWN = (DestinationMissing, RegistryRejected, RegistryUnreachable)
 
@@ -37,12 +41,27 @@ class Access:
         return self.remote.patience
 
     def check(self, *, pull_request: bool) -> None:
-        """Raises AuthenticationFailed, PermissionDenied, Unsupported; passes if it cannot tell."""
+        """Raises AuthenticationFailed, PermissionDenied, Unsupported, UsageError; passes if it
+        cannot tell."""
+        self._require_branch()
         if pull_request:
             self._require_pull_requests()
             self._require_role()
         else:
             self._require_write()
+
+    def _require_branch(self) -> None:
+        """A tag or a commit can be read, but nothing can be put on it."""
+        name = self.remote.repo.revision
+        if name == "main" or _PULL_REQUEST.fullmatch(name):
+            return
+        if name == "HEAD" or name.startswith("refs/") or _COMMIT.fullmatch(name):
+            raise UsageError(problem=f"{self.remote.repo}: {name} cannot be the name of a branch")
+        if self.remote.is_tag(name):
+            raise UsageError(
+                problem=f"{self.remote.repo}: {name} is a tag; publish to a branch, with --tag "
+                f"{name} --move-tag to have the tag name what is published"
+            )
 
     @patiently
     def _require_write(self) -> None:

@@ -140,6 +140,9 @@ class Push:
         head = self.remote.head()
         if head is None and self.repo.revision == "main":
             return RemoteHead("", Manifest(()))  # Not every server begins with a commit.
+        if head is None and self.repo.revision.startswith("refs/"):
+            reason = f"there is no {self.repo.revision}, and it cannot be made as a branch is"
+            raise DestinationMissing(destination=str(self.repo), reason=reason)
         if head is None:
             self.remote.create_branch(self.plan.start)
             head = self.remote.at(self.repo.revision)

@@ -206,6 +206,16 @@ class Remote:
         return {each.name: each.target_commit for each in refs.tags}
 
     @patiently
+    def is_tag(self, name: str) -> bool:
+        """Whether a tag has that name, and no branch; False if the server does not tell."""
+        try:
+            with self.errors.calls():
+                refs = self.api.list_repo_refs(self.repo.name)
+        except (DestinationMissing, RegistryRejected, RegistryUnreachable):
+            return False
+        return name in {t.name for t in refs.tags} - {b.name for b in refs.branches}
+
+    @patiently
     def create_tag(self, name: str, commit: str) -> None:
         """Create it; raises RevisionConflict if it is there."""
         with self.errors.calls():
