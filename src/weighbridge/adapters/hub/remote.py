@@ -131,7 +131,8 @@ class Remote:
 
     @patiently
     def has_xet(self) -> bool:
-        """Whether the server gives tokens for it."""
+        """Whether the server gives tokens for it, of the form that its client waits for: given
+        anything else it asks again for many minutes, and says nothing."""
         from huggingface_hub import get_session, hf_raise_for_status
 
         # Public, but exported in a way that type checkers do not see.
@@ -147,7 +148,7 @@ class Remote:
             if response.status_code in _NO_XET:
                 return False
             hf_raise_for_status(response)
-        return True
+        return _is_xet_token(response)
 
     @patiently
     def upload(self, operations: Sequence[Any]) -> None:
@@ -252,3 +253,12 @@ class Remote:
         large = item.lfs
         digest = Digest("sha256", large.sha256) if large else Digest("git-sha1", item.blob_id)
         return ManifestEntry(ArtifactPath(item.path), item.size, (digest,))
+
+
+def _is_xet_token(answer: Any) -> bool:
+    try:
+        told = answer.json()
+    except ValueError:
+        return False
+    names = {"accessToken": str, "casUrl": str, "exp": int}
+    return isinstance(told, dict) and all(isinstance(told.get(n), k) for n, k in names.items())
