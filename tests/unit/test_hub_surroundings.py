@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import close_session
 from huggingface_hub.utils import _http
 
-from weighbridge.adapters.hub import HubRegistry, transfer
+from weighbridge.adapters.hub import HubRegistry, client, transfer
 from weighbridge.adapters.hub.client import make_ready
 from weighbridge.adapters.hub.errors import NotUnderstood, Translator
 from weighbridge.adapters.hub.silence import ServerSilent, Silence
@@ -44,7 +44,8 @@ def own_session() -> Iterator[None]:
         ("https://me:word@hub.test", "https://me:word@hub.test"),
     ],
 )
-def test_an_endpoint(said: str, used: str) -> None:
+def test_an_endpoint(said: str, used: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "make_ready_meanwhile", lambda: None)
     registry = build(Settings(endpoint=said)).hub_registry()
     assert registry.endpoint == used  # type: ignore[attr-defined]
 
@@ -101,8 +102,8 @@ def test_two_publications_of_one_process_limit_one_answer() -> None:
     both = Silence("hf://acme/a"), Silence("hf://acme/b")
     hooks = {"request": [s.ask for s in both], "response": [s.hear for s in both]}
     transport = http.MockTransport(lambda _: http.Response(200, content=b"all of it"))
-    with http.Client(transport=transport, event_hooks=hooks) as client:
-        assert client.get("http://hub.test/").content == b"all of it"
+    with http.Client(transport=transport, event_hooks=hooks) as session:
+        assert session.get("http://hub.test/").content == b"all of it"
 
 
 def test_what_was_not_understood() -> None:
