@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +31,9 @@ http: Any = vars(_http).get("httpx2") or vars(_http)["httpx"]
 
 @pytest.fixture
 def own_session() -> Iterator[None]:
+    for thread in threading.enumerate():
+        if thread.name == client._MEANWHILE:
+            thread.join()
     close_session()
     yield
     close_session()

@@ -10,6 +10,7 @@ from weighbridge.adapters.hub.errors import Translator
 from weighbridge.domain.errors import RegistryUnreachable
 
 _one_at_a_time = threading.Lock()
+_MEANWHILE = "weighbridge-client"
 
 
 def make_ready(destination: str) -> None:
@@ -34,7 +35,7 @@ def make_ready_meanwhile() -> None:
         with suppress(Exception):
             _made()
 
-    threading.Thread(target=begin, daemon=True).start()
+    threading.Thread(target=begin, name=_MEANWHILE, daemon=True).start()
 
 
 def _made() -> None:
