@@ -17,6 +17,8 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 BIN = Path(PYTHON).parent
+#: Compiled once, as pip does for whoever installs it: the peers are installed.
+_NOT_PASSED_ON = "PYTHONDONTWRITEBYTECODE"
 _ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_COLOR": "1"}
 
 
@@ -86,6 +88,10 @@ class Samples:
         self.sent = max(self.sent, run.sent)
 
 
+def _surroundings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != _NOT_PASSED_ON}
+
+
 def run_once(contender: Contender) -> Run:
     """Run it. Raises RuntimeError if it fails."""
     _remove(contender.made)
@@ -96,7 +102,7 @@ def run_once(contender: Contender) -> Run:
     process = subprocess.Popen(
         contender.command,
         cwd=ROOT,
-        env={**os.environ, **_ENVIRONMENT, **contender.environment},
+        env={**_surroundings(), **_ENVIRONMENT, **contender.environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if contender.timed_inside else subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 End = Literal["drop", "cut"]
+_FOR_EVER = 86400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,9 @@ class Fault:
     closes it after half of the body. With ``applied`` the work is done all the same; ``late`` is
     how many seconds after the connection was closed.
     ``corrupt`` makes a commit store other bytes for the paths that match it, so that the tree
-    shows another digest (and, with ``grow``, another size) than was sent.
+    shows another digest (and, with ``grow``, another size) than was sent. ``drip`` is the pause
+    after each byte of the answer's body, and ``deaf`` leaves the request's body on the line.
+    ``body`` stands in the place of the answer's.
     """
 
     path: str = ""
@@ -42,6 +45,9 @@ class Fault:
     late: float = 0.0
     corrupt: str | None = None
     grow: bool = False
+    drip: float = 0.0
+    deaf: bool = False
+    body: bytes | None = None
 
     @classmethod
     def refuse(cls, status: int, path: str = "", method: str = "", times: int | None = 1) -> Fault:
@@ -69,6 +75,21 @@ class Fault:
     def unreachable(cls, path: str = "", method: str = "", times: int | None = 1) -> Fault:
         """Close the connection before doing any work."""
         return cls(path=path, method=method, times=times, end="drop")
+
+    @classmethod
+    def hangs(cls, path: str = "", method: str = "", times: int | None = None) -> Fault:
+        """Take the request, and then neither work nor answer nor close the connection."""
+        return cls(path=path, method=method, times=times, delay=_FOR_EVER, end="drop")
+
+    @classmethod
+    def trickles(cls, path: str = "", method: str = "", times: int | None = None) -> Fault:
+        """Do the work, and answer byte by byte."""
+        return cls(path=path, method=method, times=times, drip=0.05)
+
+    @classmethod
+    def never_reads(cls, path: str = "", method: str = "", times: int | None = None) -> Fault:
+        """Take the request's head, and nothing of its body."""
+        return cls(path=path, method=method, times=times, deaf=True, end="drop")
 
     @classmethod
     def lost_answer(cls, path: str = "", method: str = "", times: int | None = 1) -> Fault:

@@ -26,15 +26,17 @@ from tests.hub_server.storage import Repository
 def preupload(hub: Hub, request: Request) -> Response:
     """``POST .../preupload/{revision}``."""
     repository = hub.open(request, "propose" if request.flag("create_pr") else "write")
-    commit = repository.resolve(request.args["rev"])
     body = request.json()
-    present = {each.path: each for each in repository.entries(commit) if not each.is_folder}
+    commit = repository.resolve(request.args["rev"]) if repository.begun else None
+    entries = repository.entries(commit) if commit else []
+    present = {each.path: each for each in entries if not each.is_folder}
     rules = body.get("gitIgnore")
     if rules is None and ".gitignore" in present:
         rules = repository.read(present[".gitignore"]).decode()
     ignored = ignored_paths(rules or "", [each["path"] for each in body["files"]])
     files: list[dict[str, Any]] = []
-    told = repository.large_by_attributes(commit, [each["path"] for each in body["files"]])
+    paths = [each["path"] for each in body["files"]]
+    told = repository.large_by_attributes(commit, paths) if commit else dict.fromkeys(paths, True)
     for each in body["files"]:
         path = each["path"]
         # A repository's own .gitattributes count, and very large files are never in git.
@@ -89,13 +91,15 @@ def commit(hub: Hub, request: Request) -> Response:
     expected = header.get("parentCommit") if hub.can.enforce_parent or proposal else None
     with repository.lock:
         if proposal:
-            ref, base = "", repository.resolve(expected or request.args["rev"])
+            ref = ""
+            base: str | None = repository.resolve(expected or request.args["rev"])
         else:
             ref = repository.branch_ref(request.args["rev"])
             base = repository.check_parent(ref, expected)
-        present = [each.path for each in repository.entries(base) if not each.is_folder]
+        entries = repository.entries(base) if base else []
+        present = [each.path for each in entries if not each.is_folder]
         changes = read_changes(hub, repository, present, operations, request.faults)
-        ref = ref or open_proposal(hub, repository, header["summary"], author, base).ref
+        ref = ref or open_proposal(hub, repository, header["summary"], author, base or "").ref
         message = f"{header['summary']}\n\n{header.get('description', '')}".strip()
         oid = repository.commit(changes, message, ref=ref, author=author)
     return _committed(hub, repository, oid, ref)

@@ -80,16 +80,18 @@ def settings(hub: Hub, request: Request) -> Response:
 def info(hub: Hub, request: Request) -> Response:
     """``GET /api/models/R`` and ``GET /api/models/R/revision/X``."""
     repository = hub.open(request)
-    commit = repository.resolve(request.args.get("rev", "main"))
-    latest = repository.log(commit, limit=1)[0]
-    files = [each for each in repository.entries(commit) if not each.is_folder]
+    begun = repository.begun
+    commit = repository.resolve(request.args.get("rev", "main")) if begun else None
+    latest = repository.log(commit, limit=1)[0].date if commit else None
+    entries = repository.entries(commit) if commit else []
+    files = [each for each in entries if not each.is_folder]
     return json_response(
         {
             "id": repository.repo_id,
             "modelId": repository.repo_id,
             "author": request.args["ns"],
             "sha": commit,
-            "lastModified": latest.date,
+            "lastModified": latest,
             "createdAt": hub_time(repository.created_at),
             "private": repository.private,
             "gated": repository.gated,

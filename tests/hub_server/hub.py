@@ -43,6 +43,7 @@ class Capabilities:
     page_size: int = 1000
     part_size: int = 32 * MIB
     keep_content: bool = True
+    first_commit: bool = True
 
 
 class Hub:
@@ -109,8 +110,9 @@ class Hub:
                 )
             git_dir = self.root / kind / f"{repo_id}.git"
             repository = Repository(
-                repo_id, kind, git_dir, private=private, keep_content=self.can.keep_content
-            )
+                repo_id, kind, git_dir,
+                private=private, keep_content=self.can.keep_content, begun=self.can.first_commit,
+            )  # fmt: skip
             self._repositories[kind, repo_id] = repository
             return repository
 

@@ -62,6 +62,7 @@ class HubServer:
         page_size: int = 1000,
         part_size: int = 32 * MIB,
         keep_content: bool = True,
+        first_commit: bool = True,
     ) -> None:
         self._scratch = TemporaryDirectory(prefix="hub-")
         folder = root or Path(self._scratch.name)
@@ -74,6 +75,7 @@ class HubServer:
             page_size=page_size,
             part_size=part_size,
             keep_content=keep_content,
+            first_commit=first_commit,
         )
         self.hub = Hub(folder.resolve(), capabilities)
         self._http = HubHttpServer(self.hub, Router(r for m in _HANDLERS for r in m.ROUTES))

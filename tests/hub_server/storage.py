@@ -39,7 +39,14 @@ class Repository:
     """A repository of the Hub, and what tests may ask about it."""
 
     def __init__(
-        self, repo_id: str, kind: str, git_dir: Path, *, private: bool, keep_content: bool = True
+        self,
+        repo_id: str,
+        kind: str,
+        git_dir: Path,
+        *,
+        private: bool,
+        keep_content: bool = True,
+        begun: bool = True,
     ) -> None:
         self.repo_id = repo_id
         self.kind = kind
@@ -51,12 +58,18 @@ class Repository:
         self.lock = threading.RLock()
         self._pointers: dict[str, Pointer | None] = {}
         self.git.init()
-        self.commit({ATTRIBUTES: default_attributes()}, "initial commit")
+        if begun:
+            self.commit({ATTRIBUTES: default_attributes()}, "initial commit")
 
     @property
     def git_dir(self) -> Path:
         """The bare repository on disk."""
         return self.git.git_dir
+
+    @property
+    def begun(self) -> bool:
+        """Whether ``main`` has a commit."""
+        return MAIN in self.git.refs()
 
     @property
     def head(self) -> str:
@@ -77,6 +90,8 @@ class Repository:
     def branch_ref(self, revision: str) -> str:
         """The ref that a commit to ``revision`` moves; tags and ids cannot be committed to."""
         refs = self.git.refs()
+        if revision == "main" and not self.begun:
+            return MAIN
         for name in (f"refs/heads/{revision}", revision):
             if name in refs and name.startswith(("refs/heads/", "refs/pr/")):
                 return name
@@ -110,10 +125,10 @@ class Repository:
         out = self.git.run("log", "-z", form, f"--max-count={limit}", commit, *where)
         return [parse_commit(record) for record in out.decode().split("\0") if record]
 
-    def check_parent(self, ref: str, expected: str | None) -> str:
+    def check_parent(self, ref: str, expected: str | None) -> str | None:
         """The commit a ref is at, which must be the expected one when there is any."""
-        commit = self.git.refs()[ref]
-        if expected and not commit.startswith(expected.lower()):
+        commit = self.git.refs().get(ref)
+        if expected and not (commit or "").startswith(expected.lower()):
             raise StaleParent(MOVED)
         return commit
 

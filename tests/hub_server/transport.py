@@ -95,6 +95,10 @@ class Connection(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         """Read one request, and answer it unless a fault prevents that."""
         faults = self.server.plan.take(self.command, self.path)
+        if any(fault.deaf for fault in faults):
+            self.server.stopping.wait()
+            self.close_connection = True
+            return
         with tempfile.SpooledTemporaryFile(max_size=_MEMORY) as body:
             for block in self._blocks():
                 with self.server.counting:
@@ -111,7 +115,7 @@ class Connection(BaseHTTPRequestHandler):
         status = 0 if end == "drop" else response.status
         self.server.log.append(LogEntry(self.command, request.path, status))
         if end != "drop":
-            self._send(response, whole=end is None)
+            self._send(response, whole=end is None, drip=max((f.drip for f in faults), default=0))
         if end is not None:
             self.wfile.flush()
             self.close_connection = True
@@ -127,14 +131,16 @@ class Connection(BaseHTTPRequestHandler):
         if not prevents_work(faults):
             response = self.server.router.answer(self.server.hub, request)
         self.server.stopping.wait(sum(fault.delay for fault in faults) - before)
+        for fault in faults:
+            response = response if fault.body is None else Response(response.status, fault.body)
         refused = refusal(faults)
         if refused is None or refused.status is None:
             return response
         error = ApiError(refused.status, refused.message, refused.code, refused.headers)
         return error_response(error)
 
-    def _send(self, response: Response, *, whole: bool) -> None:
-        """Write an answer, or the first half of its body."""
+    def _send(self, response: Response, *, whole: bool, drip: float) -> None:
+        """Write an answer, or the first half of its body, with a pause after each byte."""
         self.send_response(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value)
@@ -142,8 +148,12 @@ class Connection(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             for block in _written(response, response.length if whole else response.length // 2):
-                self.wfile.write(block)
-                self.server.bytes_sent += len(block)
+                for piece in (block[i : i + 1] for i in range(len(block))) if drip else (block,):
+                    self.wfile.write(piece)
+                    self.server.bytes_sent += len(piece)
+                    if drip:
+                        self.wfile.flush()
+                        self.server.stopping.wait(drip)
 
     def _blocks(self) -> Iterator[bytes]:
         """The body of the request, piece by piece."""

@@ -426,6 +426,22 @@ def test_a_commit_that_landed_and_cannot_be_checked(hub: HubServer, place: Subje
     assert place.holds(SECOND)
 
 
+@pytest.mark.parametrize("body", [None, b"<html>", b"{}", b"[]", b'{"casUrl": null}'])
+def test_an_answer_that_is_no_token_of_xet(body: bytes | None) -> None:
+    with HubServer(xet=True) as hub:
+        hub.create_repo(REPO)
+        hub.inject(Fault(path="/xet-write-token", body=body, applied=True))
+        remote = HubRegistry(hub.url, hub.token)._remote(HubRepo(REPO))
+        assert remote.has_xet() is (body is None)
+
+
+def test_another_who_publishes_the_same(hub: HubServer, place: Subject) -> None:
+    plan, before = place.plan(SECOND), commits(hub)
+    receipt = pushing(place, plan, SECOND, lambda: on(hub).publish(SECOND))
+    assert not receipt.created and receipt.revision == hub.repo(REPO).head
+    assert commits(hub) == before + 1 and place.holds(SECOND)
+
+
 def test_a_server_without_a_history(hub: HubServer, place: Subject) -> None:
     push = prepared(place)
     hub.inject(Fault.refuse(404, "/commits/"))
@@ -435,7 +451,6 @@ def test_a_server_without_a_history(hub: HubServer, place: Subject) -> None:
 @pytest.mark.parametrize(
     ("path", "method"),
     [
-        (r"/api/models/acme/m$", "GET"),
         (r"/revision/main", "GET"),
         (r"/validate-yaml", "POST"),
         (r"/xet-write-token", "GET"),
@@ -484,7 +499,7 @@ def test_rate_limits_say_how_long(hub: HubServer, place: Subject) -> None:
     assert place.holds(FIRST)
 
 
-@pytest.mark.parametrize("path", ["/api/models/acme/m$", "/preupload/", "/objects/batch", COMMIT])
+@pytest.mark.parametrize("path", ["/revision/main", "/preupload/", "/objects/batch", COMMIT])
 def test_a_short_rate_limit_is_waited_for_and_seen(
     hub: HubServer, place: Subject, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:

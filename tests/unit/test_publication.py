@@ -7,6 +7,7 @@ from attrs import evolve
 
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import RevisionConflict, UsageError
+from weighbridge.domain.logins import public_message
 from weighbridge.domain.publication import (
     Change,
     HubRepo,
@@ -19,6 +20,7 @@ from weighbridge.domain.publication import (
     plan_publication,
     read_back_differences,
     require_same_ground,
+    tag_name,
 )
 
 HUB = HubRepo("acme/bot")
@@ -204,3 +206,23 @@ def test_read_back_of_what_was_sent() -> None:
 def test_read_back_differences(stored: list[ManifestEntry], words: str) -> None:
     problems = read_back_differences(Manifest([entry("a")]), Manifest(stored))
     assert len(problems) == 1 and words in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [("", "is empty"), (" \n", "is empty"), (f"with hf_{'aB3' * 12}", "a login in the message")],
+)
+def test_what_the_history_must_not_keep(message: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as told:
+        public_message(message)
+    assert "aB3" not in str(told.value)
+
+
+def test_a_message_of_several_lines() -> None:
+    assert public_message("v2\n\nbetter") == "v2\n\nbetter"
+
+
+@pytest.mark.parametrize("name", ["0" * 40, "main", "HEAD", "", "a b", "-v"])
+def test_no_name_of_a_tag(name: str) -> None:
+    with pytest.raises(UsageError, match="tag's name"):
+        tag_name(name)

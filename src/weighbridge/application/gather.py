@@ -52,7 +52,7 @@ class Gather:
     request: PublishRequest
     loaded: Loaded
     ignored: Ignored
-    kept: bytes | None
+    registry: Registry
     progress: Progress
 
     @staticmethod
@@ -86,7 +86,8 @@ class Gather:
         # The author's own card is kept as it is, or was taken away.
         if CARD in names or self.ignored.takes(CARD):
             return ()
-        card = self._card(plan) if self.kept is None else self.kept
+        kept = _kept_card(self.registry, self.request.destination)
+        card = self._card(plan) if kept is None else kept
         return (stage.write(ArtifactPath(CARD), [card], digest=True),)
 
     def _card(self, plan: ConversionPlan | None) -> bytes:
@@ -141,7 +142,7 @@ class Gather:
         return Blob(entry, opened)
 
 
-def kept_card(registry: Registry, destination: Destination) -> bytes | None:
+def _kept_card(registry: Registry, destination: Destination) -> bytes | None:
     """The card that its author wrote or edited on the Hub: one written here is no reason to replace
     it. None if there is none, or if it is one of ours."""
     head = registry.head(destination) if isinstance(destination, HubRepo) else None

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from weighbridge.application.ports import Registry
 from weighbridge.domain.errors import DestinationMissing, ReadBackMismatch, UsageError
+from weighbridge.domain.logins import public_message
 from weighbridge.domain.publication import (
     Change,
     Destination,
@@ -64,7 +65,11 @@ class RollBack:
     def __call__(
         self, destination: Destination, to: str, *, message: str = "", dry_run: bool = False
     ) -> RolledBack:
-        """Raises DestinationMissing, ReadBackMismatch, and the rest of the RegistryError family."""
+        """Raises UsageError, DestinationMissing, ReadBackMismatch, and the rest of the
+        RegistryError family."""
+        if not to.strip():
+            raise UsageError(problem="it is not said to which revision to go back")
+        told = public_message(message) if message else ""
         registry = registry_of(self.registries, destination)
         wanted = registry.recorded(destination, to)
         head = registry.head(destination)
@@ -78,7 +83,7 @@ class RollBack:
         registry.check(destination)
         receipt = registry.restore(
             destination, wanted.revision, parent=head.revision,
-            message=message or f"Roll back to {wanted.revision[:12]}",
+            message=told or f"Roll back to {wanted.revision[:12]}",
         )  # fmt: skip
         stored = registry.manifest(destination, receipt.revision)
         differences = read_back_differences(wanted.manifest, stored.manifest)

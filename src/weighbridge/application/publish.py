@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 
 from weighbridge.application.attest import Attest, Made
 from weighbridge.application.convert import Wanted
-from weighbridge.application.gather import Gather, kept_card
+from weighbridge.application.gather import Gather
 from weighbridge.application.history import registry_of
 from weighbridge.application.load import load
 from weighbridge.application.loadable_base import LoadableBase
@@ -114,7 +114,7 @@ class Publish:
             registry.check(request.destination, pull_request=request.pull_request)
         gather = Gather(
             self.files, self.converter, self.provers, self.loadable,
-            request, loaded, ignored, kept_card(registry, request.destination), progress,
+            request, loaded, ignored, registry, progress,
         )  # fmt: skip
         leaving = about_to_leave(report, {e.path.text for e in gather.ships()}, policy)
         if not leaving.overall_valid:

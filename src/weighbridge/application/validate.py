@@ -146,7 +146,6 @@ class Validate:
 
     def _subject(self, request: ValidateRequest, progress: Progress) -> Subject:
         base_config = read_base_config(self.files, request.base)
-        base_card = read_optional(self.files, request.base, CARD) if request.base else None
         try:
             extent = Extent.EVERYTHING if request.weights else Extent.SMALL
             artifact = read_artifact(self.files, request.location, extent=extent)
@@ -154,17 +153,30 @@ class Validate:
             empty = ModelArtifact(request.location, Scan(()))
             return Subject(empty, structure_error=error)
         tokenizer = tokenizer_view(artifact)
-        subject = Subject(
+        with ThreadPoolExecutor(max_workers=1) as pool:  # Another process builds it.
+            built = pool.submit(self._built, request, artifact, tokenizer)
+            subject = evolve(self._read(request, artifact, tokenizer), base_config=base_config)
+            subject = self._seen(request, subject, progress)
+            return evolve(subject, tokenizer_build=built.result())
+
+    def _read(
+        self, request: ValidateRequest, artifact: ModelArtifact, tokenizer: TokenizerView | None
+    ) -> Subject:
+        """What is read beside the artifact."""
+        base_card = read_optional(self.files, request.base, CARD) if request.base else None
+        return Subject(
             artifact,
-            base_config=base_config,
             base_licence=licence_of(base_card or b""),
             base_model=request.base_model,
             scale=request.scale,
             templates=read_templates(self.files, artifact, self.templates),
             tokenizer=tokenizer,
-            tokenizer_build=self._built(request, artifact, tokenizer),
             base_tokenizer=read_base_tokenizer(self.files, request.base) if tokenizer else None,
         )
+
+    def _seen(self, request: ValidateRequest, subject: Subject, progress: Progress) -> Subject:
+        """The same as a model, if it can be read as one."""
+        artifact = subject.artifact
         try:
             detected = classify(artifact, request.choice)
         except StructureError as error:

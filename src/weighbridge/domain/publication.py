@@ -26,6 +26,8 @@ _REVISION = re.compile(
     r"(?!.*(\.\.|//|/\.|\.lock(/|\Z)))[A-Za-z0-9][A-Za-z0-9._/-]{0,126}(?<![/.])"
 )
 
+# Whoever looks such a name up would get a commit, or the tag in its place.
+_COMMIT = re.compile(r"[0-9a-fA-F]{40}")
 _OCI = re.compile(
     r"(?P<host>([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:(?P<port>[0-9]{1,5}))?)"
     r"/(?P<name>[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*)"
@@ -132,7 +134,7 @@ def on_branch(destination: Destination, branch: str) -> Destination:
 def tag_name(text: str) -> str:
     """``text`` if it can name a tag. Raises UsageError otherwise."""
     require_no_login(text)
-    if not _REVISION.fullmatch(text) or text in ("main", "HEAD"):
+    if not _REVISION.fullmatch(text) or text in ("main", "HEAD") or _COMMIT.fullmatch(text):
         raise UsageError(problem=f"{text!r} is not a tag's name")
     return text
 

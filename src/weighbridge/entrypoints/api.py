@@ -541,9 +541,14 @@ def copy(
     destination is public and not ``public``, RevisionConflict, and the rest of RegistryError.
     """
     from weighbridge.application.copy import CopyRequest
+    from weighbridge.domain.logins import public_message
 
     request = CopyRequest(
-        _destination(source, source_name), _destination(to, name), public, dry_run, message
+        _destination(source, source_name),
+        _destination(to, name),
+        public,
+        dry_run,
+        public_message(message) if message else None,
     )
     return _container(settings).copy()(request, progress)
 

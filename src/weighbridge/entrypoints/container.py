@@ -5,9 +5,10 @@ Override a provider to put your own port behind the services; see docs/how-to/ad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from dependency_injector import containers, providers
 
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
     from weighbridge.application.verify_release import VerifyRelease
 
 
+_ENDPOINT = re.compile(
+    r"https?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-f:.]+\])(:\d{1,5})?(/[^\s?#]*)?",
+    re.IGNORECASE,
+)
+_Maker: TypeAlias = "Callable[[], Registry]"
+
+
 def _later(path: str) -> Callable[..., Any]:
     """The class of that path in the package, imported with the first object: no verb needs all."""
     module, _, name = path.rpartition(".")
@@ -43,18 +51,32 @@ def _later(path: str) -> Callable[..., Any]:
 
 def _hub(settings: Settings) -> Registry:
     from weighbridge.adapters.hub import HubRegistry
+    from weighbridge.adapters.hub.client import make_ready_meanwhile
 
     if settings.transfer not in ("auto", "xet", "lfs"):
         raise UsageError(problem=f"transfer {settings.transfer!r} is not auto, xet or lfs")
+    make_ready_meanwhile()
     return HubRegistry(
-        endpoint=settings.endpoint, token=settings.token, transfer=cast(Any, settings.transfer)
+        endpoint=_endpoint(settings),
+        token=settings.token,
+        transfer=cast(Any, settings.transfer),
+        timeout=settings.timeout,
     )
 
 
 def _hub_files(settings: Settings) -> HubFiles:
     from weighbridge.adapters.hub import HubFiles
 
-    return HubFiles(endpoint=settings.endpoint, token=settings.token)
+    return HubFiles(endpoint=_endpoint(settings), token=settings.token, timeout=settings.timeout)
+
+
+def _endpoint(settings: Settings) -> str | None:
+    if settings.endpoint is None:
+        return None
+    if not _ENDPOINT.fullmatch(settings.endpoint):
+        expected = "https://host, or http://host:port"
+        raise UsageError(problem=f"HF_ENDPOINT is not an address; expected {expected}")
+    return settings.endpoint.rstrip("/")
 
 
 def _converter(settings: Settings) -> Converter:
@@ -79,13 +101,24 @@ def _oci(settings: Settings) -> Registry:
         logins=settings.registry_logins,
         plain_http=settings.plain_http,
         certificates=settings.registry_certificates,
+        timeout=settings.timeout,
     )
 
 
-def _registries(
-    directory: Registry, hub: Registry, oci: Registry, s3: Registry
-) -> Mapping[type, Registry]:
-    return {LocalRegistry: directory, HubRepo: hub, OciRepo: oci, S3Prefix: s3}
+class _Registries(Mapping[type, "Registry"]):
+    """By the type of their destinations. Each is made when it is asked for: no verb needs all."""
+
+    def __init__(self, directory: _Maker, hub: _Maker, oci: _Maker, s3: _Maker) -> None:
+        self._makers = {LocalRegistry: directory, HubRepo: hub, OciRepo: oci, S3Prefix: s3}
+
+    def __getitem__(self, kind: type) -> Registry:
+        return self._makers[kind]()
+
+    def __iter__(self) -> Iterator[type]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 def _scratch() -> tuple[str, int]:
@@ -141,7 +174,11 @@ class Container(containers.DeclarativeContainer):
     oci_registry = providers.Singleton(_oci, settings)
     s3_registry = providers.Singleton(_later("adapters.s3_registry.S3Registry"))
     registries = providers.Singleton(
-        _registries, directory_registry, hub_registry, oci_registry, s3_registry
+        _Registries,
+        directory_registry.provider,
+        hub_registry.provider,
+        oci_registry.provider,
+        s3_registry.provider,
     )
     rules = providers.Singleton(_later("entrypoints.rulebook.installed_rulebook"))
     clock = providers.Object(_today)

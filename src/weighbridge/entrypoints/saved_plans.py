@@ -21,6 +21,7 @@ from weighbridge.application.publish import Planned, PublishOutcome, PublishRequ
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.conversion import Profile
 from weighbridge.domain.errors import PathMissing, StorageDenied, UsageError
+from weighbridge.domain.logins import public_message
 from weighbridge.domain.policy.policy import Policy
 from weighbridge.domain.publication import (
     Change,
@@ -111,7 +112,7 @@ class Wishes:
             public=self.public,
             require=options.level(self.require_proof),
             licence=self.licence,
-            message=self.message,
+            message=public_message(self.message),
             policy=policy or Policy(),
             tags=tuple(map(tag_name, self.tags)),
             move_tags=self.move_tag,

@@ -8,6 +8,10 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from weighbridge.domain.errors import UsageError
+
+_MOST_SECONDS = 86400
+
 
 @frozen
 class Settings:
@@ -17,6 +21,7 @@ class Settings:
     ``transfer`` is auto, xet or lfs; ``converter`` is numpy or mlx. ``registry_logins`` are the
     files where docker and podman keep logins, ``registry_certificates`` the directories where they
     keep certificates, ``plain_http`` the registries that have no TLS.
+    ``timeout`` is the seconds that the Hub or an OCI registry may be silent.
     """
 
     endpoint: str | None = None
@@ -27,12 +32,14 @@ class Settings:
     registry_logins: tuple[str, ...] = ()
     plain_http: tuple[str, ...] = ()
     registry_certificates: tuple[str, ...] = ()
+    timeout: float = 60.0
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """From HF_ENDPOINT, HF_TOKEN, HF_OIDC_RESOURCE, HF_HUB_CACHE, HF_HOME, DOCKER_CONFIG,
         REGISTRY_AUTH_FILE, and
-        WEIGHBRIDGE_TRANSFER, WEIGHBRIDGE_CONVERTER, WEIGHBRIDGE_PLAIN_HTTP (host:port,...)."""
+        WEIGHBRIDGE_TRANSFER, WEIGHBRIDGE_CONVERTER, WEIGHBRIDGE_PLAIN_HTTP (host:port,...),
+        WEIGHBRIDGE_TIMEOUT. Raises UsageError."""
         env = os.environ if environ is None else environ
         home = env.get("HF_HOME") or os.path.join(
             env.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"), "huggingface"
@@ -47,6 +54,7 @@ class Settings:
             registry_logins=_logins(env),
             registry_certificates=_certificates(env),
             plain_http=tuple(env.get("WEIGHBRIDGE_PLAIN_HTTP", "").replace(",", " ").split()),
+            timeout=_seconds(env.get("WEIGHBRIDGE_TIMEOUT") or "60"),
         )
 
     def cached_base(self, name: str | None) -> str | None:
@@ -61,6 +69,16 @@ class Settings:
             return None
         snapshot = folder / "snapshots" / revision
         return str(snapshot) if (snapshot / "config.json").is_file() else None
+
+
+def _seconds(said: str) -> float:
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < _MOST_SECONDS:
+        raise UsageError(problem=f"WEIGHBRIDGE_TIMEOUT={said!r} is not a number of seconds")
+    return seconds
 
 
 def _clean(token: str | None) -> str | None:

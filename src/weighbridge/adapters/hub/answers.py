@@ -1,24 +1,72 @@
-"""What the Hub answers, seen before the client sees it."""
+"""What the client asks of the Hub, and what the Hub answers, seen before the client sees it."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_Hook = Callable[[Any], None]
+_changing = threading.Lock()
+
 
 @contextmanager
-def heard(hear: Callable[[Any], None]) -> Iterator[None]:
-    """Call ``hear`` with every answer of the context, in whatever thread of the client it comes."""
-    from huggingface_hub import get_session
+def heard(hear: _Hook, ask: _Hook | None = None) -> Iterator[None]:
+    """Call ``hear`` with every answer of the context, and ``ask`` with every request, in whatever
+    thread of the client it comes."""
+    more = {"response": [hear], "request": [ask] if ask else []}
+    with _on_new_sessions(more):
+        _change(_session(), more, _added)
+        try:
+            yield
+        finally:
+            _change(_session(), more, _without)
 
-    _listen(get_session(), lambda hooks: [*hooks, hear])
+
+@contextmanager
+def _on_new_sessions(more: dict[str, list[_Hook]]) -> Iterator[None]:
+    """The client makes a new session where it could not connect, and asks again with that."""
+    from huggingface_hub.utils import _http
+
+    name = "_GLOBAL_CLIENT_FACTORY"
+    theirs = getattr(_http, name, None)
+    if theirs is None:
+        yield
+        return
+
+    def made() -> Any:
+        session = theirs()
+        _change(session, more, _added)
+        return session
+
+    setattr(_http, name, made)
     try:
         yield
     finally:
-        _listen(get_session(), lambda hooks: [h for h in hooks if h != hear])
+        if getattr(_http, name) is made:
+            setattr(_http, name, theirs)
 
 
-def _listen(session: Any, change: Callable[[list[Any]], list[Any]]) -> None:
-    hooks = session.event_hooks
-    session.event_hooks = {**hooks, "response": change(hooks["response"])}
+def _session() -> Any:
+    from huggingface_hub import get_session
+
+    return get_session()
+
+
+def _change(
+    session: Any,
+    more: dict[str, list[_Hook]],
+    change: Callable[[list[_Hook], list[_Hook]], list[_Hook]],
+) -> None:
+    with _changing:
+        hooks = session.event_hooks
+        session.event_hooks = {name: change(hooks[name], more[name]) for name in hooks}
+
+
+def _added(hooks: list[_Hook], more: list[_Hook]) -> list[_Hook]:
+    return [*hooks, *(each for each in more if each not in hooks)]
+
+
+def _without(hooks: list[_Hook], more: list[_Hook]) -> list[_Hook]:
+    return [each for each in hooks if each not in more]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from weighbridge.adapters.hub.errors import ParentNotEnforced
+from weighbridge.adapters.hub.errors import NotUnderstood, ParentNotEnforced
+from weighbridge.adapters.hub.silence import ServerSilent
 from weighbridge.domain.errors import (
     DestinationMissing,
     RegistryError,
@@ -46,6 +47,11 @@ class Commit:
             raise self._conflict(head, error.reason) from error
         except RegistryUnreachable as error:
             return self._reconciled(head, error)
+        except NotUnderstood as error:
+            made = self._found(head, self._settled(head))
+            if made is None:
+                raise error
+            return made
         if revision != head.revision:
             self._check_parent(revision, head.revision)
         return revision
@@ -78,28 +84,34 @@ class Commit:
                 f"{error.reason}",
                 applied=True,
             ) from error
-        if actual != expected:
+        if (actual or "") != expected:
             raise ParentNotEnforced(
                 destination=str(self.remote.repo), expected=expected, actual=actual
             )
 
     def _reconciled(self, before: RemoteHead, error: RegistryUnreachable) -> str:
-        """No answer: the commit may have landed. Look, and say what is known."""
+        """No answer: the commit may have landed. Look, and say what is known: of a silent server
+        nobody knows if it is still at work."""
         error.applied = None
         try:
             after = self._settled(before)
             if after is not None and after.revision == before.revision:
+                if isinstance(error, ServerSilent):
+                    raise error
                 error.applied = False
                 error.reason += ". Nothing was published"
-            elif (
-                after is not None
-                and self.holds(after)
-                and self.remote.parent_of(after.revision) == before.revision
-            ):
-                return after.revision
+            elif made := self._found(before, after):
+                return made
         except RegistryError:
             raise error from None
         raise error
+
+    def _found(self, before: RemoteHead, after: RemoteHead | None) -> str | None:
+        """The commit, if it is what came after ``before``."""
+        if after is None or after.revision == before.revision or not self.holds(after):
+            return None
+        parent = self.remote.parent_of(after.revision)
+        return after.revision if (parent or "") == before.revision else None
 
     def _settled(self, before: RemoteHead) -> RemoteHead | None:
         """The head, once it moved or had the time to: behind a gateway that gave up, the server may

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from attrs import define, field
 
 from weighbridge.adapters.hub.errors import is_transport
+from weighbridge.adapters.hub.patience import patiently
 from weighbridge.adapters.hub.ranges import file_request
 from weighbridge.application.streams import stream_of
 from weighbridge.domain.errors import DestinationMissing, RegistryUnreachable
 
 if TYPE_CHECKING:
+    from weighbridge.adapters.hub.patience import Patience
     from weighbridge.adapters.hub.remote import Remote
     from weighbridge.domain.artifact import ArtifactPath
 
@@ -42,6 +44,12 @@ class _Download:
         """Give the connection back."""
         self._answers.close()
 
+    @property
+    def patience(self) -> Patience:
+        """Whose requests these are."""
+        return self.remote.patience
+
+    @patiently
     def request(self, offset: int) -> Any:
         """An answer with the bytes from ``offset``; the one before is closed."""
         from huggingface_hub.errors import EntryNotFoundError
@@ -54,8 +62,9 @@ class _Download:
         span = f"{offset}-" if offset else None
         with self.remote.errors.calls():
             request = file_request(
-                name, self.path, self.revision, span, endpoint=api.endpoint, token=api.token
-            )
+                name, self.path, self.revision, span,
+                endpoint=api.endpoint, token=api.token, timeout=self.patience.timeout,
+            )  # fmt: skip
             answer = self._answers.enter_context(request)
             try:
                 hf_raise_for_status(answer)

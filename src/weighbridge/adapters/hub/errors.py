@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 from attrs import define, frozen
 
 from weighbridge.adapters.hub.ranges import NoRanges
+from weighbridge.adapters.hub.silence import ServerSilent
 from weighbridge.domain.errors import (
     AuthenticationFailed,
     DestinationMissing,
@@ -34,9 +36,11 @@ _HTTP_LIBRARIES = frozenset({"httpx", "httpx2", "httpcore", "httpcore2"})
 _LOGIN_ERRORS = frozenset(
     {"LocalTokenNotFoundError", "OIDCError", "DeviceCodeError", "XetAuthenticationError"}
 )
+# Of the errors that have words, those whose words say nothing.
+_NO_WORDS = frozenset({"JSONDecodeError", "HfUriError", "UnicodeDecodeError"})
 # Tokens of the Hub, those that it signs among them, and any other that is signed as they are.
 _TOKENS = re.compile(r"\bhf_[\w.-]{8,}|\beyJ[\w-]{8,}\.[\w.-]{8,}|(?<=Bearer )\S+")
-_LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_LOGIN = re.compile(r"(?<=://)[^/\s]+(?=@)")
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")
 _RESET = re.compile(r"\bt=(\d+)")
 _MAX_WORDS = 600
@@ -51,6 +55,16 @@ class ParentNotEnforced(RevisionConflict):
             f"{self.destination}: published on top of {self.actual or 'an unknown revision'} "
             f"instead of the planned {self.expected}. This server does not enforce the parent of a "
             "commit: another publication came in between, and both are now mixed. Run again."
+        )
+
+
+class NotUnderstood(RegistryRejected):
+    """The client made nothing of an answer; what the server did is not known by that."""
+
+    def message(self) -> str:
+        return (
+            f"{super().message()}. The server's answer was not understood: HF_ENDPOINT must name "
+            "one that speaks the Hub's protocol, and nothing in between may answer in its place"
         )
 
 
@@ -86,13 +100,15 @@ class Translator:
         if names & _LOGIN_ERRORS:
             return self._make(AuthenticationFailed, error)
         if is_transport(error):
-            return RegistryUnreachable(
-                destination=self.destination, reason=self._words(error), applied=False
-            )
+            silent = any("Timeout" in name for name in names)
+            kind = ServerSilent if silent else RegistryUnreachable
+            reason = self.clean(f"{_where(error)}{self._words(error)}")
+            return kind(destination=self.destination, reason=reason, applied=False)
         if isinstance(error, OSError):
             where = str(error.filename or self.destination)
             return StorageError(path=where, operation="upload", reason=self._words(error))
-        return self._make(RegistryRejected, error)
+        in_words = isinstance(error, ValueError) and not names & _NO_WORDS
+        return self._make(RegistryRejected if in_words else NotUnderstood, error)
 
     def clean(self, text: str) -> str:
         """One short line without tokens and signatures."""
@@ -112,7 +128,7 @@ class Translator:
         if status == 401:
             return AuthenticationFailed(
                 destination=self.destination,
-                reason=f"{self._words(error)}. Set HF_TOKEN, or log in with: hf auth login",
+                reason=f"{self._words(error).rstrip('.')}. {_what_to_do(response)}",
             )
         if status == 403 or "GatedRepoError" in names:
             return self._make(PermissionDenied, error)
@@ -141,6 +157,29 @@ class Translator:
         response = getattr(error, "response", None)
         label = type(error).__name__ if response is None else f"HTTP {response.status_code}"
         return self.clean(f"{label}: {said}" if said else label)
+
+
+def _where(error: BaseException) -> str:
+    """What was asked of whom; and what to do about its certificate."""
+    request = getattr(error, "_request", None)
+    if request is None:
+        return ""
+    url = request.url
+    proxy = (
+        None if proxy_bypass(url.host) else getproxies().get(url.scheme) or getproxies().get("all")
+    )
+    way = f", by way of the proxy {proxy}" if proxy else ""
+    trust = " (SSL_CERT_FILE names the authorities to trust)" if "CERTIFICATE" in str(error) else ""
+    return f"{request.method} {url.scheme}://{url.netloc.decode()}{url.path}{way}{trust}: "
+
+
+def _what_to_do(refused: Any) -> str:
+    """The client takes no token along to another host."""
+    asked = refused.history[0].url if refused.history else refused.url
+    if asked.netloc != refused.url.netloc:
+        there = f"{refused.url.scheme}://{refused.url.netloc.decode()}"
+        return f"The server redirects to {there}, where no token is sent: set HF_ENDPOINT to that"
+    return "Set HF_TOKEN, or log in with: hf auth login"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

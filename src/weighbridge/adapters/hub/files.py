@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from attrs import field, frozen
 
+from weighbridge.adapters.hub.client import make_ready
 from weighbridge.adapters.hub.login import translator
+from weighbridge.adapters.hub.patience import Patience
 from weighbridge.adapters.hub.ranges import NoRanges, fetch_range
+from weighbridge.adapters.hub.silence import SECONDS
 from weighbridge.application.ports import FileSystem, Reader, Stage
 from weighbridge.domain.artifact import (
     ArtifactPath,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 SCHEME = "hf://"
 _LOCATION = re.compile(r"hf://(?P<name>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?(/(?P<below>.*))?")
 _MOST_STREAMED = 64 << 20
+_T = TypeVar("_T")
 
 
 @frozen
@@ -65,6 +69,7 @@ class HubFiles(FileSystem):
 
     endpoint: str | None = None
     token: str | None = field(default=None, repr=False)
+    timeout: float = SECONDS
     _known: dict[str, tuple[str, dict[str, int]]] = field(factory=dict, init=False, repr=False)
 
     def scan(self, root: str) -> Scan:
@@ -134,28 +139,32 @@ class HubFiles(FileSystem):
         return _Place(name, commit, found["below"] or ""), sizes
 
     def _list(self, name: str, revision: str) -> tuple[str, dict[str, int]]:
-        from huggingface_hub.hf_api import RepoFile
+        def listed() -> tuple[str, dict[str, int]]:
+            from huggingface_hub.hf_api import RepoFile
+
+            api = self._api()
+            commit = api.model_info(name, revision=revision).sha
+            if commit is None:
+                raise DestinationMissing(destination=name, reason="there is no commit")
+            tree = api.list_repo_tree(name, recursive=True, revision=commit)
+            return commit, {i.path: i.size for i in tree if isinstance(i, RepoFile)}
 
         try:
-            with translator(f"{SCHEME}{name}", self.token).calls():
-                api = self._api()
-                commit = api.model_info(name, revision=revision).sha
-                if commit is None:
-                    raise DestinationMissing(destination=name, reason="there is no commit")
-                tree = api.list_repo_tree(name, recursive=True, revision=commit)
-                return commit, {i.path: i.size for i in tree if isinstance(i, RepoFile)}
+            return self._asked(name, listed)
         except DestinationMissing as error:
             raise PathMissing(
                 path=f"{SCHEME}{name}@{revision}", operation="read", reason=error.reason
             ) from error
 
     def _fetch(self, root: str, place: _Place, name: str, offset: int, length: int) -> bytes:
+        def fetched() -> bytes:
+            return fetch_range(
+                place.name, name, place.revision, offset, length,
+                endpoint=self.endpoint, token=self.token, timeout=self.timeout,
+            )  # fmt: skip
+
         try:
-            with translator(f"{SCHEME}{place.name}", self.token).calls():
-                data = fetch_range(
-                    place.name, name, place.revision, offset, length,
-                    endpoint=self.endpoint, token=self.token,
-                )  # fmt: skip
+            data = self._asked(place.name, fetched)
         except NoRanges as error:
             raise StorageError(path=f"{root}/{name}", operation="read",
                                reason="the server does not answer ranges") from error  # fmt: skip
@@ -163,6 +172,18 @@ class HubFiles(FileSystem):
             reason = f"{len(data)} bytes came instead of {length}"
             raise StorageError(path=f"{root}/{name}", operation="read", reason=reason)
         return data
+
+    def _asked(self, name: str, ask: Callable[[], _T]) -> _T:
+        """What is asked of a repository, with errors of ours."""
+        make_ready(f"{SCHEME}{name}")
+        patience = Patience(f"{SCHEME}{name}", timeout=self.timeout)
+        errors = translator(patience.destination, self.token, patience)
+
+        def translated() -> _T:
+            with errors.calls():
+                return ask()
+
+        return patience.repeat(translated)
 
     def _api(self) -> HfApi:
         from huggingface_hub import HfApi

@@ -8,6 +8,7 @@ OpenID token is a refused login, whatever the status of the answer.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from weighbridge.adapters.hub.errors import Translator
 from weighbridge.domain.errors import (
@@ -15,25 +16,45 @@ from weighbridge.domain.errors import (
     RateLimited,
     RegistryError,
     RegistryUnreachable,
+    StorageError,
 )
+
+if TYPE_CHECKING:
+    from weighbridge.adapters.hub.patience import Patience
 
 _RESOURCE = "HF_OIDC_RESOURCE"
 
 
-def translator(destination: str, token: str | None) -> Translator:
-    """For calls with that token, or with the client's own. Raises AuthenticationFailed."""
+def translator(destination: str, token: str | None, patience: Patience) -> Translator:
+    """For calls with that token, or with the client's own, which may have to be asked for. Raises
+    AuthenticationFailed, RateLimited, RegistryUnreachable."""
     if token is not None:
-        return Translator(destination, token)
+        return _sendable(destination, token)
     unknown = Translator(destination, os.environ.get("HF_OIDC_ID_TOKEN"))
-    try:
+
+    def found() -> str | None:
         with unknown.calls():
             from huggingface_hub import get_token
 
-            return Translator(destination, get_token())
+            return get_token()
+
+    try:
+        return _sendable(destination, patience.repeat(found))
     except (RegistryUnreachable, RateLimited):
         raise
+    except StorageError as error:
+        raise StorageError(
+            path=error.path, operation="reading the login", reason=error.reason
+        ) from error
     except RegistryError as error:
         raise _no_login(destination, error) from error
+
+
+def _sendable(destination: str, token: str | None) -> Translator:
+    if token is not None and not (token.isascii() and token.isprintable()):
+        reason = "the token holds characters that no token has. Set HF_TOKEN to what the Hub gave"
+        raise AuthenticationFailed(destination=destination, reason=reason)
+    return Translator(destination, token)
 
 
 def _no_login(destination: str, error: RegistryError) -> AuthenticationFailed:

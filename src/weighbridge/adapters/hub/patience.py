@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 from attrs import define, field
 
 from weighbridge.adapters.hub.answers import heard
-from weighbridge.adapters.hub.errors import Translator, retry_after
+from weighbridge.adapters.hub.errors import retry_after
+from weighbridge.adapters.hub.silence import SECONDS, Silence
 from weighbridge.application.ports import no_progress
 from weighbridge.domain.errors import RateLimited, RevisionConflict
 
@@ -39,7 +40,7 @@ _log = logging.getLogger("weighbridge.hub")
 class Patience:
     """Waits in the course of one piece of work. Safe in the client's threads."""
 
-    errors: Translator
+    destination: str
     progress: Progress = no_progress
     longest: float = LONGEST
     most: float = MOST
@@ -47,10 +48,17 @@ class Patience:
     #: Whether a wait was too long to be waited; nothing is repeated then.
     over: bool = field(default=False, init=False)
     busy: tuple[float, ...] = BUSY
+    #: Seconds that the server may be silent; see ``silence``.
+    timeout: float = SECONDS
+    _silence: Silence = field(init=False, repr=False)
     _waits: int = field(default=0, init=False)
     _refused: int = field(default=0, init=False)
     _depth: int = field(default=0, init=False)
     _lock: Any = field(factory=threading.Lock, init=False, repr=False)
+
+    @_silence.default
+    def _(self) -> Silence:
+        return Silence(self.destination, self.timeout)
 
     def repeat(self, work: Callable[[], _T]) -> _T:
         """Do it, again after every wait. Raises RateLimited if that would take too long."""
@@ -70,13 +78,14 @@ class Patience:
             self._depth += 1
             first = self._depth == 1
         try:
-            with heard(self._see) if first else nullcontext():
+            with heard(self._see, self._silence.ask) if first else nullcontext():
                 yield
         finally:
             with self._lock:
                 self._depth -= 1
 
     def _see(self, answer: Any) -> None:
+        self._silence.hear(answer)
         if answer.status_code == 409 and answer.request.url.path.endswith("/api/repos/create"):
             self._rest()
         pause = retry_after(answer.headers) if answer.status_code == 429 else None
@@ -91,7 +100,7 @@ class Patience:
         """Before a repository is asked for again. The first refusal may be the last word."""
         if self._refused >= len(self.busy):
             raise RevisionConflict(
-                destination=self.errors.destination,
+                destination=self.destination,
                 reason="the registry is creating another repository of this account all the time",
             )
         time.sleep(self.busy[self._refused])
@@ -101,13 +110,13 @@ class Patience:
         if self.over or pause > self.longest or self.waited + pause > self.most:
             self.over = True
             raise RateLimited(
-                destination=self.errors.destination,
+                destination=self.destination,
                 reason=f"the registry asks for a pause of {pause:.0f} seconds after "
                 f"{self.waited:.0f} seconds of waiting; at most {self.longest:.0f} at once and "
                 f"{self.most:.0f} in all are waited",
                 retry_after=pause,
             )
-        _log.warning("%s: %s, %.0f s", self.errors.destination, STAGE, pause)
+        _log.warning("%s: %s, %.0f s", self.destination, STAGE, pause)
         self._waits += 1
         self.waited += pause
         end, total = time.monotonic() + pause, max(1, round(pause))

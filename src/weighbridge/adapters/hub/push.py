@@ -14,8 +14,11 @@ from attrs import evolve, frozen
 
 from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.content import Addition, additions, with_git_digests
+from weighbridge.adapters.hub.errors import ParentNotEnforced
 from weighbridge.adapters.hub.transfer import Transfer, chosen_transfer
+from weighbridge.domain.artifact import Manifest
 from weighbridge.domain.errors import (
+    DestinationMissing,
     RegistryError,
     RevisionConflict,
     VisibilityMismatch,
@@ -56,9 +59,13 @@ class Push:
 
     def run(self) -> Receipt:
         """Carry the plan out."""
+        if self.plan.is_noop and self._unmoved():
+            return self._receipt(str(self.plan.parent), created=False)
         changed = [self.blobs[c.path] for c in self.plan.changes if c.action in ("add", "change")]
-        fresh = self._check_visibility()
-        head = None if fresh else self.remote.head()
+        head = self.remote.head()
+        private = bool(head.private) if head is not None else self.remote.is_private()
+        fresh = private is None
+        self._check_visibility(private)
         if head is not None and not self._may_start_on(head):
             return self._already_there(head)
         if head is not None and self.plan.is_noop:
@@ -72,6 +79,11 @@ class Push:
             if self.plan.pull_request and head is not None:
                 return self._proposed(head, ready, streams)
             return self._publish(head or self._make_room(streams, fresh), ready)
+
+    def _unmoved(self) -> bool:
+        with suppress(DestinationMissing):
+            return self.remote.revision() == self.plan.parent
+        return False
 
     def _proposed(self, head: RemoteHead, ready: Sequence[Addition], streams: ExitStack) -> Receipt:
         """The same on the branch of a pull request, which is closed if that fails."""
@@ -89,16 +101,14 @@ class Push:
             with suppress(RegistryError):
                 self.remote.set_pull_request(number, "closed")
 
-    def _check_visibility(self) -> bool:
-        """Whether the repository is yet to be created; refuses a public one for private files."""
-        private = self.remote.is_private()
+    def _check_visibility(self, private: bool | None) -> None:
+        """Refuses a public repository for private files."""
         if self.plan.private and private is False:
             raise VisibilityMismatch(
                 destination=str(self.repo),
-                reason="the repository is public. Nothing was uploaded; make it private, or allow "
-                "this publication to be public",
+                reason="the repository is public, or the server does not tell. Nothing was "
+                "uploaded; make it private, or allow this publication to be public",
             )
-        return private is None
 
     def _may_start_on(self, head: RemoteHead) -> bool:
         """Whether the head is what was planned on; an empty repository is as good as none."""
@@ -111,6 +121,13 @@ class Push:
             raise self._conflict(head.revision)
         return self._receipt(head.revision, created=False)
 
+    def _made_by_another(self, error: RevisionConflict) -> Receipt:
+        """Somebody was faster, which is well if it was with just this content."""
+        head = None if isinstance(error, ParentNotEnforced) else self.remote.head()
+        if head is None or not self._holds_the_plan(head):
+            raise error
+        return self._receipt(head.revision, created=False)
+
     def _holds_the_plan(self, head: RemoteHead) -> bool:
         with self.remote.errors.calls():
             sent = with_git_digests(self.plan.manifest, head.manifest, self.blobs)
@@ -121,6 +138,11 @@ class Push:
         if fresh:
             self.remote.create(private=self.plan.private)
         head = self.remote.head()
+        if head is None and self.repo.revision == "main":
+            return RemoteHead("", Manifest(()))  # Not every server begins with a commit.
+        if head is None and self.repo.revision.startswith("refs/"):
+            reason = f"there is no {self.repo.revision}, and it cannot be made as a branch is"
+            raise DestinationMissing(destination=str(self.repo), reason=reason)
         if head is None:
             self.remote.create_branch(self.plan.start)
             head = self.remote.at(self.repo.revision)
@@ -137,15 +159,18 @@ class Push:
     def _publish(self, head: RemoteHead, ready: Sequence[Addition]) -> Receipt:
         """Upload, which nobody sees; then commit, which everybody does."""
         self.meter.begin()
-        using = chosen_transfer(self.remote.api, self.repo, ready, self.transfer)
+        using = chosen_transfer(self.remote, ready, self.transfer)
         with self.remote.errors.calls(), using:
             self.remote.upload([each.operation for each in ready])
             for each in ready:
                 each.check()
             operations = [*self._removals(head), *(each.operation for each in ready)]
-            revision = Commit(self.remote, self.message, self._holds_the_plan).make(
-                head, operations
-            )
+            try:
+                revision = Commit(self.remote, self.message, self._holds_the_plan).make(
+                    head, operations
+                )
+            except RevisionConflict as error:
+                return self._made_by_another(error)
         self.meter.end()
         return self._receipt(revision, created=revision != head.revision)
 

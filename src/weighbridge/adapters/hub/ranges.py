@@ -16,9 +16,10 @@ class NoRanges(Exception):
 
 def file_request(
     name: str, path: str, revision: str, span: str | None,
-    *, endpoint: str | None, token: str | bool | None,
+    *, endpoint: str | None, token: str | bool | None, timeout: float,
 ) -> AbstractContextManager[Any]:  # fmt: skip
-    """The answer to a GET of a file; ``span`` is of its bytes, as "5-" or "5-9", None for all."""
+    """The answer to a GET of a file; ``span`` is of its bytes, as "5-" or "5-9", None for all.
+    For ``timeout`` seconds nothing may come."""
     from huggingface_hub import get_session, hf_hub_url
 
     # Public, but exported in a way that type checkers do not see.
@@ -30,14 +31,14 @@ def file_request(
     headers |= {"Accept-Encoding": "identity"} | ({"Range": f"bytes={span}"} if span else {})
     session: Any = get_session()
     answer: AbstractContextManager[Any] = session.stream(
-        "GET", url, headers=headers, follow_redirects=True
+        "GET", url, headers=headers, follow_redirects=True, timeout=timeout
     )
     return answer
 
 
 def fetch_range(
     name: str, path: str, revision: str, offset: int, length: int,
-    *, endpoint: str | None, token: str | bool | None,
+    *, endpoint: str | None, token: str | bool | None, timeout: float,
 ) -> bytes:  # fmt: skip
     """``length`` bytes from ``offset``, fewer if so many did not come. Raises NoRanges, and
     whatever the client raises."""
@@ -45,7 +46,10 @@ def fetch_range(
     from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
     span = f"{offset}-{offset + length - 1}"
-    with file_request(name, path, revision, span, endpoint=endpoint, token=token) as answer:
+    request = file_request(
+        name, path, revision, span, endpoint=endpoint, token=token, timeout=timeout
+    )
+    with request as answer:
         hf_raise_for_status(answer)
         skip = 0 if answer.status_code == 206 else offset
         if skip > _MOST_SKIPPED:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from attrs import field, frozen
 
 from weighbridge.adapters.hub.access import Access
+from weighbridge.adapters.hub.client import make_ready
 from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.download import opened
 from weighbridge.adapters.hub.login import translator
@@ -21,6 +22,7 @@ from weighbridge.adapters.hub.metering import Meter
 from weighbridge.adapters.hub.patience import BUSY, LONGEST, MOST, Patience
 from weighbridge.adapters.hub.push import Push
 from weighbridge.adapters.hub.remote import Remote
+from weighbridge.adapters.hub.silence import SECONDS
 from weighbridge.application.ports import no_progress
 from weighbridge.domain.errors import (
     RegistryError,
@@ -54,7 +56,8 @@ class HubRegistry:
     ``endpoint`` None is the client's default (``HF_ENDPOINT``), ``token`` None the one of its
     login. ``transfer`` "auto" asks the server whether it knows Xet. Where the server wants a pause,
     at most ``longest_wait`` seconds are waited at once and ``most_waiting`` in all of one call;
-    ``busy`` are the pauses while it creates another repository.
+    ``busy`` are the pauses while it creates another repository; for ``timeout`` seconds it may be
+    silent, and five times as long where it has work to do.
     """
 
     endpoint: str | None = None
@@ -63,6 +66,7 @@ class HubRegistry:
     longest_wait: float = LONGEST
     most_waiting: float = MOST
     busy: tuple[float, ...] = BUSY
+    timeout: float = SECONDS
 
     def head(self, destination: Destination) -> RemoteHead | None:
         """The branch; None if it or its repository does not exist."""
@@ -166,8 +170,12 @@ class HubRegistry:
     def _remote(self, destination: Destination, progress: Progress = no_progress) -> Remote:
         if not isinstance(destination, HubRepo):
             raise UsageError(problem=f"{destination} is not on the Hub")
-        errors = translator(str(destination), self.token)
-        patience = Patience(errors, progress, self.longest_wait, self.most_waiting, busy=self.busy)
+        make_ready(str(destination))
+        patience = Patience(
+            str(destination), progress, self.longest_wait, self.most_waiting,
+            busy=self.busy, timeout=self.timeout,
+        )  # fmt: skip
+        errors = translator(patience.destination, self.token, patience)
         with errors.calls():
             return Remote(self._api(), destination, errors, patience)
 

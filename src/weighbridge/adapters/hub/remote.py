@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from attrs import evolve, field, frozen
 
 from weighbridge.adapters.hub.access import no_pull_requests
+from weighbridge.adapters.hub.errors import NotUnderstood
 from weighbridge.adapters.hub.patience import Patience, patiently
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import (
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 #: Large files on their way by LFS, which takes only whole ones: what an interruption costs at most.
 _AT_ONCE = 2
+_NO_XET = frozenset({404, 405, 501})
 
 
 @frozen
@@ -96,12 +99,17 @@ class Remote:
 
     def create(self, *, private: bool) -> None:
         """Create the repository, and stop if it is not as private as was asked."""
-        self._create(private)
+        try:
+            self._create(private)
+        except (RegistryUnreachable, NotUnderstood):
+            if self.is_private() is None:
+                raise
         if private and not self.is_private():
             raise VisibilityMismatch(
                 destination=str(self.repo),
                 reason="the server did not make the new repository private, although it was asked "
-                "to. Nothing was uploaded; delete the empty repository, or allow it to be public",
+                "to, or does not tell. Nothing was uploaded; delete the empty repository, or allow "
+                "it to be public",
             )
 
     @patiently
@@ -115,10 +123,32 @@ class Remote:
         with self.errors.calls():
             self.api.create_branch(self.repo.name, branch=self.repo.revision, revision=start)
 
+    @patiently
     def delete_branch(self) -> None:
         """Delete the branch."""
         with self.errors.calls():
             self.api.delete_branch(self.repo.name, branch=self.repo.revision)
+
+    @patiently
+    def has_xet(self) -> bool:
+        """Whether the server gives tokens for it, of the form that its client waits for: given
+        anything else it asks again for many minutes, and says nothing."""
+        from huggingface_hub import get_session, hf_raise_for_status
+
+        # Public, but exported in a way that type checkers do not see.
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        api, revision = self.api, quote(self.repo.revision, safe="")
+        url = f"{api.endpoint}/api/models/{self.repo.name}/xet-write-token/{revision}"
+        with self.errors.calls():
+            headers = build_hf_headers(
+                token=api.token, library_name=api.library_name, library_version=api.library_version
+            )
+            response = get_session().get(url, headers=headers)
+            if response.status_code in _NO_XET:
+                return False
+            hf_raise_for_status(response)
+        return _is_xet_token(response)
 
     @patiently
     def upload(self, operations: Sequence[Any]) -> None:
@@ -136,14 +166,14 @@ class Remote:
 
     @patiently
     def commit(self, operations: Sequence[Any], message: str, parent: str) -> str:
-        """The revision that the commit made."""
+        """The revision that the commit made on ``parent``, '' if it is the first of all."""
         with self.errors.calls():
             info = self.api.create_commit(
                 self.repo.name,
                 operations,
                 commit_message=message,
                 revision=self.repo.revision,
-                parent_commit=parent,
+                parent_commit=parent or None,
             )
             return info.oid
 
@@ -175,6 +205,16 @@ class Remote:
         except DestinationMissing:
             return {}
         return {each.name: each.target_commit for each in refs.tags}
+
+    @patiently
+    def is_tag(self, name: str) -> bool:
+        """Whether a tag has that name, and no branch; False if the server does not tell."""
+        try:
+            with self.errors.calls():
+                refs = self.api.list_repo_refs(self.repo.name)
+        except (DestinationMissing, RegistryRejected, RegistryUnreachable):
+            return False
+        return name in {t.name for t in refs.tags} - {b.name for b in refs.branches}
 
     @patiently
     def create_tag(self, name: str, commit: str) -> None:
@@ -213,3 +253,12 @@ class Remote:
         large = item.lfs
         digest = Digest("sha256", large.sha256) if large else Digest("git-sha1", item.blob_id)
         return ManifestEntry(ArtifactPath(item.path), item.size, (digest,))
+
+
+def _is_xet_token(answer: Any) -> bool:
+    try:
+        told = answer.json()
+    except ValueError:
+        return False
+    names = {"accessToken": str, "casUrl": str, "exp": int}
+    return isinstance(told, dict) and all(isinstance(told.get(n), k) for n, k in names.items())

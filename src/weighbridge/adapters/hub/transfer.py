@@ -6,32 +6,37 @@ have none. Whether it does is one of its constants, which it reads at each uploa
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
 
 from weighbridge.adapters.hub.metering import batches_tell, interrupts_reach, xet_tells
 from weighbridge.domain.errors import Unsupported
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-
     from weighbridge.adapters.hub.content import Addition
-    from weighbridge.domain.publication import HubRepo
+    from weighbridge.adapters.hub.remote import Remote
 
 Transfer = Literal["auto", "xet", "lfs"]
+#: What Xet holds in memory grows with the files that it takes in at once, by 64 MB and more each,
+#: and with the blocks on their way, which are as large. One file at a time already fills any line:
+#: 2 GB in 5 files took 1034 MB with Xet's own 8, and 567 MB so; more bytes take no more.
+_XET_BOUNDS = {
+    "HF_XET_DATA_MAX_CONCURRENT_FILE_INGESTION": "1",
+    "HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY": "4",
+}
+_FASTER = ("HF_XET_HIGH_PERFORMANCE", "HF_XET_HP")
 
-_NO_XET = frozenset({404, 405, 501})
 #: The constant belongs to the process, so pushes of one process take turns.
 _one_at_a_time = threading.RLock()
 
 
 @contextmanager
 def chosen_transfer(
-    api: HfApi, repo: HubRepo, additions: Sequence[Addition], transfer: Transfer
+    remote: Remote, additions: Sequence[Addition], transfer: Transfer
 ) -> Iterator[None]:
     """Make the client use the right protocol within the context, and read each file once.
 
@@ -43,7 +48,7 @@ def chosen_transfer(
         before = constants.HF_HUB_DISABLE_XET
         # Whoever switched Xet off in the environment keeps it off, unless asking for it here.
         mode = "lfs" if before and transfer == "auto" else transfer
-        xet = _wants_xet(api, repo, additions, mode)
+        xet = _wants_xet(remote, additions, mode)
         constants.HF_HUB_DISABLE_XET = not xet
         try:
             if not xet:  # Xet hashes as it reads; what it is told it would not look at.
@@ -51,6 +56,7 @@ def chosen_transfer(
                     each.announce()
             with ExitStack() as around:
                 if additions and xet:
+                    around.enter_context(_bounded())
                     around.enter_context(xet_tells(additions[0].meter))
                 elif additions:
                     around.enter_context(batches_tell(additions[0].meter))
@@ -60,42 +66,37 @@ def chosen_transfer(
             constants.HF_HUB_DISABLE_XET = before
 
 
-def _wants_xet(
-    api: HfApi, repo: HubRepo, additions: Sequence[Addition], transfer: Transfer
-) -> bool:
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Xet reads its environment when it is first used. What somebody set there stays."""
+    if any(os.environ.get(name) for name in _FASTER):
+        yield
+        return
+    ours = {name: bound for name, bound in _XET_BOUNDS.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+def _wants_xet(remote: Remote, additions: Sequence[Addition], transfer: Transfer) -> bool:
     # A stream among the files makes the client use LFS for all of them, with a warning.
     if transfer == "lfs" or not additions or any(a.is_stream for a in additions):
         return False
-    lacking = _lacking(api, repo)
+    lacking = _lacking(remote)
     if transfer == "xet" and lacking:
         raise Unsupported(
-            destination=str(repo),
+            destination=str(remote.repo),
             reason=f"{lacking}. Nothing was uploaded; set WEIGHBRIDGE_TRANSFER to lfs, or to auto",
         )
     return not lacking
 
 
-def _lacking(api: HfApi, repo: HubRepo) -> str:
+def _lacking(remote: Remote) -> str:
     """What Xet would need, '' if nothing. The client itself would fail with a bare
     ``ConnectionError``, or take the other protocol in silence."""
     if find_spec("hf_xet") is None:
         return "the package hf-xet is not installed"
-    return "" if _server_has_xet(api, repo) else "this server has no Xet"
-
-
-def _server_has_xet(api: HfApi, repo: HubRepo) -> bool:
-    from huggingface_hub import get_session, hf_raise_for_status
-
-    # Public, but exported in a way that type checkers do not see.
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
-
-    revision = quote(repo.revision, safe="")
-    url = f"{api.endpoint}/api/models/{repo.name}/xet-write-token/{revision}"
-    headers = build_hf_headers(
-        token=api.token, library_name=api.library_name, library_version=api.library_version
-    )
-    response = get_session().get(url, headers=headers)
-    if response.status_code in _NO_XET:
-        return False
-    hf_raise_for_status(response)
-    return True
+    return "" if remote.has_xet() else "this server has no Xet"
