@@ -18,7 +18,7 @@ from weighbridge.domain.artifact import Manifest, ModelArtifact
 from weighbridge.domain.contents import Unexamined
 from weighbridge.domain.errors import StructureError
 from weighbridge.domain.measures import BesideBase, Measure
-from weighbridge.domain.models import FusedModel, Kind, Model
+from weighbridge.domain.models import FusedModel, Kind, LoraModel, Model, PeftModel
 from weighbridge.domain.survey import WeightSurvey
 from weighbridge.domain.templates import Template
 from weighbridge.domain.tokenizer import TokenizerBuild, TokenizerView
@@ -115,6 +115,24 @@ class Subject:
     base_licence: str | None = None
     changes: tuple[Measure, ...] | None = None
     beside_base: BesideBase | None = None
+
+    @property
+    def lora(self) -> LoraModel:
+        """The model, for rules of that kind alone."""
+        assert isinstance(self.model, LoraModel)
+        return self.model
+
+    @property
+    def fused(self) -> FusedModel:
+        """The model, for rules of that kind alone."""
+        assert isinstance(self.model, FusedModel)
+        return self.model
+
+    @property
+    def peft(self) -> PeftModel:
+        """The model, for rules of that kind alone."""
+        assert isinstance(self.model, PeftModel)
+        return self.model
 
     def beside_model(self, path: str) -> bool:
         """True for a file in the model's own directory. What else lies in a run is not published:

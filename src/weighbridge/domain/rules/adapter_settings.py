@@ -10,21 +10,11 @@ from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.conversion import is_local_path
 from weighbridge.domain.detection import ADAPTER_CONFIG, CHECKPOINT, LORA_WEIGHTS, PEFT_WEIGHTS
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
-from weighbridge.domain.models import Kind, LoraModel, PeftModel
+from weighbridge.domain.models import Kind, LoraModel
 from weighbridge.domain.regular import backtracks
 
 _LAYER = re.compile(r"(?:.*?\.)?(?:layers|h|blocks)\.(\d{1,9})\.")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-def _lora(subject: Subject) -> LoraModel:
-    assert isinstance(subject.model, LoraModel)
-    return subject.model
-
-
-def _peft(subject: Subject) -> PeftModel:
-    assert isinstance(subject.model, PeftModel)
-    return subject.model
 
 
 def _config_missing(subject: Subject) -> Iterator[Observation]:
@@ -50,7 +40,7 @@ def _weights_missing(subject: Subject) -> Iterator[Observation]:
 def _layer_count(subject: Subject) -> Iterator[Observation]:
     """mlx-lm puts LoRA into the last layers only, as many as the config says, and refuses or leaves
     the tensors of all others."""
-    model, keys = _lora(subject), _keys_of(_lora(subject)) or ()
+    model, keys = subject.lora, _keys_of(subject.lora) or ()
     said = model.config.get("num_layers", model.config.get("lora_layers"))
     modules = (t.module for t in model.targets if t.module not in keys)
     held = {int(found[1]) for m in modules if (found := _LAYER.match(f"{m}."))}
@@ -72,7 +62,7 @@ def _keys_of(model: LoraModel) -> frozenset[str] | None:
 def _not_chosen(subject: Subject) -> Iterator[Observation]:
     """mlx-lm makes LoRA modules of what keys names, in each layer or by the whole path, and without
     keys of all that is in the layers. It refuses a file with others; before 0.32 it left them."""
-    model = _lora(subject)
+    model = subject.lora
     keys, named = _keys_of(model), [t.module for t in model.targets]
     left = [m for m in named if not _chosen(m, keys)]
     if left:
@@ -89,7 +79,7 @@ def _chosen(module: str, keys: frozenset[str] | None) -> bool:
 
 def _full_with_lora(subject: Subject) -> Iterator[Observation]:
     """mlx-lm then makes no LoRA module and drops every tensor: the model is the base alone."""
-    model = _lora(subject)
+    model = subject.lora
     if model.config.get("fine_tune_type") == "full" and model.targets:
         facts = {"count": len(model.targets)}
         yield Observation(Location(model.config_path, "fine_tune_type"), facts)
@@ -97,7 +87,7 @@ def _full_with_lora(subject: Subject) -> Iterator[Observation]:
 
 def _unpinned(subject: Subject) -> Iterator[Observation]:
     """Who takes over the base's name, or changes it, changes what the adapter runs on."""
-    model = _peft(subject)
+    model = subject.peft
     base = model.base_model
     pinned = _COMMIT.fullmatch(str(model.config.get("revision")))
     if base is not None and not is_local_path(base) and not pinned:
@@ -114,7 +104,7 @@ _HARMLESS: Mapping[str, tuple[Any, ...]] = {
 
 def _decides_code(subject: Subject) -> Iterator[Observation]:
     """PEFT imports the module that is named there: the adapter decides what code runs."""
-    model = _peft(subject)
+    model = subject.peft
     for key, harmless in _HARMLESS.items():
         value = model.config.get(key)
         if value not in harmless and not _of_transformers(value):
@@ -143,7 +133,7 @@ def _expressions(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _runaway(subject: Subject) -> Iterator[Observation]:
     """PEFT matches it against the name of every module: one that repeats what repeats takes
     minutes for a name of thirty letters, and twice as long for each more."""
-    model = _peft(subject)
+    model = subject.peft
     for count, (key, pattern) in enumerate(_expressions(model.config)):
         if count == _MOST_EXPRESSIONS:
             facts = {"pattern": f"one of more than {count}"}
@@ -157,7 +147,7 @@ def _runaway(subject: Subject) -> Iterator[Observation]:
 def _interrupted(subject: Subject) -> Iterator[Observation]:
     """mlx-lm writes the weights anew with each checkpoint: after a run that was stopped they are
     those of the last one, and nothing else tells."""
-    model = _lora(subject)
+    model = subject.lora
     steps, every = (model.config.get(key) for key in ("iters", "save_every"))
     prefix = f"{model.directory}/" if model.directory else ""
     found = (CHECKPOINT.fullmatch(p.removeprefix(prefix)) for p in subject.artifact.paths)
@@ -182,7 +172,7 @@ _ARGUMENTS = ("data", "adapter_path", "config", "resume_adapter_file", "report_t
 def _arguments(subject: Subject) -> Iterator[Observation]:
     """mlx-lm writes all of its command line into the config, paths of the author's machine too.
     Nothing that loads the adapter reads them."""
-    model = _lora(subject)
+    model = subject.lora
     for key in _ARGUMENTS:
         value = model.config.get(key)
         if isinstance(value, str) and re.match(r"/|~|[A-Za-z]:[\\/]|file:", value):

@@ -25,15 +25,10 @@ _OF_A_LORA = re.compile(
 )
 
 
-def _fused(subject: Subject) -> FusedModel:
-    assert isinstance(subject.model, FusedModel)
-    return subject.model
-
-
 def _missing(subject: Subject) -> Iterator[Observation]:
     """transformers fills in random weights for it, and says so in a log only; mlx-lm refuses the
     model."""
-    model = _fused(subject)
+    model = subject.fused
     # Other tools' packing leaves out what they like, and gives the rest other names.
     absent = [] if other_method(model.config) else list(_absent(model))
     for name, beside in absent[:_MOST_SHOWN]:
@@ -104,7 +99,7 @@ def _of_the_trunk(
 
 def _not_fused(subject: Subject) -> Iterator[Observation]:
     """Loaders leave it out: the model is the base, without what was trained."""
-    alike = _fused(subject).alike
+    alike = subject.fused.alike
     found = [t.name for group in alike if _OF_A_LORA.fullmatch(group[0].name) for t in group]
     if found:
         path = places(subject).get(found[0], "")

@@ -6,18 +6,13 @@ from collections.abc import Iterator
 
 from weighbridge.domain.checkpoints.packing import quantisation_of
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
-from weighbridge.domain.models import FusedModel, Kind
-
-
-def _fused(subject: Subject) -> FusedModel:
-    assert isinstance(subject.model, FusedModel)
-    return subject.model
+from weighbridge.domain.models import Kind
 
 
 def _without_scales(subject: Subject) -> Iterator[Observation]:
     """The config says that the weights are packed, but they are not; loaders misread one of the
     two."""
-    model = _fused(subject)
+    model = subject.fused
     said = quantisation_of(model.config)
     if said is not None and not model.quantised:
         key = "quantization" if said is model.config.get("quantization") else "quantization_config"
@@ -27,7 +22,7 @@ def _without_scales(subject: Subject) -> Iterator[Observation]:
 def _without_config(subject: Subject) -> Iterator[Observation]:
     """Packed weights cannot be read without the bits and the group size. mlx-lm takes them from
     quantization; in quantization_config alone it looks for the method of another tool."""
-    model = _fused(subject)
+    model = subject.fused
     if model.quantised and not isinstance(model.config.get("quantization"), dict):
         other = " (quantization_config alone)" if quantisation_of(model.config) else ""
         yield Observation(Location("config.json"), {"other": other})

@@ -17,11 +17,6 @@ _ADAPTERS = frozenset({Kind.LORA, Kind.PEFT})
 _LARGEST_SCALE = 256
 
 
-def _lora(subject: Subject) -> LoraModel:
-    assert isinstance(subject.model, LoraModel)
-    return subject.model
-
-
 def _config_rank(model: LoraModel) -> int | None:
     parameters = model.config.get("lora_parameters")
     rank = parameters.get("rank") if isinstance(parameters, dict) else None
@@ -30,7 +25,7 @@ def _config_rank(model: LoraModel) -> int | None:
 
 def _rank_mismatch(subject: Subject) -> Iterator[Observation]:
     """mlx-lm builds its modules from the config's rank, and refuses or misreads other tensors."""
-    model = _lora(subject)
+    model = subject.lora
     rank, ranks = _config_rank(model), {t.rank for t in model.targets}
     # Several ranks are another matter: no one number in the config could be right.
     for target in model.targets if len(ranks) == 1 else ():
@@ -42,7 +37,7 @@ def _rank_mismatch(subject: Subject) -> Iterator[Observation]:
 def _mixed_ranks(subject: Subject) -> Iterator[Observation]:
     """mlx-lm trains one rank and loads no other. Other trainers choose ranks for each module, which
     PEFT has a form for; or files of different runs were put together."""
-    model = _lora(subject)
+    model = subject.lora
     ranks = sorted({t.rank for t in model.targets})
     if len(ranks) > 1:
         listed = ", ".join(map(str, ranks))
@@ -62,7 +57,7 @@ def _factors(model: LoraModel) -> Iterator[tuple[TensorSpec, str, TensorSpec | N
 
 def _unpaired(subject: Subject) -> Iterator[Observation]:
     """A factor without its partner does nothing, and the conversion cannot place it."""
-    model = _lora(subject)
+    model = subject.lora
     for spec, partner, found in _factors(model):
         if found is None:
             yield Observation(Location(model.weights_path, spec.name), {"partner": partner})
@@ -71,7 +66,7 @@ def _unpaired(subject: Subject) -> Iterator[Observation]:
 def _incompatible(subject: Subject) -> Iterator[Observation]:
     """The inner dimensions of the pair must be the rank, on both sides, and stacked experts as many
     in both."""
-    model = _lora(subject)
+    model = subject.lora
     for spec, _, found in _factors(model):
         if found is not None and any(spec.name.endswith(first) for first, _ in FACTORS):
             stem = next(spec.name.removesuffix(f) for f, _ in FACTORS if spec.name.endswith(f))
@@ -81,7 +76,7 @@ def _incompatible(subject: Subject) -> Iterator[Observation]:
 
 def _effective(subject: Subject) -> Scale:
     """What was said, else what the config tells."""
-    model = _lora(subject)
+    model = subject.lora
     if subject.scale is not None:
         return Scale(subject.scale)
     return effective_scale(model.config, model.targets[0].rank if model.targets else 1)
@@ -92,21 +87,21 @@ def _scale(subject: Subject) -> Iterator[Observation]:
     nothing fails."""
     found = _effective(subject).value
     if found is not None and found > _LARGEST_SCALE:
-        yield Observation(Location(_lora(subject).config_path, "lora_parameters.scale"),
+        yield Observation(Location(subject.lora.config_path, "lora_parameters.scale"),
                           {"scale": f"{found:g}"})  # fmt: skip
 
 
 def _scale_unknown(subject: Subject) -> Iterator[Observation]:
     """Without the scale nobody can compute what the LoRA does, and with one of 0 or less it does
     nothing or the opposite; the conversion refuses both."""
-    if not _lora(subject).targets:
+    if not subject.lora.targets:
         return  # a full fine-tune, or no pair at all, which has findings of its own
     found = _effective(subject)
     problem = found.reason
     if found.value is not None and not found.value > 0:
         problem = f"the scale is {found.value:g}"
     if problem:
-        place = Location(_lora(subject).config_path, "lora_parameters.scale")
+        place = Location(subject.lora.config_path, "lora_parameters.scale")
         yield Observation(place, {"problem": problem})
 
 

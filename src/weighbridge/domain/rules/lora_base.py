@@ -8,15 +8,10 @@ from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.experts import other_count
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.llama_shapes import expected_shape, expected_width, positive
-from weighbridge.domain.models import Kind, LoraModel, LoraTarget
+from weighbridge.domain.models import Kind, LoraTarget
 from weighbridge.domain.placement import Experts, Impossible, Standing
 
 _LORA = frozenset({Kind.LORA})
-
-
-def _lora(subject: Subject) -> LoraModel:
-    assert isinstance(subject.model, LoraModel)
-    return subject.model
 
 
 def _base(subject: Subject) -> BaseModel:
@@ -32,7 +27,7 @@ def _layer(target: LoraTarget) -> int | None:
 
 def _shapes(subject: Subject) -> Iterator[Observation]:
     """A LoRA of another base does not fit; PEFT raises at load, others ignore the module."""
-    model, base = _lora(subject), _base(subject)
+    model, base = subject.lora, _base(subject)
     for target in model.targets:
         expected = _expected(target, base)
         actual = (target.in_features, target.out_features)
@@ -56,7 +51,7 @@ def _expected(target: LoraTarget, base: BaseModel) -> tuple[int | None, int | No
 
 def _layers(subject: Subject) -> Iterator[Observation]:
     """A layer that the base does not have cannot be adapted."""
-    model, layers = _lora(subject), _base(subject).layers
+    model, layers = subject.lora, _base(subject).layers
     for target in model.targets:
         layer = _layer(target)
         if layers is not None and layer is not None and layer >= layers:
@@ -65,7 +60,7 @@ def _layers(subject: Subject) -> Iterator[Observation]:
 
 def _experts(subject: Subject) -> Iterator[Observation]:
     """A stack holds the LoRA of every expert by its number; another count is another base's."""
-    model, fields = _lora(subject), _base(subject).text_config
+    model, fields = subject.lora, _base(subject).text_config
     for target in model.targets:
         held = target.experts
         if held is not None and (count := other_count(fields, held)) is not None:
@@ -76,7 +71,7 @@ def _experts(subject: Subject) -> Iterator[Observation]:
 def _misplaced(subject: Subject) -> Iterator[Observation]:
     """What has no exact place in the model that transformers builds cannot be converted, and the
     conversion refuses it."""
-    model, architecture = _lora(subject), _base(subject).architecture
+    model, architecture = subject.lora, _base(subject).architecture
     if not isinstance((subject.base_config or {}).get("model_type"), str):
         return  # any tree might be right
     if architecture.standing is Standing.REFUSED:

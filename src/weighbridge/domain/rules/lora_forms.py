@@ -15,11 +15,6 @@ _NAMED = 3
 _MAGNITUDE = ".m"
 
 
-def _lora(subject: Subject) -> LoraModel:
-    assert isinstance(subject.model, LoraModel)
-    return subject.model
-
-
 def _says_dora(model: LoraModel) -> bool:
     return model.config.get("fine_tune_type") == "dora" or model.config.get("use_dora") is True
 
@@ -27,7 +22,7 @@ def _says_dora(model: LoraModel) -> bool:
 def _without_magnitudes(subject: Subject) -> Iterator[Observation]:
     """mlx-lm 0.14.2 to 0.15 wrote use_dora and trained plain LoRA all the same. The tensors decide:
     it is converted as what they are."""
-    model = _lora(subject)
+    model = subject.lora
     if _says_dora(model) and model.targets and not any(t.magnitude for t in model.targets):
         yield Observation(Location(model.config_path))
 
@@ -35,7 +30,7 @@ def _without_magnitudes(subject: Subject) -> Iterator[Observation]:
 def _without_label(subject: Subject) -> Iterator[Observation]:
     """mlx-lm builds what the config says, drops the magnitudes, and computes another function; the
     conversion goes by the tensors."""
-    model = _lora(subject)
+    model = subject.lora
     count = sum(t.magnitude is not None for t in model.targets)
     if count and not _says_dora(model):
         yield Observation(Location(model.config_path, "fine_tune_type"), {"count": count})
@@ -43,7 +38,7 @@ def _without_label(subject: Subject) -> Iterator[Observation]:
 
 def _in_part(subject: Subject) -> Iterator[Observation]:
     """PEFT's use_dora is for all modules or none, so the conversion refuses a mixture."""
-    model = _lora(subject)
+    model = subject.lora
     plain = [t.module for t in model.targets if t.magnitude is None]
     if plain and len(plain) < len(model.targets):
         facts = {"count": len(plain), "all": len(model.targets)}
@@ -57,7 +52,7 @@ def _is_factor(spec: TensorSpec) -> bool:
 def _misfit(subject: Subject) -> Iterator[Observation]:
     """A magnitude is one number for each output of its module; one that fits no pair was lost from
     another run."""
-    model = _lora(subject)
+    model = subject.lora
     for spec in sorted(model.others, key=lambda s: s.name):
         if spec.name.endswith(_MAGNITUDE):
             facts = {"shape": str(list(spec.shape))}
@@ -77,7 +72,7 @@ def _is_full(model: LoraModel) -> bool:
 def _full(subject: Subject) -> Iterator[Observation]:
     """A full fine-tune holds changed weights, for which PEFT has no form: only with the base's
     others they make a model."""
-    model = _lora(subject)
+    model = subject.lora
     if _is_full(model):
         yield Observation(Location(model.weights_path), {"count": len(model.others)})
 
@@ -85,7 +80,7 @@ def _full(subject: Subject) -> Iterator[Observation]:
 def _stray(subject: Subject) -> Iterator[Observation]:
     """Biases, norms or other weights were trained along with the LoRA, which a PEFT adapter cannot
     carry; without them it is another model."""
-    model = _lora(subject)
+    model = subject.lora
     strays = [] if _is_full(model) else _whole(model)
     if strays:
         names = ", ".join(s.name for s in strays[:_NAMED])
@@ -97,7 +92,7 @@ def _stray(subject: Subject) -> Iterator[Observation]:
 def _peft_keys(subject: Subject) -> Iterator[Observation]:
     """Some trainers write PEFT's settings into MLX's config. They are not read: the tensors are
     MLX's, and a converted adapter gets a config of its own."""
-    model = _lora(subject)
+    model = subject.lora
     if "peft_type" in model.config:
         yield Observation(Location(model.config_path, "peft_type"))
 

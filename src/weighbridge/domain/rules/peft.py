@@ -26,11 +26,6 @@ from weighbridge.domain.tensors import TensorSpec
 _MOST_PATTERNS = 100
 
 
-def _peft(subject: Subject) -> PeftModel:
-    assert isinstance(subject.model, PeftModel)
-    return subject.model
-
-
 def _names(model: PeftModel) -> Iterator[LoraName]:
     for spec in model.tensors:
         if (name := parse_name(spec.name)) is not None:
@@ -39,14 +34,14 @@ def _names(model: PeftModel) -> Iterator[LoraName]:
 
 def _prefix(subject: Subject) -> Iterator[Observation]:
     """PEFT drops such a tensor with no more than a warning, and the adapter does nothing."""
-    for spec in _peft(subject).tensors:
+    for spec in subject.peft.tensors:
         if not spec.name.startswith(KEY_PREFIX):
-            yield Observation(Location(_peft(subject).weights_path, spec.name))
+            yield Observation(Location(subject.peft.weights_path, spec.name))
 
 
 def _pairs(subject: Subject) -> Iterator[Observation]:
     """A factor without its partner is dropped in silence."""
-    model = _peft(subject)
+    model = subject.peft
     held = {name.key for name in _names(model)}
     for name in _names(model):
         if name.part is Part.MAGNITUDE:
@@ -64,7 +59,7 @@ def _settled(subject: Subject) -> tuple[int | None, Iterator[tuple[TensorSpec, P
 
     There are none if the config gives modules ranks of their own.
     """
-    model = _peft(subject)
+    model = subject.peft
     pairs = () if model.config.get("rank_pattern") else stored_pairs(model.tensors)
     sizes = sizes_in_base(pairs, subject.base_config)
     rank = settle_rank(pairs, stated_rank(model.config), sizes).value
@@ -73,7 +68,7 @@ def _settled(subject: Subject) -> tuple[int | None, Iterator[tuple[TensorSpec, P
 
 def _rank(subject: Subject) -> Iterator[Observation]:
     """PEFT builds modules of rank r and refuses other shapes."""
-    model = _peft(subject)
+    model = subject.peft
     stated = stated_rank(model.config)
     settled, factors = _settled(subject)
     for spec, part in factors:
@@ -107,7 +102,7 @@ def _patterned_ranks(model: PeftModel) -> Iterator[tuple[TensorSpec, int, int]]:
 def _not_transposed(subject: Subject) -> Iterator[Observation]:
     """MLX stores lora_a as (in, rank) and lora_b as (rank, out), PEFT the transposes. PEFT refuses
     the shapes; where a module is square it takes them, and computes something else."""
-    model = _peft(subject)
+    model = subject.peft
     settled, factors = _settled(subject)
     rank = settled or stated_rank(model.config)
     for spec, part in factors:
@@ -130,7 +125,7 @@ def _twice(name: LoraName, model: PeftModel) -> bool:
 def _model_missing(subject: Subject) -> Iterator[Observation]:
     """PEFT's wrapper is base_model.model., and the decoder's own path begins with model. as well.
     With one of the two left out, every tensor is dropped with no more than a warning."""
-    model = _peft(subject)
+    model = subject.peft
     for name in _names(model):
         if _short(name, model):
             right = f"{KEY_PREFIX}model.{name.module}"
@@ -139,7 +134,7 @@ def _model_missing(subject: Subject) -> Iterator[Observation]:
 
 def _doubled(subject: Subject) -> Iterator[Observation]:
     """A script that adds the prefix to names which have it already makes names of nothing."""
-    model = _peft(subject)
+    model = subject.peft
     for name in _names(model):
         if _twice(name, model):
             yield Observation(Location(model.weights_path, name.text))
@@ -148,7 +143,7 @@ def _doubled(subject: Subject) -> Iterator[Observation]:
 def _not_in_base(subject: Subject) -> Iterator[Observation]:
     """PEFT looks a module up by its path in the class that transformers builds; the containers
     (model, language_model) are others there than in MLX, and changed with transformers 5."""
-    model, config = _peft(subject), subject.base_config or {}
+    model, config = subject.peft, subject.base_config or {}
     model_type = config.get("model_type")
     architecture = architecture_of(model_type if isinstance(model_type, str) else None)
     for name in _names(model):
@@ -163,7 +158,7 @@ def _not_in_base(subject: Subject) -> Iterator[Observation]:
 
 def _leaf(subject: Subject) -> Iterator[Observation]:
     """PEFT finds factors by these very words and drops everything else in silence."""
-    model = _peft(subject)
+    model = subject.peft
     for name in _names(model):
         if not name.leaf_is_proper:
             facts = {"leaf": name.leaf + (".weight" if name.weight else ""),
@@ -174,7 +169,7 @@ def _leaf(subject: Subject) -> Iterator[Observation]:
 def _adapter_name(subject: Subject) -> Iterator[Observation]:
     """PEFT names adapters in memory and strips the name when it saves. It loads such a file, but
     vLLM, llama.cpp and others refuse the tensor or pass it over."""
-    model = _peft(subject)
+    model = subject.peft
     for name in _names(model):
         if name.adapter is not None:
             yield Observation(Location(model.weights_path, name.text), {"adapter": name.adapter})
@@ -185,7 +180,7 @@ _TOLERATED = ("embed_tokens", "lm_head", "wte", "base_layer", "trainable_tokens"
 
 def _foreign(subject: Subject) -> Iterator[Observation]:
     """PEFT passes it over in silence, or puts it in the place of a weight of the base."""
-    model = _peft(subject)
+    model = subject.peft
     saved = model.config.get("modules_to_save")
     kept = tuple(map(str, saved[:MOST_NAMED])) if isinstance(saved, list) else ()
     if model.config.get("bias") not in (None, "none"):

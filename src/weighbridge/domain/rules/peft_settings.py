@@ -24,11 +24,6 @@ from weighbridge.domain.peft.selection import base_change, dotted_ends
 from weighbridge.domain.repairing.orientation import is_turned, settle_rank, stored_pairs
 
 
-def _peft(subject: Subject) -> PeftModel:
-    assert isinstance(subject.model, PeftModel)
-    return subject.model
-
-
 def _at(model: PeftModel, key: str = "") -> Location:
     return Location(model.config_path, key)
 
@@ -41,22 +36,22 @@ def _modules(model: PeftModel) -> tuple[str, ...]:
 
 def _type(subject: Subject) -> Iterator[Observation]:
     """PEFT reads peft_type before anything else, and only in capitals."""
-    value = _peft(subject).config.get("peft_type")
+    value = subject.peft.config.get("peft_type")
     if value != "LORA":
-        yield Observation(_at(_peft(subject), "peft_type"), {"value": str(value)})
+        yield Observation(_at(subject.peft, "peft_type"), {"value": str(value)})
 
 
 def _targets_missing(subject: Subject) -> Iterator[Observation]:
     """PEFT then adapts what it knows of the architecture, mostly q_proj and v_proj, and drops the
     tensors of all other modules in silence."""
-    model = _peft(subject)
+    model = subject.peft
     if not model.config.get("target_modules") and not model.config.get("target_parameters"):
         yield Observation(_at(model, "target_modules"))
 
 
 def _not_targeted(subject: Subject) -> Iterator[Observation]:
     """PEFT drops tensors of modules that the config does not select, without a word."""
-    model = _peft(subject)
+    model = subject.peft
     for module in unselected(_modules(model), model.config):
         yield Observation(_at(model, "target_modules"), {"module": module})
 
@@ -68,7 +63,7 @@ _OTHER_SELECTIONS = frozenset({"exclude_modules", "target_parameters"})
 def _without_tensors(subject: Subject) -> Iterator[Observation]:
     """A list that was copied rather than made from the tensors. PEFT adapts those modules too,
     warns of missing tensors, and other servers refuse the adapter."""
-    model = _peft(subject)
+    model = subject.peft
     config, held = model.config, _modules(model)
     targets = config.get("target_modules")
     if not isinstance(targets, list) or any(config.get(key) for key in _OTHER_SELECTIONS):
@@ -81,7 +76,7 @@ def _without_tensors(subject: Subject) -> Iterator[Observation]:
 
 def _rank_missing(subject: Subject) -> Iterator[Observation]:
     """PEFT then takes 8, whatever the tensors are, and the scale is wrong with it."""
-    model = _peft(subject)
+    model = subject.peft
     if stated_rank(model.config) is None:
         yield Observation(_at(model, "r"))
 
@@ -89,7 +84,7 @@ def _rank_missing(subject: Subject) -> Iterator[Observation]:
 def _alpha_missing(subject: Subject) -> Iterator[Observation]:
     """Without it PEFT takes 8, so that the LoRA is too weak or too strong, and nothing fails; with
     0 it does nothing, and with less the opposite."""
-    model = _peft(subject)
+    model = subject.peft
     alpha = stated_alpha(model.config)
     if alpha is None or alpha <= 0:
         problem = "missing or no number" if alpha is None else f"{alpha:g}, not above 0"
@@ -98,7 +93,7 @@ def _alpha_missing(subject: Subject) -> Iterator[Observation]:
 
 def _alpha_not_integer(subject: Subject) -> Iterator[Observation]:
     """Ollama reads an unsigned integer here and refuses the file."""
-    model = _peft(subject)
+    model = subject.peft
     alpha = model.config.get("lora_alpha")
     if isinstance(alpha, float) and is_integral(alpha):
         yield Observation(_at(model, "lora_alpha"), {"alpha": str(alpha), "right": int(alpha)})
@@ -126,7 +121,7 @@ def _by_hand(model: PeftModel) -> bool:
 def _alpha_suspicious(subject: Subject) -> Iterator[Observation]:
     """Most scripts write MLX's scale, or the rank, into lora_alpha. PEFT divides it by r, so the
     LoRA becomes weaker by that factor. Nothing in the directory itself can prove it."""
-    model = _peft(subject)
+    model = subject.peft
     rank, alpha = stated_rank(model.config), stated_alpha(model.config)
     if rank is None or alpha is None or rank == 1 or mlx_scale(model.config, rank) is not None:
         return
@@ -138,7 +133,7 @@ def _alpha_suspicious(subject: Subject) -> Iterator[Observation]:
 def _alpha_contradiction(subject: Subject) -> Iterator[Observation]:
     """The config has kept MLX's own lora_parameters, and they say another scale than PEFT would
     compute from r and lora_alpha."""
-    model = _peft(subject)
+    model = subject.peft
     scale, rank = stated_scale(model.config), stated_rank(model.config)
     wanted = None if rank is None else mlx_scale(model.config, rank)
     if scale is not None and wanted is not None and not same_scale(scale, wanted):
@@ -148,7 +143,7 @@ def _alpha_contradiction(subject: Subject) -> Iterator[Observation]:
 
 def _task_missing(subject: Subject) -> Iterator[Observation]:
     """AutoPeftModel and the Hub's own snippet need it to choose the class."""
-    model = _peft(subject)
+    model = subject.peft
     if not model.config.get("task_type"):
         yield Observation(_at(model, "task_type"))
 
@@ -160,14 +155,14 @@ def _listed(model: PeftModel, fields: frozenset[str]) -> dict[str, str]:
 def _mlx_settings(subject: Subject) -> Iterator[Observation]:
     """It is what mlx-lm wrote for training, put where PEFT looks for its own. PEFT up to 0.13
     refuses the keys, and they tell of the author's machine."""
-    model = _peft(subject)
+    model = subject.peft
     if MLX_FIELDS & model.config.keys():
         yield Observation(_at(model), _listed(model, MLX_FIELDS))
 
 
 def _unknown_settings(subject: Subject) -> Iterator[Observation]:
     """PEFT up to 0.13 raises TypeError for any key that it does not know, later ones warn."""
-    model = _peft(subject)
+    model = subject.peft
     unknown = frozenset(model.config.keys()) - OLDEST_FIELDS - LATER_FIELDS - MLX_FIELDS
     if unknown:
         yield Observation(_at(model), _listed(model, unknown))
@@ -176,7 +171,7 @@ def _unknown_settings(subject: Subject) -> Iterator[Observation]:
 def _recent_settings(subject: Subject) -> Iterator[Observation]:
     """PEFT up to 0.13, which TGI and LoRAX pin, raises TypeError for any key that it does not
     know."""
-    model = _peft(subject)
+    model = subject.peft
     if LATER_FIELDS & model.config.keys():
         yield Observation(_at(model), _listed(model, LATER_FIELDS))
 
@@ -184,7 +179,7 @@ def _recent_settings(subject: Subject) -> Iterator[Observation]:
 def _changed_base(subject: Subject) -> Iterator[Observation]:
     """PEFT changes the base's own weights before it loads such an adapter. Servers put the LoRA on
     the base as it is, and compute something else; vLLM refuses it."""
-    model = _peft(subject)
+    model = subject.peft
     if (setting := base_change(model.config)) is not None:
         yield Observation(_at(model, setting.partition(" ")[0]), {"setting": setting})
 
@@ -192,7 +187,7 @@ def _changed_base(subject: Subject) -> Iterator[Observation]:
 def _dora_mismatch(subject: Subject) -> Iterator[Observation]:
     """With use_dora and no magnitudes PEFT takes the base's own; without it, it ignores those that
     are there. Either is another function than the one that was trained."""
-    model = _peft(subject)
+    model = subject.peft
     names = [parse_name(spec.name) for spec in model.tensors]
     held = any(n is not None and n.part is Part.MAGNITUDE for n in names)
     said = bool(model.config.get("use_dora"))
@@ -203,7 +198,7 @@ def _dora_mismatch(subject: Subject) -> Iterator[Observation]:
 
 def _not_saved(subject: Subject) -> Iterator[Observation]:
     """PEFT looks for the whole weight of each such module in the file, and fails without it."""
-    model = _peft(subject)
+    model = subject.peft
     for module in unsaved(model.config, [spec.name for spec in model.tensors]):
         yield Observation(_at(model, "modules_to_save"), {"module": module})
 

@@ -15,15 +15,10 @@ _MODES = {"mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}
 _AFFINE_BITS, _AFFINE_GROUPS = (1, 2, 3, 4, 5, 6, 8), (32, 64, 128)
 
 
-def _fused(subject: Subject) -> FusedModel:
-    assert isinstance(subject.model, FusedModel)
-    return subject.model
-
-
 def _packed_shape(subject: Subject) -> Iterator[Observation]:
     """Bits and group size tell how to unpack the words; with others every weight is another number,
     or the loader fails."""
-    model = _fused(subject)
+    model = subject.fused
     without = list(_without_scales(model))
     if not model.quantised and not without:
         return
@@ -53,7 +48,7 @@ def _without_scales(model: FusedModel) -> Iterator[str]:
 def _two_blocks(subject: Subject) -> Iterator[Observation]:
     """mlx-lm writes the same in both. It reads quantization, transformers and servers read
     quantization_config, and unpack the same words in two ways."""
-    config = _fused(subject).config
+    config = subject.fused.config
     own, other = config.get("quantization"), config.get("quantization_config")
     if isinstance(own, dict) and isinstance(other, dict) and own != other:
         keys = sorted(k for k in own.keys() | other.keys() if own.get(k) != other.get(k))
@@ -63,7 +58,7 @@ def _two_blocks(subject: Subject) -> Iterator[Observation]:
 
 def _unsupported(subject: Subject) -> Iterator[Observation]:
     """MLX has no kernel for it, so that no program can run the model."""
-    said = quantisation_of(_fused(subject).config)
+    said = quantisation_of(subject.fused.config)
     for where, block in _blocks(said or {}):
         if problem := _problem(block):
             yield Observation(Location("config.json", where), {"problem": problem})

@@ -51,11 +51,6 @@ _OWN_HEAD_SIZE = re.compile(r"(gemma|qwen3|mistral|ministral|glm|exaone|hunyuan|
 _Shape: TypeAlias = tuple[int | None, ...]
 
 
-def _fused(subject: Subject) -> FusedModel:
-    assert isinstance(subject.model, FusedModel)
-    return subject.model
-
-
 def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The text model's fields, wherever they are."""
     view = config_view(config)
@@ -68,7 +63,7 @@ def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def places(subject: Subject) -> dict[str, str]:
     """The file of every tensor of the model."""
     found: dict[str, str] = {}
-    for path in reversed(_fused(subject).weights_paths):
+    for path in reversed(subject.fused.weights_paths):
         file = subject.artifact.tensor_file(path)
         if file is not None and file.header is not None:
             found |= dict.fromkeys(file.header.specs, path)
@@ -102,7 +97,7 @@ def packed_modules(model: FusedModel) -> Iterator[Packed]:
 
 def embedding_rows(subject: Subject) -> int | None:
     """How many tokens the embedding has; None if that is not told."""
-    model = _fused(subject)
+    model = subject.fused
     firsts = (group[0] for group in model.alike)
     matrices = (s for s in firsts if len(s.shape) == 2 and s.name.endswith(_EMBEDDING_ENDS))
     found = [s for s in matrices if _EMBEDDING.fullmatch(s.name)]
@@ -118,7 +113,7 @@ def _config_missing(subject: Subject) -> Iterator[Observation]:
 
 def _unknown_type(subject: Subject) -> Iterator[Observation]:
     """mlx-lm cannot load the model: nobody can check it on MLX, or tune it further."""
-    config = _fused(subject).config
+    config = subject.fused.config
     named = config.get("model_type")
     if not isinstance(named, str) or named in ARCHITECTURES or named in REMAPPED:
         return
@@ -129,7 +124,7 @@ def _unknown_type(subject: Subject) -> Iterator[Observation]:
 def _shapes(subject: Subject) -> Iterator[Observation]:
     """Loaders refuse the tensor, or make it anew at random and go on."""
     yield from _mixtures(subject)
-    model = _fused(subject)
+    model = subject.fused
     entry, fields = architecture_for(model.config), _text(model.config)
     if entry.standing is not Standing.CONVERTIBLE:
         return
@@ -155,7 +150,7 @@ def _shapes(subject: Subject) -> Iterator[Observation]:
 
 def _mixtures(subject: Subject) -> Iterator[Observation]:
     """Where there are other experts than the config counts."""
-    model = _fused(subject)
+    model = subject.fused
     fields, paths, seen = _text(model.config), dict[str, str](), set[str]()
     for spec, mixture, held in held_experts(model.alike):
         count = other_count(fields, held)
@@ -207,7 +202,7 @@ def _expected(model: FusedModel, fields: Mapping[str, Any], leaf: str) -> _Shape
 def _layer_count(subject: Subject) -> Iterator[Observation]:
     """transformers fills layers that are missing with random weights, and says so in a log only;
     mlx-lm refuses them."""
-    model = _fused(subject)
+    model = subject.fused
     fields = _text(model.config)
     said = next((n for key in _LAYER_KEYS if (n := positive(fields, key))), None)
     unsaid = not any(fields.get(key) for key in _LAYER_KEYS)
@@ -233,7 +228,7 @@ def _layer_count(subject: Subject) -> Iterator[Observation]:
 def _tie(subject: Subject) -> Iterator[Observation]:
     """One loader computes logits with the embedding, another with the head that is stored, or with
     a random one."""
-    model = _fused(subject)
+    model = subject.fused
     fields, entry = _text(model.config), architecture_for(model.config)
     said = model.config.get("tie_word_embeddings", fields.get("tie_word_embeddings"))
     if said is None:
@@ -258,7 +253,7 @@ _MOST_SHOWN = 8
 def _out_of_range(subject: Subject) -> Iterator[Observation]:
     """The token has no row in the embedding: it can be neither read nor made, so that generation
     never stops, or fails."""
-    rows = embedding_rows(subject) or positive(_text(_fused(subject).config), "vocab_size")
+    rows = embedding_rows(subject) or positive(_text(subject.fused.config), "vocab_size")
     for path in (CONFIG, "generation_config.json"):
         document = subject.artifact.document(path)
         fields = document.object if document and rows else {}
@@ -285,7 +280,7 @@ _DTYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}
 def _dtype(subject: Subject) -> Iterator[Observation]:
     """transformers loads the weights in the dtype that is written; from float32 it makes copies of
     twice the size, and of bfloat16 in float16 large values overflow."""
-    model = _fused(subject)
+    model = subject.fused
     said = next((v for fields in (model.config, _text(model.config))
                  for key in ("dtype", "torch_dtype") if (v := fields.get(key))), None)  # fmt: skip
     sizes: Counter[str] = Counter()
