@@ -17,6 +17,7 @@ from weighbridge.domain.errors import (
     ArtifactUnreadable,
     InvalidModelStructure,
 )
+from weighbridge.domain.findings import shortened
 from weighbridge.domain.models import FusedModel, Kind, LoraModel, LoraTarget, Model, PeftModel
 from weighbridge.domain.tensors import TensorSpec
 
@@ -244,7 +245,7 @@ def _tensors(artifact: ModelArtifact, path: str, problems: list[str]) -> tuple[T
     found = artifact.tensor_file(path)
     if found is None or found.header is None:
         defects = found.defects if found else ()
-        problems += [f"{path}: {d.code} {d.tensor} {d.detail}" for d in defects] or [
+        problems += [f"{path}: {d.code} {shortened(d.tensor)} {d.detail}" for d in defects] or [
             f"{path}: cannot be read"
         ]
         return ()
