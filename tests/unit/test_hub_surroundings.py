@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from huggingface_hub import close_session
+from huggingface_hub import close_session, get_session
 from huggingface_hub.utils import _http
 
 from weighbridge.adapters.hub import HubRegistry, client, transfer
+from weighbridge.adapters.hub.answers import heard
 from weighbridge.adapters.hub.client import make_ready
 from weighbridge.adapters.hub.errors import NotUnderstood, Translator
+from weighbridge.adapters.hub.patience import Patience
 from weighbridge.adapters.hub.silence import ServerSilent, Silence
 from weighbridge.domain.errors import (
     AuthenticationFailed,
@@ -108,6 +110,31 @@ def test_two_publications_of_one_process_limit_one_answer() -> None:
     transport = http.MockTransport(lambda _: http.Response(200, content=b"all of it"))
     with http.Client(transport=transport, event_hooks=hooks) as session:
         assert session.get("http://hub.test/").content == b"all of it"
+
+
+def test_work_that_does_not_end_in_its_order_leaves_nothing_behind() -> None:
+    factory, before = _http._GLOBAL_CLIENT_FACTORY, get_session().event_hooks
+    first, second = heard(lambda _: None), heard(lambda _: None)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert len(_http._GLOBAL_CLIENT_FACTORY().event_hooks["response"]) == 1 + len(
+        factory().event_hooks["response"]
+    )
+    second.__exit__(None, None, None)
+    assert _http._GLOBAL_CLIENT_FACTORY is factory
+    assert get_session().event_hooks == before
+
+
+def test_a_wait_is_for_all_work_of_the_process() -> None:
+    """Whoever sees an answer first waits; the others repeat what was refused as well."""
+    answer = http.Response(429, headers={"retry-after": "1"})
+    answer.request = http.Request("GET", "http://hub.test/")
+    both = [Patience("hf://acme/a"), Patience("hf://acme/b")]
+    for each in both:
+        each._see(answer)
+    assert [each.waited for each in both] == [1.0, 0.0]
+    assert [each._waits for each in both] == [1, 1]
 
 
 def test_what_was_not_understood() -> None:

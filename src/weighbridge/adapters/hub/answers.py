@@ -24,28 +24,40 @@ def heard(hear: _Hook, ask: _Hook | None = None) -> Iterator[None]:
             _change(_session(), more, _without)
 
 
+#: The hooks of all contexts that have not ended, which need not end in their order.
+_hooks_now: list[dict[str, list[_Hook]]] = []
+_FACTORY, _THEIRS = "_GLOBAL_CLIENT_FACTORY", "weighbridge_theirs"
+
+
 @contextmanager
 def _on_new_sessions(more: dict[str, list[_Hook]]) -> Iterator[None]:
     """The client makes a new session where it could not connect, and asks again with that."""
     from huggingface_hub.utils import _http
 
-    name = "_GLOBAL_CLIENT_FACTORY"
-    theirs = getattr(_http, name, None)
-    if theirs is None:
-        yield
-        return
-
-    def made() -> Any:
-        session = theirs()
-        _change(session, more, _added)
-        return session
-
-    setattr(_http, name, made)
+    with _changing:
+        _hooks_now.append(more)
+        theirs = getattr(_http, _FACTORY, None)
+        if theirs is not None and not hasattr(theirs, _THEIRS):
+            setattr(_http, _FACTORY, _hearing(theirs))
     try:
         yield
     finally:
-        if getattr(_http, name) is made:
-            setattr(_http, name, theirs)
+        with _changing:
+            _hooks_now.remove(more)
+            if not _hooks_now:
+                ours = getattr(_http, _FACTORY, None)
+                setattr(_http, _FACTORY, getattr(ours, _THEIRS, ours))
+
+
+def _hearing(theirs: Callable[[], Any]) -> Callable[[], Any]:
+    def made() -> Any:
+        session = theirs()
+        for more in tuple(_hooks_now):
+            _change(session, more, _added)
+        return session
+
+    setattr(made, _THEIRS, theirs)
+    return made
 
 
 def _session() -> Any:

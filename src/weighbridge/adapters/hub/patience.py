@@ -33,6 +33,7 @@ LONGEST, MOST = 300.0, 900.0
 #: Seconds between requests to create a repository, each once.
 BUSY = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 _HEADERS = ("ratelimit", "retry-after")
+_WAITED = "weighbridge.waited"
 _log = logging.getLogger("weighbridge.hub")
 
 
@@ -88,11 +89,15 @@ class Patience:
         self._silence.hear(answer)
         if answer.status_code == 409 and answer.request.url.path.endswith("/api/repos/create"):
             self._rest()
+        if answer.extensions.get(_WAITED):  # by other work of this process
+            with self._lock:
+                self._waits += 1
         pause = retry_after(answer.headers) if answer.status_code == 429 else None
         if pause is None:
             return
         with self._lock:  # The threads of an upload wait one after another.
             self._wait(max(pause, 1.0))
+        answer.extensions[_WAITED] = True
         for name in _HEADERS:  # Else the client would wait once more, in silence.
             answer.headers.pop(name, None)
 
