@@ -1,4 +1,5 @@
-"""Real registries that several modules talk to: one of each kind for a module."""
+"""Real registries that several modules talk to: one of each kind for a module; and what keeps the
+machine's own settings away from the local Hub."""
 
 from __future__ import annotations
 
@@ -8,6 +9,13 @@ import pytest
 
 from tests.docker_registry import DockerRegistry, Guard
 from tests.docker_registry.faulty import FaultyWay
+
+
+@pytest.fixture
+def hub_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local Hub is reached directly; the machine's own login is not used."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,7 @@ from weighbridge.domain.publication import HubRepo
 REPO = "acme/m"
 
 
-@pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+pytestmark = pytest.mark.usefixtures("hub_alone")
 
 
 @pytest.fixture

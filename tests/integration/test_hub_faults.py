@@ -142,9 +142,7 @@ ROWS: dict[str, Row] = {
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+def surroundings(hub_alone: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HF_HOME", "HF_XET_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
 

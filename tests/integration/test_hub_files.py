@@ -36,10 +36,7 @@ SPECS = (
 ROOT = "hf://acme/base"
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+pytestmark = pytest.mark.usefixtures("hub_alone")
 
 
 @pytest.fixture(scope="module")

@@ -60,11 +60,7 @@ REPO = "acme/m"
 COMMIT = r"/commit/main"
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The local Hub is reached directly; the machine's own login is not used."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+pytestmark = pytest.mark.usefixtures("hub_alone")
 
 
 @pytest.fixture

@@ -33,10 +33,8 @@ COMMIT = "/commit/main"
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+def surroundings(hub_alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client does not pause between attempts, and a server at work gets no more time."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda _: None))
     monkeypatch.setattr(silence, "_AT_WORK", 1)
 

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import pytest
@@ -301,79 +303,69 @@ def test_tls_is_demanded_of_other_machines() -> None:
     assert settings.plain_http == ("a:1", "b:2")
 
 
-def test_a_login_is_not_taken_along_to_another_host(guarded: DockerRegistry) -> None:
-    """Registries that keep blobs in a cloud send on to addresses that are signed for anybody."""
+class Store(ThreadingHTTPServer):
+    """Where a registry sends readers on to: it answers as ``answer`` does, and keeps what logins it
+    was told."""
+
+    def __init__(self, answer: Callable[[BaseHTTPRequestHandler, str], None]) -> None:
+        asked: list[str | None] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.headers.get("Authorization"))
+                answer(self, f"http://{self.headers['Host']}")
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked = asked
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+def gives(request: BaseHTTPRequestHandler, _: str) -> None:
+    request.send_response(200)
+    request.send_header("Content-Length", str(len(LARGE)))
+    request.end_headers()
+    request.wfile.write(LARGE)
+
+
+def asks_for_a_login(request: BaseHTTPRequestHandler, own: str) -> None:
+    request.send_response(401)
+    request.send_header("WWW-Authenticate", f'Bearer realm="{own}/token",service="s"')
+    request.send_header("WWW-Authenticate", 'Basic realm="s"')
+    request.send_header("Content-Length", "0")
+    request.end_headers()
+
+
+@pytest.mark.parametrize("answer", [gives, asks_for_a_login])
+def test_a_login_is_not_taken_along_to_another_host(
+    guarded: DockerRegistry, tmp_path: Path, answer: Callable[[BaseHTTPRequestHandler, str], None]
+) -> None:
+    """Registries that keep blobs in a cloud send on to addresses that are signed for anybody; what
+    answers there is no registry, whatever it says."""
     place = on(guarded.host, str(Path(guarded.logins[0]).parent))
     receipt = place.publish({"w.safetensors": LARGE})
-    asked: list[str | None] = []
-
-    class Store(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.headers.get("Authorization"))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(LARGE)))
-            self.end_headers()
-            self.wfile.write(LARGE)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    store = ThreadingHTTPServer(("127.0.0.1", 0), Store)
-    threading.Thread(target=store.serve_forever, args=(0.01,), daemon=True).start()
-    with FaultyWay(guarded.host) as way:
-        way.trouble(
-            307, "GET", "/blobs/", 1, {"Location": f"http://localhost:{store.server_port}/blob"}
-        )
-        pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        config = guarded.folder / "redirected"
-        config.mkdir(exist_ok=True)
-        (config / "config.json").write_text(json.dumps({"auths": {way.host: {"auth": pair}}}))
-        assert isinstance(place.destination, OciRepo)
-        there = on(way.host, str(config), place.destination.name)
-        [entry] = there.plan({"w.safetensors": LARGE}).manifest.entries
-        with there.registry.open(there.destination, receipt.revision, entry.path) as stream:
-            assert stream.read() == LARGE
-    store.shutdown()
-    store.server_close()
-    assert asked == [None]
-
-
-def test_nobody_else_is_told_the_login_who_asks_for_it(guarded: DockerRegistry) -> None:
-    """A store that blobs are fetched from is no registry, whatever it says."""
-    place = on(guarded.host, str(Path(guarded.logins[0]).parent))
-    receipt = place.publish({"w.safetensors": LARGE})
-    asked: list[str | None] = []
-
-    class Store(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.headers.get("Authorization"))
-            self.send_response(401)
-            host = f"http://localhost:{store.server_port}"
-            self.send_header("WWW-Authenticate", f'Bearer realm="{host}/token",service="s"')
-            self.send_header("WWW-Authenticate", 'Basic realm="s"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    store = ThreadingHTTPServer(("127.0.0.1", 0), Store)
-    threading.Thread(target=store.serve_forever, args=(0.01,), daemon=True).start()
-    with FaultyWay(guarded.host) as way:
+    with FaultyWay(guarded.host) as way, Store(answer) as store:
         where = {"Location": f"http://localhost:{store.server_port}/blob"}
         way.trouble(307, "GET", "/blobs/", 9, where)
         pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        config = guarded.folder / "asked-elsewhere"
-        config.mkdir()
-        (config / "config.json").write_text(json.dumps({"auths": {way.host: {"auth": pair}}}))
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {way.host: {"auth": pair}}}))
         assert isinstance(place.destination, OciRepo)
-        there = on(way.host, str(config), place.destination.name)
+        there = on(way.host, str(tmp_path), place.destination.name)
         [entry] = there.plan({"w.safetensors": LARGE}).manifest.entries
-        with pytest.raises(AuthenticationFailed):
-            there.registry.open(there.destination, receipt.revision, entry.path)
-    store.shutdown()
-    store.server_close()
-    assert asked == [None]
+        refused = pytest.raises(AuthenticationFailed) if answer is not gives else nullcontext()
+        opened = there.registry.open
+        with refused, opened(there.destination, receipt.revision, entry.path) as stream:
+            assert stream.read() == LARGE
+    assert store.asked == [None]
 
 
 def test_tokens_that_run_out_in_the_middle_of_a_push(

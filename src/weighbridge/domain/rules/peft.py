@@ -12,7 +12,6 @@ from weighbridge.domain.models import Kind, PeftModel
 from weighbridge.domain.peft.config import MOST_NAMED, stated_rank, wraps_the_bare_model
 from weighbridge.domain.peft.names import LoraName, Part, parse_name, placed
 from weighbridge.domain.peft.selection import NotPeft, pair_rank
-from weighbridge.domain.regular import backtracks
 from weighbridge.domain.repairing.misnamed import misnamed_files
 from weighbridge.domain.repairing.orientation import (
     is_turned,
@@ -21,9 +20,6 @@ from weighbridge.domain.repairing.orientation import (
     stored_pairs,
 )
 from weighbridge.domain.tensors import TensorSpec
-
-#: Each is matched against every module.
-_MOST_PATTERNS = 100
 
 
 def _names(model: PeftModel) -> Iterator[LoraName]:
@@ -84,10 +80,8 @@ def _rank(subject: Subject) -> Iterator[Observation]:
 
 def _patterned_ranks(model: PeftModel) -> Iterator[tuple[TensorSpec, int, int]]:
     """The pairs whose rank is not what ``rank_pattern`` or ``r`` gives their module: the first
-    factor, its rank, and that. The patterns are a stranger's, and run if none can run away."""
-    patterns = model.config.get("rank_pattern")
-    plain = isinstance(patterns, dict) and 0 < len(patterns) <= _MOST_PATTERNS
-    if not plain or any(map(backtracks, patterns or ())):
+    factor, its rank, and that."""
+    if not model.config.get("rank_pattern"):
         return
     for pair in stored_pairs(model.tensors):
         name = parse_name(pair.a.name)
