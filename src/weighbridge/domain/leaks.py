@@ -40,6 +40,7 @@ _NAMED = re.compile(
     rb"|client[_-]?secret|api[_-]?token|hf[_-]?token))[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?"
     rb"([A-Za-z0-9+/_-]{24,200})(?![A-Za-z0-9+/_.({\[-])"
 )
+_SMALL = bytes(range(256)).lower()
 #: The names of those three, in small letters and without what may join their words.
 _NAMES_SQUEEZED = {
     b"key": (b"api", b"secret", b"access"),
@@ -88,7 +89,10 @@ _FLAT = bytes(
 )
 #: The same, with the other letters of base64.
 _LONG = bytes(0x78 if chr(c) in "+/" else _FLAT[c] for c in range(256))
-_RUN_OF_SECRETS = b"x" * 16
+_LEAST = 16
+_RUN_OF_SECRETS = b"x" * _LEAST
+#: All else becomes a space, so that the words of a text are known at once.
+_WORDS = bytes(c if _FLAT[c] == 0x78 else 0x20 for c in range(256))
 #: Where distinct long words are at least so much of a text, all of it is searched at once.
 _DENSE = 4
 #: Signs that most texts are without, the rarest first. One sign is found fifty times faster than
@@ -174,13 +178,15 @@ def _runs(text: bytes) -> Iterator[_Hit]:
 
 
 def _tokens(text: bytes) -> Iterator[_Hit]:
-    places = list(_long_words(text))
-    words = {text[start:end] for start, end in places}
+    # An index names the same few shards ten thousand times: each word is tried once.
+    words = {word for word in set(text.translate(_WORDS).split()) if len(word) >= _LEAST}
     if sum(map(len, words)) * _DENSE > len(text):
         yield from _token(text, _everywhere(text))
         return
-    # An index names the same few shards ten thousand times: each word is tried once.
     begun = {word: [found.start() for found in _PREFIX.finditer(word)] for word in words}
+    if not any(begun.values()):
+        return
+    places = _long_words(text)
     starts = (start + at for start, end in places for at in begun[text[start:end]])
     yield from _token(text, filter(None, (_TOKEN.match(text, at) for at in starts)))
 
@@ -267,7 +273,7 @@ def _close(text: bytes) -> Iterator[_Hit]:
         for match in _LOGIN.finditer(text):
             yield match.start(), "SC002", "a Weights & Biases key", "wandb login ***"
     # A search for letters of either case is slow, and few files need it.
-    squeezed = text.lower().translate(None, b"_-")
+    squeezed = text.translate(_SMALL, b"_-")
     if any(end in squeezed and any(name + end in squeezed for name in names)
            for end, names in _NAMES_SQUEEZED.items()):  # fmt: skip
         yield from _assigned(text)

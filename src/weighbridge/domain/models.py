@@ -9,9 +9,7 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from weighbridge.domain.tensors import TensorSpec
-
-_DIGITS_ALIKE = str.maketrans("123456789", "000000000")
+from weighbridge.domain.tensors import TensorSpec, digits_alike
 
 
 class Kind(Enum):
@@ -128,10 +126,10 @@ class FusedModel:
     def alike(self) -> tuple[Sequence[TensorSpec], ...]:
         """The tensors, those together whose dtypes and shapes are the same, and whose names but for
         the digits are: ten thousand are some twenty of each number of digits."""
-        groups: dict[tuple[str, str, tuple[int, ...]], list[TensorSpec]] = {}
-        for spec in self.tensors:
-            key = spec.name.translate(_DIGITS_ALIKE), spec.dtype, spec.shape
-            groups.setdefault(key, []).append(spec)
+        groups: dict[tuple[bytes, str, tuple[int, ...]], list[TensorSpec]] = {}
+        named = digits_alike([spec.name for spec in self.tensors])
+        for name, spec in zip(named, self.tensors, strict=True):
+            groups.setdefault((name, spec.dtype, spec.shape), []).append(spec)
         return tuple(groups.values())
 
 

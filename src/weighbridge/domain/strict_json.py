@@ -120,11 +120,12 @@ def _check_tree(value: Any, *, surrogates: bool) -> int:
         depth += 1
         if depth > MAX_DEPTH:
             raise StrictJsonError("JS005", f"is nested more than {MAX_DEPTH} deep")
-        kinds = set(map(type, level))  # most levels are large and of one kind
+        types = list(map(type, level))
+        kinds = set(types)  # most levels are large and of one kind
         tables = [n for n in level if type(n) is dict] if dict in kinds else []
         lists = [n for n in level if type(n) is list] if list in kinds else []
         strings += sum(map(len, tables))
-        strings += list(map(type, level)).count(str) if str in kinds else 0
+        strings += types.count(str) if str in kinds else 0
         if surrogates:
             own = (n for n in level if type(n) is str)
             _check_encodable("".join(chain(own, chain.from_iterable(tables))))

@@ -10,10 +10,10 @@ import json
 import math
 import re
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
-from operator import itemgetter
+from operator import itemgetter, mul, sub
 from typing import Any, NamedTuple
 
 from attrs import frozen
@@ -143,8 +143,9 @@ def parse_header(raw: bytes, file_size: int) -> Header:
         defects += _layout_defects(ordered, file_size - start)
     if defects:
         raise HeaderInvalid(defects)
-    slots = map(_slot_of, [(spec, start + begin) for spec, begin, _ in ordered])
-    return Header(tuple(slots), metadata, start)
+    specs, begins, _ = zip(*ordered, strict=True)
+    starts = [start + begin for begin in begins]
+    return Header(tuple(map(_slot_of, zip(specs, starts, strict=True))), metadata, start)
 
 
 def _parse_table(raw: bytes) -> dict[str, Any]:
@@ -174,12 +175,19 @@ def uncountable(names: Collection[str]) -> str | None:
     """The first of these names that holds a number as no layer or expert has: Python refuses to
     read one of thousands of digits, wherever it is met."""
     text = "\n".join(names)
-    if text.isascii():
-        digits = text.encode().translate(DIGITS_ALIKE)
-        if b"0" * (_MOST_DIGITS + 1) not in digits:
-            return None
+    if text.isascii() and b"0" * (_MOST_DIGITS + 1) not in text.encode().translate(DIGITS_ALIKE):
+        return None
     found = (n for n in names if any(len(d) > _MOST_DIGITS for d in re.findall(r"\d+", n)))
     return next(found, None)
+
+
+def digits_alike(names: Sequence[str]) -> list[bytes]:
+    """Each name with 0 for its digits: in one piece, ten times as fast as one by one."""
+    text = "\n".join(names).encode("utf-8", "surrogatepass").translate(DIGITS_ALIKE)
+    alike = text.split(b"\n")
+    if len(alike) == len(names):
+        return alike
+    return [n.encode("utf-8", "surrogatepass").translate(DIGITS_ALIKE) for n in names]
 
 
 def _sound_spans(table: Mapping[str, Any]) -> list[tuple[TensorSpec, int, int]] | None:
@@ -205,10 +213,11 @@ def _sound_spans(table: Mapping[str, Any]) -> list[tuple[TensorSpec, int, int]] 
     counts = list(map(math.prod, shapes))
     if 0 in counts or max(counts) >= _MOST_ELEMENTS:
         return None
-    if any(n * b != 8 * (end - at) for n, b, (at, end) in zip(counts, bits, offsets, strict=True)):
+    begins, ends = (list(map(itemgetter(n), offsets)) for n in range(2))
+    if list(map(mul, counts, bits)) != [8 * length for length in map(sub, ends, begins)]:
         return None
     specs = map(TensorSpec, table, dtypes, map(tuple, shapes))
-    return [(spec, at, end) for spec, (at, end) in zip(specs, offsets, strict=True)]
+    return list(zip(specs, begins, ends, strict=True))
 
 
 def _are_counts(value: Any) -> bool:

@@ -24,6 +24,8 @@ _OF_A_LORA = re.compile(
     r".*\.(lora_[abAB]|lora_embedding_[AB]|lora_magnitude_vector|base_layer)(\..*)?"
 )
 
+_DIGIT = re.compile(r"\d")
+
 
 def _missing(subject: Subject) -> Iterator[Observation]:
     """transformers fills in random weights for it, and says so in a log only; mlx-lm refuses the
@@ -64,9 +66,13 @@ def _members(
         name = group[0].name
         at = name.find(mark)
         begin, end = at + len(mark), name.find(".", at + len(mark))
-        number = name[begin:end]
+        number, head, leaf = name[begin:end], name[:at], name[end + 1 :]
         plain = number.isdecimal() and len(number) < 6
-        if at < 0 or not plain or (heads is not None and name[:at] not in heads):
+        if at < 0 or not plain or (heads is not None and head not in heads):
+            continue
+        if _DIGIT.search(head + leaf) is None:  # the same in the whole group
+            numbers = found.setdefault(head, {}).setdefault(leaf, [])
+            numbers.extend([spec.name[begin:end] for spec in group])
             continue
         for spec in group:
             leaves = found.setdefault(spec.name[:at], {})

@@ -209,7 +209,8 @@ def _layer_count(subject: Subject) -> Iterator[Observation]:
     numbers: set[str] = set()
     for group in model.alike:
         if found := _LAYER.match(group[0].name):
-            numbers.update(spec.name[slice(*found.span(1))] for spec in group)
+            begin, end = found.span(1)
+            numbers.update([spec.name[begin:end] for spec in group])
     held = set(map(int, numbers))
     # A nested config may leave out what is a default, and hybrids count by their layers' kinds.
     whole = fields is model.config and architecture_for(fields).uniform
