@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from dependency_injector import containers, providers
-
 from weighbridge.domain.errors import UsageError
 from weighbridge.domain.publication import HubRepo, LocalRegistry, OciRepo, S3Prefix
+from weighbridge.entrypoints.injection import containers, providers
 from weighbridge.entrypoints.settings import Settings
 
 if TYPE_CHECKING:
