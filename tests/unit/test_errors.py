@@ -84,7 +84,7 @@ CODES = {
         "StorageDenied",
         "RegistryError", "AuthenticationFailed", "PermissionDenied", "DestinationMissing",
         "VisibilityMismatch", "RevisionConflict", "RateLimited", "RegistryRejected",
-        "RegistryUnreachable", "ContentMismatch", "ReadBackMismatch", "TagTaken", "Unsupported",
+        "RegistryUnreachable", "ServerSilent", "ContentMismatch", "ReadBackMismatch", "TagTaken", "Unsupported",
         "TooLarge", "ModelPacked"],
 }  # fmt: skip
 

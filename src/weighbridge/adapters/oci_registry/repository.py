@@ -6,7 +6,7 @@ its size is right. Specification: https://github.com/opencontainers/distribution
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from typing import BinaryIO
 from urllib.parse import urlencode
@@ -14,21 +14,20 @@ from urllib.parse import urlencode
 from attrs import frozen
 
 from weighbridge.adapters.oci_registry import patience
-from weighbridge.adapters.oci_registry.patience import ATTEMPTS, once, patiently
+from weighbridge.adapters.oci_registry.patience import once, patiently
 from weighbridge.adapters.oci_registry.session import Session
 from weighbridge.adapters.oci_registry.transport import Answer
 from weighbridge.adapters.oci_registry.upload import Upload
-from weighbridge.application.streams import stream_of
+from weighbridge.application.streams import ATTEMPTS, resumed, stream_of
 from weighbridge.domain import modelpack
 from weighbridge.domain.errors import (
     DestinationMissing,
     RegistryError,
     RegistryRejected,
-    RegistryUnreachable,
 )
 from weighbridge.domain.strict_json import StrictJsonError, parse_object
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _NO_SUCH_METHOD = (405, 501)
 _TAGS_AT_ONCE = 1000
 #: How a registry calls a blob that a manifest names and that it does not have.
@@ -207,26 +206,18 @@ class _Download:
         return answer
 
     def chunks(self, answer: Answer) -> Generator[bytes, None, None]:
-        """All bytes; asks for the rest where a connection broke."""
-        done = 0
-        for attempt in range(ATTEMPTS):
-            try:
-                with self.repository.session.failures.calls("reading a blob"), answer.response:
-                    if done and answer.status == 200:  # it knows no ranges, as is its right
-                        _pass_over(answer, done)
-                    while chunk := answer.response.read(_CHUNK):
-                        done += len(chunk)
-                        yield chunk
-            except RegistryUnreachable:
-                if attempt == ATTEMPTS - 1:
-                    raise
-            if done >= self.size:
-                return
-            patience.pause(0.1 * attempt)
-            answer = self.request(done)
-        raise self._failed(
-            RegistryUnreachable, f"{self.digest} ended after {done} of {self.size} bytes"
-        )
+        """All bytes, of which ``answer`` has the first; asks for the rest where it broke."""
+        failures, first = self.repository.session.failures, [answer]
+
+        def chunks_from(offset: int) -> Iterator[bytes]:
+            came = first.pop() if first else once(lambda: self.request(offset))
+            with failures.calls("reading a blob"), came.response:
+                if offset and came.status == 200:  # it knows no ranges, as is its right
+                    _pass_over(came, offset)
+                while chunk := came.response.read(_CHUNK):
+                    yield chunk
+
+        return resumed((self.digest, self.size), chunks_from, failures.destination, patience.pause)
 
     def _failed(self, kind: type[RegistryError], reason: str) -> RegistryError:
         return self.repository.session.failures.make(kind, reason)
