@@ -232,7 +232,7 @@ def test_keys_that_are_none(tmp_path: Path) -> None:
             )
         assert key in str(caught.value)
         assert not (tmp_path / "registry" / "models--acme--bot" / "refs").exists()
-    with pytest.raises(UsageError, match="public key in PEM; it is '(EC )?PRIVATE KEY'"):
+    with pytest.raises(UsageError, match=r"public key in PEM; it is '(EC )?PRIVATE KEY'"):
         weighbridge.verify_release(released(tmp_path / "again", "lora", private), key=private)
 
 

@@ -122,7 +122,7 @@ class Session:
         if is_known and asked.get("error") == "insufficient_scope":
             reason = f"{doing}: the login is good, and has no right to {asked.get('scope')}"
             return self.failures.make(PermissionDenied, reason)
-        if not is_known and answer.status == 403:
+        if not is_known and answer.status == 403 and self._is_ours(answer.url):
             error.reason += f"; there is no login for {self.host}: `docker login {self.host}`"
         return error
 
