@@ -30,6 +30,8 @@ class TokenServer:
         self.given: list[str] = []
         #: Statuses that the next requests are answered with, whoever asks.
         self.refusals: list[int] = []
+        #: What users may do, if that is not all that they ask for.
+        self.actions: set[str] | None = None
         self._basic = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
         self._password = password
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -64,7 +66,11 @@ class TokenServer:
         """A signed token for what was asked, or for nothing if nobody asks."""
         now = int(time.time())
         scopes = [scope.split(":") for scope in terms.get("scope", "").split()] if user else []
-        access = [{"type": t, "name": n, "actions": a.split(",")} for t, n, a in scopes]
+        access = [
+            {"type": t, "name": n,
+             "actions": [a for a in wanted.split(",") if self.actions is None or a in self.actions]}
+            for t, n, wanted in scopes
+        ]  # fmt: skip
         certificate = (self.folder / "token.crt").read_text()
         header = {"typ": "JWT", "alg": "RS256", "x5c": ["".join(certificate.split("\n")[1:-2])]}
         claims = {

@@ -25,7 +25,11 @@ from weighbridge.adapters.oci_registry import OciRegistry
 from weighbridge.adapters.oci_registry.login import Credential, credential_for
 from weighbridge.adapters.oci_registry.session import _challenges
 from weighbridge.adapters.oci_registry.transport import Transport
-from weighbridge.domain.errors import AuthenticationFailed, RegistryRejected
+from weighbridge.domain.errors import (
+    AuthenticationFailed,
+    PermissionDenied,
+    RegistryRejected,
+)
 from weighbridge.domain.publication import OciRepo
 from weighbridge.entrypoints.settings import Settings
 
@@ -189,6 +193,52 @@ def test_what_cannot_be_answered_is_told(
         file = config(tmp_path / "config.json", auths={way.host: auth(USER)})
         with pytest.raises(AuthenticationFailed, match="of a kind"):
             OciRegistry((file,)).head(OciRepo(way.host, "acme/m"))
+
+
+# --- who says no where the specification asks who we are ------------------------------------------
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["nobody", "for reading only"])
+def test_a_token_is_asked_for_where_none_was_demanded(
+    narrow: bool, tokens: DockerRegistry, tmp_path: Path
+) -> None:
+    assert tokens.tokens is not None
+    with FaultyWay(tokens.host) as way:
+        file = config(tmp_path / "config.json", auths={way.host: auth(USER)})
+        place = Subject(OciRegistry((file,)), OciRepo(way.host, f"acme/{uuid4().hex}", "v1"))
+        way.trouble(403, "POST" if narrow else "GET", f"/{place.destination.name}/")
+        before = len(tokens.tokens.asked)
+        assert place.publish(FIRST).created and place.holds(FIRST)
+        scopes = [each["scope"] for each in tokens.tokens.asked[before:]]
+        assert scopes == [f"repository:{place.destination.name}:{a}" for a in ("pull", "pull,push")]
+
+
+def test_a_right_that_is_not_there(tokens: DockerRegistry, tmp_path: Path) -> None:
+    """The token service gives less than was asked for, as the specification lets it."""
+    assert tokens.tokens is not None
+    file = config(tmp_path / "config.json", auths={tokens.host: auth(USER)})
+    place = Subject(OciRegistry((file,)), OciRepo(tokens.host, f"acme/{uuid4().hex}", "v1"))
+    tokens.tokens.actions = {"pull"}
+    try:
+        with pytest.raises(
+            PermissionDenied, match=f"no right to repository:{place.destination.name}:"
+        ):
+            place.publish(FIRST)
+        tokens.tokens.refusals = [403]
+        with pytest.raises(PermissionDenied, match="for a token: HTTP 403"):
+            place.publish(FIRST)
+    finally:
+        tokens.tokens.actions = None
+
+
+@pytest.mark.parametrize("login", [False, True])
+def test_a_refusal_that_no_login_changes(login: bool, way: FaultyWay, tmp_path: Path) -> None:
+    file = config(tmp_path / "config.json", auths={way.host: auth(USER)} if login else {})
+    way.trouble(403, "GET", "/manifests/", 9)
+    with pytest.raises(PermissionDenied) as told:
+        OciRegistry((file,)).head(OciRepo(way.host, "acme/m"))
+    assert ("there is no login" in str(told.value)) is not login
+    assert len([p for _, p, _ in way.seen if "/manifests/" in p]) == 1
 
 
 # --- on which connection -------------------------------------------------------------------------

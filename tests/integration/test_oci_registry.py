@@ -570,6 +570,28 @@ def test_of_a_thousand_tags_only_those_that_matter_are_read(way: FaultyWay) -> N
     assert tags == {f"v1.{number}": first for number in range(9)} and len(tags) == 9
 
 
+def test_tags_by_pages_of_the_registry_s_own(way: FaultyWay) -> None:
+    """Some take no notice of where we want to go on, and say it themselves."""
+    place = on(way.host)
+    first = place.publish(FIRST).revision
+    names = [f"v1.{number}" for number in range(4)]
+    for name in names:
+        place.registry.tag(place.destination, name, first)
+    assert isinstance(place.destination, OciRepo)
+    where = f"/v2/{place.destination.name}/tags/list?next_page=x%3D"
+    for page, headers in [(names[:2], {"Link": f'<{where}>; rel="next"'}), (names[2:], {})]:
+        path = "next_page=x%3D$" if not headers else "/tags/list"
+        said = json.dumps({"tags": page}).encode()
+        way.trouble(200, "GET", path, 1 if headers else 9, headers, said=said)
+    assert place.registry.tags(place.destination) == dict.fromkeys(names, first)
+
+
+def test_a_digest_of_another_kind_is_not_ours(way: FaultyWay) -> None:
+    way.tells = {"Docker-Content-Digest": f"sha512:{'0' * 128}"}
+    place = on(way.host)
+    assert place.publish(FIRST).created and place.holds(FIRST)
+
+
 @pytest.mark.parametrize(("status", "times"), [(400, 2), (404, 2), (400, 100)])
 def test_a_registry_that_has_not_seen_a_blob_yet(status: int, times: int, way: FaultyWay) -> None:
     """Which it was given the moment before, and said that it has."""

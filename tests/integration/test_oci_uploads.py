@@ -19,7 +19,13 @@ from tests.integration.test_oci_registry import on
 from weighbridge.adapters.oci_registry import OciRegistry
 from weighbridge.adapters.oci_registry.transport import Transport
 from weighbridge.application.copy import Copy, CopyRequest
-from weighbridge.domain.errors import RateLimited, RegistryUnreachable, TooLarge
+from weighbridge.domain.errors import (
+    DestinationMissing,
+    RateLimited,
+    RegistryRejected,
+    RegistryUnreachable,
+    TooLarge,
+)
 from weighbridge.domain.publication import OciRepo
 
 PATIENCE = "weighbridge.adapters.oci_registry.patience.pause"
@@ -177,7 +183,7 @@ def test_every_form_of_an_upload_s_address(form: str, way: FaultyWay) -> None:
         assert all(own in p for m, p, _ in way.seen if m == "PUT" and "/uploads/" in p)
 
 
-@pytest.mark.parametrize("status", [405, 501])
+@pytest.mark.parametrize("status", [403, 405, 501])  # 403: of an address that was signed for GET
 def test_a_registry_that_knows_no_head(status: int, way: FaultyWay) -> None:
     place = on(way.host)
     way.trouble(status, "HEAD", "/blobs/", 10**6)
@@ -185,6 +191,28 @@ def test_a_registry_that_knows_no_head(status: int, way: FaultyWay) -> None:
     way.taken.clear()
     assert place.publish({**FIRST, "config.json": b'{"n": 1}'}).created
     assert way.taken["PUT"] < 10_000  # what is there was seen to be there
+
+
+@pytest.mark.parametrize("status", [405, 415, 501])
+def test_a_registry_that_takes_pieces_only(status: int, way: FaultyWay) -> None:
+    place, files = on(way.host), {"w.safetensors": noise(1000), "config.json": noise(10)}
+    way.trouble(status, "PUT", "/uploads/")
+    assert place.publish(files).created and place.holds(files)
+    assert [m for m, p, _ in way.seen if "/uploads/" in p].count("PATCH") == 1
+    way.trouble(status, "PUT", "/uploads/", 99)
+    with pytest.raises((RegistryRejected, RegistryUnreachable), match=f"HTTP {status}"):
+        place.publish({"w.safetensors": noise(1000)})
+
+
+def test_an_upload_that_another_server_does_not_know(way: FaultyWay) -> None:
+    """As of several behind one name that share their blobs, and not what was begun."""
+    place, files = on(way.host), {"w.safetensors": noise(1000)}
+    said = b'{"errors": [{"code": "BLOB_UPLOAD_UNKNOWN"}]}'
+    trouble = way.trouble(404, "PUT", "/uploads/", 2, said=said)
+    assert place.publish(files).created and place.holds(files) and trouble.hits == 2
+    way.trouble(404, "PUT", "/uploads/", 1)
+    with pytest.raises(DestinationMissing):
+        place.publish({"w.safetensors": noise(1000)})
 
 
 @pytest.mark.parametrize("status", [307, 308])

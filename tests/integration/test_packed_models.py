@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import sys
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,8 +20,10 @@ from tests.contracts.registry import FIRST
 from tests.docker_registry import DockerRegistry
 from tests.integration.test_oci_registry import on
 from weighbridge.adapters.oci_registry import OciRegistry
+from weighbridge.application.unpack import _zstd
 from weighbridge.domain.errors import (
     ContentMismatch,
+    MissingExtra,
     ModelPacked,
     RegistryRejected,
     StorageFull,
@@ -47,6 +50,14 @@ def tar(files: Mapping[str, bytes], change: Change = lambda _: None, **how: Any)
             change(member)
             archive.addfile(member, io.BytesIO(content) if member.size == len(content) else None)
     return target.getvalue()
+
+
+def zstd(content: bytes) -> bytes:
+    return bytes(_zstd().compress(content))
+
+
+#: How archives are made smaller.
+PACK = {"tar": bytes, "tar+gzip": gzip.compress, "tar+zstd": zstd}
 
 
 def stored(
@@ -88,8 +99,10 @@ def read(folder: Path) -> dict[str, bytes]:
         (KIT + "tar+gzip", gzip.compress(tar(FILES, format=tarfile.PAX_FORMAT))),
         # In two members, as parallel compressors make them.
         (CNCF + "tar+gzip", gzip.compress(tar(FILES)[:5000]) + gzip.compress(tar(FILES)[5000:])),
+        (CNCF + "tar+zstd", zstd(tar(FILES)[:5000]) + zstd(tar(FILES)[5000:])),
+        ("application/vnd.docker.ai.dir.tar", tar(FILES)),
     ],
-    ids=["tar", "GNU", "pax and gzip", "two members"],
+    ids=["tar", "GNU", "pax and gzip", "two members", "zstd", "docker's own"],
 )
 def test_an_archive_becomes_its_files(
     kind: str, content: bytes, plain: DockerRegistry, tmp_path: Path
@@ -171,14 +184,14 @@ HOSTILE = {
 @pytest.mark.parametrize(
     ("which", "form"),
     [*((each, "tar") for each in HOSTILE),
-     *((each, "tar+gzip") for each in ("cut", "cut between", "huge", "nothing", "chain"))],
+     *((each, "tar+gzip") for each in ("cut", "cut between", "huge", "nothing", "chain")),
+     *((each, "tar+zstd") for each in ("cut", "huge", "nothing", "above"))],
 )  # fmt: skip
 def test_what_is_no_archive_of_ordinary_files(
     which: str, form: str, plain: DockerRegistry, tmp_path: Path
 ) -> None:
     content, words = HOSTILE[which]
-    content = gzip.compress(content) if form == "tar+gzip" else content
-    place = stored(plain, [(CNCF + form, content, {})])
+    place = stored(plain, [(CNCF + form, PACK[form](content), {})])
     with pytest.raises(RegistryRejected, match=words):
         weighbridge.pull(str(place), tmp_path / "in" / "out")
     assert list(tmp_path.iterdir()) == []
@@ -195,17 +208,35 @@ def test_a_file_twice(plain: DockerRegistry, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bomb(plain: DockerRegistry, tmp_path: Path) -> None:
-    bomb = gzip.compress(tar({"w": bytes(40 << 20)}))
+@pytest.mark.parametrize("form", ["tar+gzip", "tar+zstd"])
+def test_a_bomb(form: str, plain: DockerRegistry, tmp_path: Path) -> None:
+    bomb = PACK[form](tar({"w": bytes(40 << 20)}))
     with pytest.raises(RegistryRejected, match="more bytes than it can hold"):
-        weighbridge.pull(str(stored(plain, [(KIT + "tar+gzip", bomb, {})])), tmp_path / "out")
+        weighbridge.pull(str(stored(plain, [(KIT + form, bomb, {})])), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_zstd_is_for_the_tools_that_made_it(plain: DockerRegistry, tmp_path: Path) -> None:
-    place = stored(plain, [(CNCF + "tar+zstd", b"x", {})])
-    with pytest.raises(RegistryRejected, match="kit unpack"):
+@pytest.mark.parametrize("damage", ["cut", "a window of 512 MiB"])
+def test_what_zstd_cannot_unpack(damage: str, plain: DockerRegistry, tmp_path: Path) -> None:
+    content, words = zstd(tar(FILES))[:-9], "ended before"
+    if damage != "cut":
+        packer = _zstd().ZstdCompressor(options={_zstd().CompressionParameter.window_log: 29})
+        content, words = packer.compress(tar(FILES)) + packer.flush(), "too much memory"
+    place = stored(plain, [(CNCF + "tar+zstd", content, {})])
+    with pytest.raises(RegistryRejected, match=f"cannot be unpacked: .*{words}"):
         weighbridge.pull(str(place), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_zstd_the_extra_is_named(
+    plain: DockerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("compression.zstd", "backports.zstd"):
+        monkeypatch.setitem(sys.modules, name, None)
+    place = stored(plain, [(CNCF + "tar+zstd", b"x", {})])
+    with pytest.raises(MissingExtra, match=r"weighbridge\[oci\]"):
+        weighbridge.pull(str(place), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("announced", [1, -1])

@@ -151,6 +151,30 @@ def test_what_was_added_is_seen(tmp_path: Path) -> None:
     )
 
 
+def test_links_that_were_added_are_seen(tmp_path: Path) -> None:
+    release = released(tmp_path, "lora")
+    (release / "tokenizer.json").symlink_to(tmp_path / "elsewhere")
+    (release / "README.md").rename(tmp_path / "card")
+    (release / "README.md").symlink_to(tmp_path / "card")
+    first, *others = weighbridge.verify_release(release).problems
+    assert first.startswith("README.md: is missing") and others == [
+        f"README.md: is no file of a release: symlink {tmp_path / 'card'}",
+        f"tokenizer.json: is no file of a release: symlink {tmp_path / 'elsewhere'}",
+    ]
+
+
+def test_what_a_download_leaves_is_no_part_of_a_release(tmp_path: Path) -> None:
+    private, public = keys(tmp_path)
+    release = released(tmp_path, "lora", private)
+    for name in (".git/hooks/x", ".cache/huggingface/download/README.md.metadata"):
+        (release / name).parent.mkdir(parents=True)
+        (release / name).write_text("x")
+    (release / ".git" / "link").symlink_to("/etc")
+    assert weighbridge.verify_release(release, key=public).sound
+    (release / ".cache" / "more").write_text("x")
+    assert not weighbridge.verify_release(release, key=public).sound
+
+
 def test_another_key(tmp_path: Path) -> None:
     private, _ = keys(tmp_path)
     release = released(tmp_path, "lora", private)
@@ -208,7 +232,7 @@ def test_keys_that_are_none(tmp_path: Path) -> None:
             )
         assert key in str(caught.value)
         assert not (tmp_path / "registry" / "models--acme--bot" / "refs").exists()
-    with pytest.raises(UsageError, match="public key"):
+    with pytest.raises(UsageError, match=r"public key in PEM; it is '(EC )?PRIVATE KEY'"):
         weighbridge.verify_release(released(tmp_path / "again", "lora", private), key=private)
 
 

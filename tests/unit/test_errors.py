@@ -84,8 +84,8 @@ CODES = {
         "StorageDenied",
         "RegistryError", "AuthenticationFailed", "PermissionDenied", "DestinationMissing",
         "VisibilityMismatch", "RevisionConflict", "RateLimited", "RegistryRejected",
-        "RegistryUnreachable", "ContentMismatch", "ReadBackMismatch", "TagTaken", "Unsupported",
-        "TooLarge", "ModelPacked"],
+        "RegistryUnreachable", "ServerSilent", "ContentMismatch", "ReadBackMismatch", "TagTaken",
+        "Unsupported", "TooLarge", "ModelPacked"],
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from weighbridge.domain.signature import Signed, signed_message
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
+_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 _INSTALL = "a signature needs the package cryptography; pip install 'weighbridge[sign]'"
 #: The curves that the format's own tools take, by size of the key, with the hash for each.
 _HASHES = {256: "SHA256", 384: "SHA384", 521: "SHA512"}
@@ -58,7 +60,10 @@ def _loaded(path: str, *, private: bool) -> Any:
         )
     except (ValueError, TypeError) as error:  # TypeError: it is encrypted
         kind = "private" if private else "public"
-        reason = "is encrypted" if isinstance(error, TypeError) else "cannot be read as one"
+        label = _LABEL.search(raw)
+        found = f"is {label[1].decode()!r}" if label else "cannot be read as one"
+        reason = "is encrypted; openssl pkey -in KEY -out PLAIN writes it without a passphrase"
+        reason = reason if isinstance(error, TypeError) else found
         raise UsageError(problem=f"{path}: expected a {kind} key in PEM; it {reason}") from error
     kinds = (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)
     if not isinstance(key, kinds) or key.curve.key_size not in _HASHES or "k1" in key.curve.name:

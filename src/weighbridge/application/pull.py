@@ -48,15 +48,15 @@ class Pull:
     registries: Mapping[type, Registry]
 
     def __call__(self, request: PullRequest, progress: Progress = no_progress) -> Pulled:
-        """Raises OutputExists, NotAnOutput, StorageError, ContentMismatch or another of the
-        RegistryError family; then nothing is at the output, or what was there before. Files that
-        came whole before a connection broke, or the process died, are not asked for again; archives
-        are, whole."""
+        """Raises OutputExists, NotAnOutput, MissingExtra, StorageError, ContentMismatch or another
+        of the RegistryError family; then nothing is at the output, or what was there before. Files
+        that came whole before a connection broke, or the process died, are not asked for again;
+        archives are, whole."""
         if not request.force:
             require_free(self.files, request.output, "pull", force=False)
         registry = registry_of(self.registries, request.source)
         published, archives = _found(registry, request.source)
-        require_known(published, archives)
+        require_known(archives)
         if request.force:
             below = {p for e in published.manifest.entries for p in e.path.parents}
             require_free(self.files, request.output, "pull", force=True, directories=below)

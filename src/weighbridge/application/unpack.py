@@ -8,18 +8,20 @@ was written is worth nothing before the last byte came, for the digest is of the
 from __future__ import annotations
 
 import gzip
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, BinaryIO, cast
+from importlib import import_module
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from attrs import define, field, frozen
 
 from weighbridge.application.published import Published
 from weighbridge.application.streams import stream_of
 from weighbridge.domain.artifact import Archive, ArtifactPath, ManifestEntry
-from weighbridge.domain.errors import RegistryRejected
+from weighbridge.domain.errors import MissingExtra, RegistryRejected
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Stage
@@ -32,7 +34,7 @@ _MOST_FILES = 100_000
 _MOST_TIMES = 200
 _ANY_SIZE = 16 << 20
 _END = bytes(512)
-_UNREADABLE = (
+_UNREADABLE: tuple[type[Exception], ...] = (
     tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, RecursionError,
     OverflowError,
 )  # fmt: skip
@@ -42,14 +44,21 @@ class _Excess(Exception):
     """More than a model can have; the argument says of what."""
 
 
-def require_known(published: Published, archives: tuple[Archive, ...]) -> None:
-    """Raises RegistryRejected for an archive that cannot be taken apart here."""
-    for archive in archives:
-        if archive.form not in ("tar", "tar+gzip"):
-            raise _refused(
-                published, archive,
-                f"is packed as {archive.form}; `modctl pull --extract-dir` or `kit unpack` can",
-            )  # fmt: skip
+def require_known(archives: tuple[Archive, ...]) -> None:
+    """Raises MissingExtra if an archive cannot be taken apart by what is installed here."""
+    if any(archive.form == "tar+zstd" for archive in archives):
+        _zstd()
+
+
+def _zstd() -> Any:
+    """The library's own module, or what brings it to a Python before 3.14."""
+    try:
+        return import_module(
+            "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+        )
+    except ImportError as error:
+        problem = "it is packed by zstd: pip install 'weighbridge[oci]'"
+        raise MissingExtra(problem=problem, extra="oci") from error
 
 
 def unpack(
@@ -69,8 +78,9 @@ def unpack(
 def _opened(archive: Archive, came: BinaryIO) -> _Forward:
     if archive.form == "tar":
         return _Forward(came, archive.entry.size)
-    unzipped = cast(BinaryIO, gzip.GzipFile(fileobj=came))
-    return _Forward(unzipped, _MOST_TIMES * archive.entry.size + _ANY_SIZE)
+    # Of zstd's windows those of up to 128 MiB, as its own tools have it.
+    zipped: Any = gzip.GzipFile(fileobj=came) if "gzip" in archive.form else _zstd().ZstdFile(came)
+    return _Forward(cast(BinaryIO, zipped), _MOST_TIMES * archive.entry.size + _ANY_SIZE)
 
 
 @define
@@ -168,10 +178,14 @@ def _typed(published: Published, archive: Archive, came: BinaryIO) -> Iterator[N
         yield
     except _Excess as error:
         raise _refused(published, archive, f"has {error}: that is no model") from None
-    except _UNREADABLE as error:
+    except _unreadable(archive) as error:
         _to_the_end(came)  # for it may be that it is not what was announced
         words = " ".join(str(error).split())[:200]
         raise _refused(published, archive, f"cannot be unpacked: {words}") from None
+
+
+def _unreadable(archive: Archive) -> tuple[type[Exception], ...]:
+    return (*_UNREADABLE, _zstd().ZstdError) if archive.form == "tar+zstd" else _UNREADABLE
 
 
 def _to_the_end(came: BinaryIO) -> None:

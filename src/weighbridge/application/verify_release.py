@@ -18,6 +18,7 @@ from weighbridge.domain.provenance import (
     STATEMENT,
     NoStatement,
     Statement,
+    is_left_by_download,
     parse_statement,
     release_differences,
 )
@@ -61,6 +62,8 @@ class _Release:
     revision: str | None
     manifest: Manifest
     open: Callable[[ArtifactPath], BinaryIO] = field(repr=False)
+    #: What is there and cannot be of a release.
+    odd: tuple[str, ...] = ()
 
     def read(self, path: ArtifactPath, most: int) -> bytes | None:
         """A small file, whole; None if it is not there or larger than ``most``."""
@@ -106,7 +109,7 @@ class VerifyRelease:
             len(release.manifest.entries),
             statement.facts() if statement else {},
             signature,
-            (*problems, *more),
+            (*problems, *more, *release.odd),
         )
 
     def _published(self, destination: Destination, progress: Progress) -> _Release:
@@ -126,9 +129,19 @@ class VerifyRelease:
 
     def _directory(self, root: str) -> _Release:
         scan = self.files.scan(root)
-        entries = (ManifestEntry(e.path, e.size, ()) for e in scan.files)
+        entries = (
+            ManifestEntry(e.path, e.size, ())
+            for e in scan.files
+            if not is_left_by_download(e.path.text)
+        )
+        odd = (
+            f"{e.name}: is no file of a release: {e.oddity.value} {e.detail}".rstrip()
+            for e in scan.irregular
+            if not is_left_by_download(e.name)
+        )
+        manifest = Manifest(entries)
         return _Release(
-            root, None, Manifest(entries), lambda path: self.files.open_stream(root, path)
+            root, None, manifest, lambda path: self.files.open_stream(root, path), tuple(odd)
         )
 
     def _signature(self, release: _Release, key: str | None) -> tuple[str, tuple[str, ...]]:

@@ -367,6 +367,14 @@ class RegistryUnreachable(RegistryError):
 
 
 @define(kw_only=True, eq=False, slots=False)
+class ServerSilent(RegistryUnreachable):
+    """The server took a request and did not answer it, or not in full, in the time it had."""
+
+    def message(self) -> str:
+        return f"{super().message()}. If the server needs longer, set WEIGHBRIDGE_TIMEOUT (seconds)"
+
+
+@define(kw_only=True, eq=False, slots=False)
 class ContentMismatch(RegistryError):
     """The bytes that a registry sent are not those that it announced. None of them are kept."""
 

@@ -35,9 +35,11 @@ _NAMES = (FILEPATH, _OLD_FILEPATH, TITLE)
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _WEIGHTS = (".safetensors", ".gguf", ".npz", ".bin")
 _PACKED = re.compile(r"[.+](tar|gzip|zstd)\b")
-#: What modctl, KitOps and their like call layers that are archives of a model's files.
+#: What modctl, KitOps, Docker's Model Runner and their like call layers that are archives of a
+#: model's files.
 _ARCHIVE = re.compile(
-    r"application/vnd\.(?:(?:cncf|cnai)\.model|kitops\.modelkit)\.[a-z.]+\.v1\.(tar(?:\+gzip|\+zstd)?)"
+    r"application/vnd\.(?:(?:(?:cncf|cnai)\.model|kitops\.modelkit)\.[a-z.]+\.v1"
+    r"|docker\.ai\.(?:vllm\.config|dir))\.(tar(?:\+gzip|\+zstd)?)"
 )
 #: What KitOps lays beside a model's files; it writes it anew from the config.
 _KITFILE = "application/vnd.kitops.modelkit.config.v1+json"

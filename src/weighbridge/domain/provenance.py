@@ -223,5 +223,10 @@ def release_differences(statement: Statement, files: Manifest) -> tuple[str, ...
     return tuple(problems)
 
 
+def is_left_by_download(path: str) -> bool:
+    """True for what git, and the Hub's client, lay into a directory that they download to."""
+    return f"{path}/".startswith((".git/", ".cache/huggingface/"))
+
+
 def _beside(path: ArtifactPath) -> bool:
     return path in (STATEMENT, SIGNATURE) or path.text in SERVER_OWNED

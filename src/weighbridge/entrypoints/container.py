@@ -104,6 +104,12 @@ def _oci(settings: Settings) -> Registry:
     )
 
 
+def _s3(settings: Settings) -> Registry:
+    from weighbridge.adapters.s3_registry import S3Registry
+
+    return S3Registry(timeout=settings.timeout)
+
+
 class _Registries(Mapping[type, "Registry"]):
     """By the type of their destinations. Each is made when it is asked for: no verb needs all."""
 
@@ -171,7 +177,7 @@ class Container(containers.DeclarativeContainer):
     )
     hub_registry = providers.Singleton(_hub, settings)
     oci_registry = providers.Singleton(_oci, settings)
-    s3_registry = providers.Singleton(_later("adapters.s3_registry.S3Registry"))
+    s3_registry = providers.Singleton(_s3, settings)
     registries = providers.Singleton(
         _Registries,
         directory_registry.provider,

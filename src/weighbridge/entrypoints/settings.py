@@ -21,7 +21,7 @@ class Settings:
     ``transfer`` is auto, xet or lfs; ``converter`` is numpy or mlx. ``registry_logins`` are the
     files where docker and podman keep logins, ``registry_certificates`` the directories where they
     keep certificates, ``plain_http`` the registries that have no TLS.
-    ``timeout`` is the seconds that the Hub or an OCI registry may be silent.
+    ``timeout`` is the seconds that the Hub, an OCI registry or S3 may be silent.
     """
 
     endpoint: str | None = None

@@ -15,9 +15,9 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
-from weighbridge.domain.errors import RegistryUnreachable
+from weighbridge.domain.errors import ServerSilent as ServerSilent
 
 #: Seconds without an answer.
 SECONDS = 60.0
@@ -30,14 +30,6 @@ _QUICK = re.compile(
     r".*/(preupload/[^/]+|paths-info/[^/]+|objects/batch|validate-yaml|oauth/token)"
 )
 _OURS = "weighbridge.limit"
-
-
-@define(kw_only=True, eq=False, slots=False)
-class ServerSilent(RegistryUnreachable):
-    """The server took a request and did not answer it, or not in full, in the time it had."""
-
-    def message(self) -> str:
-        return f"{super().message()}. If the server needs longer, set WEIGHBRIDGE_TIMEOUT (seconds)"
 
 
 @frozen

@@ -23,6 +23,7 @@ from weighbridge.domain.errors import (
     RegistryError,
     RegistryRejected,
     RegistryUnreachable,
+    ServerSilent,
     TooLarge,
     WeighbridgeError,
 )
@@ -75,8 +76,9 @@ class Failures:
                     reason=f"{reason}; SSL_CERT_FILE names authorities of your own, or certs.d "
                     "as docker has it",
                 ) from None
+            silent = isinstance(getattr(error, "reason", error), TimeoutError)
             # The texts of the library may hold an address with a signature.
-            raise RegistryUnreachable(
+            raise (ServerSilent if silent else RegistryUnreachable)(
                 destination=self.destination, reason=reason, applied=False
             ) from None
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from weighbridge.application.streams import ATTEMPTS, price
 from weighbridge.domain.errors import RateLimited, RegistryUnreachable
 
-ATTEMPTS = 5
 _MOST_PAUSE = 60.0
 _WORTH_TELLING = 2.0
 _T = TypeVar("_T")
@@ -26,10 +26,14 @@ def pause(seconds: float) -> None:
 
 def patiently(work: Callable[[], _T]) -> _T:
     """``work``, again if the connection broke or the registry wants a pause, a few times."""
+    spent = 0.0
     for attempt in range(1, ATTEMPTS):
         try:
             return work()
-        except RegistryUnreachable:
+        except RegistryUnreachable as error:
+            spent += price(error)
+            if spent >= ATTEMPTS:
+                raise
             pause(2.0 ** (attempt - 1))
         except RateLimited as error:
             wait_for(error, attempt)

@@ -204,7 +204,7 @@ class OciRegistry:
         if place not in self._known:
             transport = Transport(self.plain_http, self.timeout, self.certificates)
             login = partial(credential_for, place.host, place.name, self.logins)
-            session = Session(place.host, transport, Failures(str(place)), login)
+            session = Session(place.host, place.name, transport, Failures(str(place)), login)
             self._known[place] = Repository(session, place.name)
         return self._known[place]
 

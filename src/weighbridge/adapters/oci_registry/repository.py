@@ -6,31 +6,33 @@ its size is right. Specification: https://github.com/opencontainers/distribution
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from typing import BinaryIO
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
 from attrs import frozen
 
 from weighbridge.adapters.oci_registry import patience
-from weighbridge.adapters.oci_registry.patience import ATTEMPTS, once, patiently
+from weighbridge.adapters.oci_registry.patience import once, patiently
 from weighbridge.adapters.oci_registry.session import Session
 from weighbridge.adapters.oci_registry.transport import Answer
 from weighbridge.adapters.oci_registry.upload import Upload
-from weighbridge.application.streams import stream_of
+from weighbridge.application.streams import ATTEMPTS, resumed, stream_of
 from weighbridge.domain import modelpack
 from weighbridge.domain.errors import (
     DestinationMissing,
     RegistryError,
     RegistryRejected,
-    RegistryUnreachable,
 )
 from weighbridge.domain.strict_json import StrictJsonError, parse_object
 
-_CHUNK = 1 << 20
-_NO_SUCH_METHOD = (405, 501)
+_CHUNK = 1 << 18
+#: 403 is what an address says that was signed for another one.
+_NO_SUCH_METHOD = (403, 405, 501)
 _TAGS_AT_ONCE = 1000
+_NEXT = re.compile(r'<([^<>]{1,2000})>\s*;\s*rel="?next"?')
 #: How a registry calls a blob that a manifest names and that it does not have.
 _NOT_SEEN = "MANIFEST_BLOB_UNKNOWN"
 # Others are asked for too, so that what is no model is not taken for nothing.
@@ -97,12 +99,10 @@ class Repository:
     def tags(self) -> tuple[str, ...]:
         """Every tag; () if there is no such repository."""
         found: set[str] = set()
-        last = ""
-        while page := patiently(partial(self._tags, last)):
-            if found.issuperset(page):  # it answers the first page to whatever is asked
-                break
+        page, more = patiently(partial(self._tags, self._tags_after("")))
+        while not found.issuperset(page):  # else it answers the first page to whatever is asked
             found.update(page)
-            last = page[-1]
+            page, more = patiently(partial(self._tags, more or self._tags_after(page[-1])))
         return tuple(sorted(found))
 
     def has_blob(self, digest: str, size: int) -> bool:
@@ -125,14 +125,16 @@ class Repository:
         answer = patiently(lambda: download.request(0))
         return stream_of(download.chunks(answer), answer.close)
 
-    def _tags(self, last: str) -> list[str]:
-        query = urlencode({"n": _TAGS_AT_ONCE} | ({"last": last} if last else {}))
-        answer = self.session.request(
-            "GET", f"{self.name}/tags/list?{query}", doing="listing the tags", good=(200, 404)
-        )
+    def _tags_after(self, last: str) -> str:
+        query = {"n": _TAGS_AT_ONCE} | ({"last": last} if last else {})
+        return f"{self.name}/tags/list?{urlencode(query)}"
+
+    def _tags(self, path: str) -> tuple[list[str], str | None]:
+        """The tags of one page, and where the registry says that the next one is."""
+        answer = self.session.request("GET", path, doing="listing the tags", good=(200, 404))
         if answer.status == 404:
             answer.close()
-            return []
+            return [], None
         with self.session.failures.calls("listing the tags"):
             content = answer.content(modelpack.MOST_BYTES)
         try:
@@ -140,7 +142,9 @@ class Repository:
         except StrictJsonError as error:
             reason = f"its list of tags is none: {error.detail}"
             raise self.session.failures.make(RegistryRejected, reason) from error
-        return sorted(t for t in tags if isinstance(t, str)) if isinstance(tags, list) else []
+        names = [t for t in tags if isinstance(t, str)] if isinstance(tags, list) else []
+        link = _NEXT.search(answer.headers.get("link", ""))
+        return sorted(names), urljoin(answer.url, link[1]) if link else None
 
     def _manifest(self, reference: str) -> Stored | None:
         answer = self.session.request(
@@ -154,6 +158,7 @@ class Repository:
             content = answer.content(modelpack.MOST_BYTES + 1)
         digest = modelpack.digest_of(content)
         announced = answer.headers.get("docker-content-digest", digest)
+        announced = announced if announced.startswith("sha256:") else digest
         wanted = reference if ":" in reference else announced
         if len(content) > modelpack.MOST_BYTES or not announced == wanted == digest:
             reason = f"the manifest {wanted} came as other bytes, of digest {digest}"
@@ -172,7 +177,7 @@ class Repository:
         method, *others = methods
         good = (200, 404, *(_NO_SUCH_METHOD if others else ()))
         answer = self.session.request(method, path, doing="looking for a blob", good=good)
-        if answer.status not in _NO_SUCH_METHOD:
+        if answer.status in (200, 404):
             return answer
         answer.close()
         return self._looked(tuple(others), path)
@@ -207,26 +212,18 @@ class _Download:
         return answer
 
     def chunks(self, answer: Answer) -> Generator[bytes, None, None]:
-        """All bytes; asks for the rest where a connection broke."""
-        done = 0
-        for attempt in range(ATTEMPTS):
-            try:
-                with self.repository.session.failures.calls("reading a blob"), answer.response:
-                    if done and answer.status == 200:  # it knows no ranges, as is its right
-                        _pass_over(answer, done)
-                    while chunk := answer.response.read(_CHUNK):
-                        done += len(chunk)
-                        yield chunk
-            except RegistryUnreachable:
-                if attempt == ATTEMPTS - 1:
-                    raise
-            if done >= self.size:
-                return
-            patience.pause(0.1 * attempt)
-            answer = self.request(done)
-        raise self._failed(
-            RegistryUnreachable, f"{self.digest} ended after {done} of {self.size} bytes"
-        )
+        """All bytes, of which ``answer`` has the first; asks for the rest where it broke."""
+        failures, first = self.repository.session.failures, [answer]
+
+        def chunks_from(offset: int) -> Iterator[bytes]:
+            came = first.pop() if first else once(lambda: self.request(offset))
+            with failures.calls("reading a blob"), came.response:
+                if offset and came.status == 200:  # it knows no ranges, as is its right
+                    _pass_over(came, offset)
+                while chunk := came.response.read(_CHUNK):
+                    yield chunk
+
+        return resumed((self.digest, self.size), chunks_from, failures.destination, patience.pause)
 
     def _failed(self, kind: type[RegistryError], reason: str) -> RegistryError:
         return self.repository.session.failures.make(kind, reason)

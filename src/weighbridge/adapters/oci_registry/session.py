@@ -16,6 +16,7 @@ from weighbridge.adapters.oci_registry.login import Credential
 from weighbridge.adapters.oci_registry.transport import Answer, Transport
 from weighbridge.domain.errors import (
     AuthenticationFailed,
+    PermissionDenied,
     RateLimited,
     RegistryError,
     RegistryUnreachable,
@@ -23,6 +24,8 @@ from weighbridge.domain.errors import (
 from weighbridge.domain.strict_json import StrictJsonError, parse_object
 
 Body = Callable[[], Iterable[bytes]]
+#: By scheme in lower case, the parameters of what a registry wants to know us by.
+Challenges = Mapping[str, Mapping[str, str]]
 # Of a list of challenges: a parameter, or the scheme that begins the next one.
 _CHALLENGE = re.compile(
     r'(?P<name>[\w-]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^",\s]*))'
@@ -39,13 +42,16 @@ _AGENT = {"User-Agent": "weighbridge"}
 
 @define
 class Session:
-    """One registry, as seen by one user. ``login`` is called when a registry demands it."""
+    """One repository, as seen by one user. ``login`` is called when a registry demands it."""
 
     host: str
+    name: str
     transport: Transport
     failures: Failures
     login: Callable[[], Credential | None]
     _authorization: str | None = field(default=None, init=False, repr=False)
+    #: On what terms the token was asked for, if it is one.
+    _terms: Mapping[str, str] = field(factory=dict, init=False, repr=False)
 
     def request(
         self,
@@ -58,7 +64,7 @@ class Session:
         good: Iterable[int] = (200,),
         longer: float = 0.0,
     ) -> Answer:
-        """An answer with one of the ``good`` statuses; 401 is met with the login, once.
+        """An answer with one of the ``good`` statuses; a refusal is met with the login, once.
 
         ``path`` is below the registry's API, or an address that it gave. ``body`` is called for
         each attempt. ``longer`` are seconds that the registry may take more than usual. Raises the
@@ -68,14 +74,57 @@ class Session:
             url = urljoin(self.transport.base(self.host), path)
             answer = self._followed(method, url, headers, body, longer)
             # Of wherever a read was sent on to, nobody asks who we are.
-            if answer.status == 401 and self._is_ours(answer.url):
-                challenge = answer.headers.get("www-authenticate", "")
+            if self._is_ours(answer.url) and (asked := self._asked_for(answer, method, good)):
                 answer.close()
-                self._authorization = self._authorized(challenge)
+                self._authorization = self._authorized(asked)
                 answer = self._followed(method, url, headers, body, longer)
             if answer.status not in good:
-                raise self.failures.answered(answer, doing)
+                raise self._refused(answer, doing)
         return answer
+
+    def _asked_for(self, answer: Answer, method: str, good: Iterable[int]) -> Challenges | None:
+        """The challenges that a refusal is to be met with; None if no login would change it.
+
+        Some registries answer 403 where the specification has 401: to a token that is for reading
+        only, or to nobody. They do not say what they want, but that can be known.
+        """
+        asked = _challenges_of(answer)
+        if answer.status == 401:
+            return asked
+        if answer.status != 403 or answer.status in good:
+            return None
+        if self._authorization is None:
+            asked = asked if "realm" in asked.get("bearer", {}) else self._challenged()
+            if "bearer" not in asked and "basic" in asked:
+                return asked
+        actions = "pull" if method in ("GET", "HEAD") else "pull,push"
+        terms = {**self._terms, "scope": f"repository:{self.name}:{actions}"}
+        terms |= asked.get("bearer", {})
+        if "realm" not in terms or terms["scope"] in self._terms.get("scope", ""):
+            return None
+        return {"bearer": terms}
+
+    def _challenged(self) -> Challenges:
+        """What the registry answers to nobody in particular, if there is a login to answer with."""
+        if self.login() is None:
+            return {}
+        answer = self.transport.send("GET", self.transport.base(self.host), _AGENT)
+        answer.close()
+        return _challenges_of(answer)
+
+    def _refused(self, answer: Answer, doing: str) -> RegistryError:
+        """The error for an answer that no login has changed."""
+        asked = _challenges_of(answer).get("bearer", {})
+        error = self.failures.answered(answer, doing)
+        if answer.status not in (401, 403):
+            return error
+        is_known = self.login() is not None
+        if is_known and asked.get("error") == "insufficient_scope":
+            reason = f"{doing}: the login is good, and has no right to {asked.get('scope')}"
+            return self.failures.make(PermissionDenied, reason)
+        if not is_known and answer.status == 403 and self._is_ours(answer.url):
+            error.reason += f"; there is no login for {self.host}: `docker login {self.host}`"
+        return error
 
     def _followed(
         self,
@@ -103,9 +152,9 @@ class Session:
         """Only the registry itself is told who we are; uploads may go to another host."""
         return _place(url) == _place(self.transport.base(self.host))
 
-    def _authorized(self, challenges: str) -> str:
+    def _authorized(self, asked: Challenges) -> str:
         """The header that answers one of the challenges: a token's before a password's."""
-        asked = dict(_challenges(challenges))
+        self._terms = asked.get("bearer", {})
         credential = self.login()
         if credential is not None:
             self.failures.secrets |= {credential.secret, credential.basic.partition(" ")[2]}
@@ -114,7 +163,8 @@ class Session:
             self.failures.secrets.add(token)
             return f"Bearer {token}"
         if "basic" not in asked:
-            raise self._denied(f"the registry demands a login of a kind {challenges!r}")
+            kinds = ", ".join(filter(None, asked)) or "that it does not name"
+            raise self._denied(f"the registry demands a login of a kind {kinds}")
         if credential is None or credential.is_token:
             raise self._denied(f"there is no login for {self.host}; `docker login {self.host}`")
         return credential.basic
@@ -131,7 +181,8 @@ class Session:
         answer = self._asked(realm, terms, credential)
         if answer.status != 200:
             error = self.failures.answered(answer, f"asking {realm} for a token")
-            if isinstance(error, (RateLimited, RegistryUnreachable)):
+            known = credential is not None and isinstance(error, PermissionDenied)
+            if known or isinstance(error, (RateLimited, RegistryUnreachable)):
                 raise error
             raise AuthenticationFailed(destination=error.destination, reason=error.reason)
         try:
@@ -165,6 +216,10 @@ def _place(url: str) -> tuple[str | None, int]:
     """Whom a connection to an address is to, however that is spelled."""
     parts = urlsplit(url)
     return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _challenges_of(answer: Answer) -> Challenges:
+    return dict(_challenges(answer.headers.get("www-authenticate", "")))
 
 
 def _challenges(header: str) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -7,7 +7,10 @@ No other client is a dependency that stays: the Hub's client changed its own twi
 from __future__ import annotations
 
 import http.client
+import io
+import socket
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,9 +37,52 @@ class _AsAnswered(urllib.request.HTTPErrorProcessor):
     https_response = http_response
 
 
+class _Timed(io.RawIOBase):
+    """What comes on a connection, for as long as the connection's time lasts: by the library's own
+    count every byte would begin it anew."""
+
+    def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
+        self._raw, self._connection = raw, connection
+        self._time = connection.gettimeout() or 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """The time begins."""
+        self._end = time.monotonic() + self._time
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out: an answer comes too slowly")
+        self._connection.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    """An answer of which the head, and whatever is read at once, come within the timeout."""
+
+    def __init__(self, connection: socket.socket, *arguments: Any, **named: Any) -> None:
+        super().__init__(connection, *arguments, **named)
+        self._timed = _Timed(self.fp.detach(), connection)
+        self.fp = io.BufferedReader(self._timed)
+
+    def read(self, amt: int | None = None) -> bytes:
+        self._timed.begin()
+        return super().read(amt)
+
+
 class _Listening:
     """A connection that hears the answer of whoever stops listening in the middle of a body, as is
     done with what is too large, or not allowed."""
+
+    response_class: type[HTTPResponse] = _Response
 
     def request(self, *arguments: Any, **named: Any) -> None:
         try:
@@ -119,8 +165,9 @@ class Transport:
         longer: float = 0.0,
     ) -> Answer:
         """One request. Reads are followed to where they are sent on, without the Authorization
-        if that is another host. Whoever is silent for ``timeout`` and ``longer`` seconds is waited
-        for no more. Raises OSError and HTTPException as the library does."""
+        if that is another host. Whoever is silent for ``timeout`` and ``longer`` seconds, or has
+        not come to the end of a head by then, is waited for no more. Raises OSError and
+        HTTPException as the library does."""
         for _ in range(_MOST_REDIRECTS):
             answer = self._once(method, url, headers, body, self.timeout + longer)
             target = answer.headers.get("location")

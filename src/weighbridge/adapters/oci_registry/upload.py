@@ -19,7 +19,13 @@ from weighbridge.adapters.oci_registry.patience import patiently
 from weighbridge.adapters.oci_registry.session import Session
 from weighbridge.adapters.oci_registry.transport import Answer
 from weighbridge.application.uploads import in_parts
-from weighbridge.domain.errors import RegistryRejected, TooLarge
+from weighbridge.domain.errors import (
+    DestinationMissing,
+    RegistryError,
+    RegistryRejected,
+    RegistryUnreachable,
+    TooLarge,
+)
 
 #: Of a blob that goes in pieces, this much at once, which is in memory. Below what the usual
 #: gateways take (100 MB), above what some registries demand of all but the last (5 MiB).
@@ -29,6 +35,8 @@ _LARGEST_PIECE = 256 << 20
 #: Bytes a second: what came is read again, or copied within a cloud, before a registry answers.
 _CHECKED = 10e6
 _RANGE = re.compile(r"(?:bytes=)?0-([1-9][0-9]*)")
+#: Of a request that it does not know in this form.
+_NOT_SO = (405, 415, 501)
 # Whatever it says of an upload that broke; too many requests is no answer.
 _ANY = (*range(200, 429), *range(430, 500))
 
@@ -64,14 +72,26 @@ class Upload:
         except TooLarge:
             if self._in_pieces or self.size <= _PIECE:
                 raise
-            self._in_pieces = True
-            self._begin()
-            self._send()
-        except RegistryRejected:  # of what it said it had
+            self._send_anew()
+        except (RegistryRejected, DestinationMissing) as error:  # of what it said it had
             if not resumed:
-                raise
+                raise self._worth(error) from error
             self._begin()
             self._send()
+
+    def _send_anew(self) -> None:
+        self._in_pieces = True
+        self._begin()
+        self._send()
+
+    def _worth(self, error: RegistryError) -> RegistryError:
+        """``error``; as one of the connection if another upload may fare better: one of several
+        servers does not know what another has begun."""
+        if "BLOB_UPLOAD" not in error.reason:
+            return error
+        return RegistryUnreachable(
+            destination=error.destination, reason=error.reason, applied=False
+        )
 
     def _begin(self) -> None:
         begun = self.session.request(
@@ -105,7 +125,8 @@ class Upload:
             for piece in in_parts(_after(start, self.body()), self._piece):
                 self._send_piece(len(piece), partial(list, [piece]))
         elif not start:
-            self._finish(self.size, self.body)
+            if not self._finish(self.size, self.body):
+                self._send_anew()
             return
         elif rest:
             self._send_piece(rest, lambda: _after(start, self.body()))
@@ -124,15 +145,18 @@ class Upload:
         )  # fmt: skip
         self._follow(answer, end)
 
-    def _finish(self, size: int, body: Callable[[], Iterable[bytes]]) -> None:
+    def _finish(self, size: int, body: Callable[[], Iterable[bytes]]) -> bool:
+        """The last bytes, which may be all; False if the registry takes those in pieces only."""
         # Only appended to: what a registry writes into the query is its own affair.
         mark = "&" if urlsplit(self._location).query else "?"
         where = f"{self._location}{mark}digest={quote(self.digest, safe='')}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        self.session.request(
-            "PUT", where, doing="uploading", headers=headers, body=body, good=(200, 201, 204),
-            longer=self.size / _CHECKED,
-        ).close()  # fmt: skip
+        answer = self.session.request(
+            "PUT", where, doing="uploading", headers=headers, body=body,
+            good=(200, 201, 202, 204, *(_NOT_SO if size else ())), longer=self.size / _CHECKED,
+        )  # fmt: skip
+        answer.close()
+        return answer.status not in _NOT_SO
 
 
 def _after(count: int, chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ from weighbridge.domain.errors import (
     RegistryRejected,
     RegistryUnreachable,
     RevisionConflict,
+    ServerSilent,
     Unsupported,
     WeighbridgeError,
 )
@@ -29,6 +30,7 @@ _NO_LOGIN = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError",
      "TokenRetrievalError", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "ProfileNotFound"}
 )  # fmt: skip
+_SILENT = frozenset({"ReadTimeoutError", "ConnectTimeoutError"})
 _TRANSPORT = frozenset({"HTTPClientError", "ConnectionError", "IncompleteReadError"})
 _BY_STATUS: Mapping[int, type[RegistryError]] = {
     401: AuthenticationFailed,
@@ -80,6 +82,8 @@ def _translation(error: Exception, destination: str, doing: str) -> RegistryErro
     # No file that is sent is opened here; those of boto3 are for its login.
     if names & _NO_LOGIN or isinstance(error, FileNotFoundError | PermissionError):
         return AuthenticationFailed(destination=destination, reason=reason)
+    if names & _SILENT:
+        return ServerSilent(destination=destination, reason=reason, applied=False)
     if names & _TRANSPORT or isinstance(error, OSError):
         return RegistryUnreachable(destination=destination, reason=reason, applied=False)
     if "BotoCoreError" in names:

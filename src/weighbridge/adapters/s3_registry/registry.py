@@ -48,9 +48,11 @@ class S3Registry:
     """A Registry for ``S3Prefix`` destinations.
 
     Endpoint, region and login are boto3's to find, as AWS_ENDPOINT_URL, AWS_PROFILE and the rest
-    say. All methods raise MissingExtra if boto3 is not installed.
+    say. For ``timeout`` seconds a store may be silent, each time that boto3 asks. All methods
+    raise MissingExtra if boto3 is not installed.
     """
 
+    timeout: float = 60.0
     _client: Any = field(default=None, init=False, repr=False)
     _making: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
 
@@ -164,11 +166,11 @@ class S3Registry:
         with self._making:
             if self._client is None:
                 with configured(str(destination)):
-                    self._client = _client()
+                    self._client = _client(self.timeout)
         return Store(self._client, destination)
 
 
-def _client() -> Any:
+def _client(timeout: float) -> Any:
     try:
         import boto3
         from botocore.config import Config
@@ -180,6 +182,8 @@ def _client() -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         user_agent_extra="weighbridge",
+        connect_timeout=timeout,
+        read_timeout=timeout,
     )
     return boto3.session.Session().client("s3", config=config)
 

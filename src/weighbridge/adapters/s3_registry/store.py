@@ -5,26 +5,24 @@ Decides how large content travels: in parts, of which one is in memory, each wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from attrs import frozen
 
 from weighbridge.adapters.s3_registry.failures import translated
 from weighbridge.adapters.s3_registry.parts import PART, InParts, checksum_of, coded
-from weighbridge.application.streams import stream_of
+from weighbridge.application.streams import resumed, stream_of
 from weighbridge.domain import oci_layout
 from weighbridge.domain.errors import (
     DestinationMissing,
     RegistryRejected,
-    RegistryUnreachable,
     RevisionConflict,
     Unsupported,
 )
 from weighbridge.domain.publication import S3Prefix
 
 _CHUNK = 1 << 20
-_ATTEMPTS = 5
 #: Of an index or a manifest, which are in memory.
 _MOST_BYTES = 64 << 20
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
@@ -131,26 +129,23 @@ class Store:
         return stream_of(self._chunks(digest, size, body), body.close)
 
     def _chunks(self, digest: str, size: int, body: Any) -> Generator[bytes, None, None]:
-        """All bytes; asks for the rest where a connection broke."""
-        done = 0
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                with translated(str(self.place), "reading a blob"), body:
-                    while chunk := body.read(_CHUNK):
-                        done += len(chunk)
-                        yield chunk
-            except RegistryUnreachable:
-                if attempt == _ATTEMPTS:
-                    raise
-            if done >= size:
-                return
-            with translated(str(self.place), "reading a blob"):
-                rest = self.client.get_object(
-                    Bucket=self.place.bucket, Key=self._blob(digest), Range=f"bytes={done}-"
-                )
-            body = rest["Body"]
-        reason = f"{digest} ended after {done} of {size} bytes"
-        raise RegistryUnreachable(destination=str(self.place), reason=reason, applied=False)
+        """All bytes, of which ``body`` has the first; asks for the rest where it broke."""
+        place, first = self.place, [body]
+
+        def chunks_from(offset: int) -> Iterator[bytes]:
+            with (
+                translated(str(place), "reading a blob"),
+                first.pop() if first else self._rest(digest, offset) as came,
+            ):
+                while chunk := came.read(_CHUNK):
+                    yield chunk
+
+        return resumed((digest, size), chunks_from, str(place))
+
+    def _rest(self, digest: str, offset: int) -> Any:
+        key = self._blob(digest)
+        span = f"bytes={offset}-"
+        return self.client.get_object(Bucket=self.place.bucket, Key=key, Range=span)["Body"]
 
     def _all(self, body: Any, what: str) -> bytes:
         content = bytes(body.read(_MOST_BYTES + 1))
