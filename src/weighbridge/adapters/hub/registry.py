@@ -7,7 +7,7 @@ invisible) before the commit, and after the commit what a server may have got wr
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -114,9 +114,9 @@ class HubRegistry:
         """The commits of the branch, whoever made them."""
         return self._remote(destination).history(limit)
 
-    def tags(self, destination: Destination) -> Mapping[str, str]:
+    def tags(self, destination: Destination, *, wanted: Sequence[str] = ()) -> Mapping[str, str]:
         """The tags of the repository."""
-        return self._remote(destination).tags()
+        return self._remote(destination).tags(wanted)
 
     def tag(
         self, destination: Destination, name: str, revision: str, *, move: bool = False

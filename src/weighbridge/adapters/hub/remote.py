@@ -23,7 +23,14 @@ from weighbridge.domain.errors import (
     RegistryUnreachable,
     VisibilityMismatch,
 )
-from weighbridge.domain.publication import Destination, HubRepo, Receipt, RemoteHead, Revision
+from weighbridge.domain.publication import (
+    Destination,
+    HubRepo,
+    Receipt,
+    RemoteHead,
+    Revision,
+    require_no_branch,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -196,25 +203,32 @@ class Remote:
             for each in islice(found, limit)
         )
 
+    def tags(self, wanted: Sequence[str] = ()) -> Mapping[str, str]:
+        """The commit of each tag. Raises UsageError if one that is ``wanted`` names a branch."""
+        tags, branches = self._refs()
+        require_no_branch(self.repo, wanted, {self.repo.revision, *branches}.__contains__)
+        return tags
+
     @patiently
-    def tags(self) -> Mapping[str, str]:
-        """The commit of each tag."""
+    def _refs(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The commits of the tags and of the branches."""
         try:
             with self.errors.calls():
                 refs = self.api.list_repo_refs(self.repo.name)
         except DestinationMissing:
-            return {}
-        return {each.name: each.target_commit for each in refs.tags}
+            return {}, {}
+        tags, branches = (
+            {each.name: each.target_commit for each in some} for some in (refs.tags, refs.branches)
+        )
+        return tags, branches
 
-    @patiently
     def is_tag(self, name: str) -> bool:
         """Whether a tag has that name, and no branch; False if the server does not tell."""
         try:
-            with self.errors.calls():
-                refs = self.api.list_repo_refs(self.repo.name)
-        except (DestinationMissing, RegistryRejected, RegistryUnreachable):
+            tags, branches = self._refs()
+        except (RegistryRejected, RegistryUnreachable):
             return False
-        return name in {t.name for t in refs.tags} - {b.name for b in refs.branches}
+        return name in tags and name not in branches
 
     @patiently
     def create_tag(self, name: str, commit: str) -> None:

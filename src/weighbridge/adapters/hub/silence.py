@@ -1,9 +1,9 @@
 """A server that accepts a request and then says nothing counts as gone, after a time.
 
 The client itself waits without end. Decides how long each kind of request may take without a byte
-moving, that an answer which comes by drops, its head too, ends, and how often the client may repeat what was
-met with silence. What moves is not cut, however slowly: uploads of many gigabytes are no
-exception, nor are downloads, which bring a limit of their own.
+moving, that an answer which comes by drops ends too, or its head, and how often the client may
+repeat what was met with silence. What moves is not cut, however slowly: uploads of many gigabytes
+are no exception, nor is the content of downloads.
 """
 
 from __future__ import annotations
