@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from weighbridge.adapters.hub.access import Access
+from weighbridge.adapters.hub.access import COMMIT, Access
 from weighbridge.adapters.hub.client import make_ready
 from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.download import opened
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from weighbridge.adapters.hub.transfer import Transfer
     from weighbridge.application.ports import Blob, Progress
-    from weighbridge.domain.artifact import ArtifactPath
+    from weighbridge.domain.artifact import ArtifactPath, Manifest
 
 
 @frozen
@@ -67,6 +67,8 @@ class HubRegistry:
     most_waiting: float = MOST
     busy: tuple[float, ...] = BUSY
     timeout: float = SECONDS
+    #: What each commit holds that was asked for: it never holds anything else.
+    _known: dict[tuple[str, str], Manifest] = field(factory=dict, init=False, repr=False)
 
     def head(self, destination: Destination) -> RemoteHead | None:
         """The branch; None if it or its repository does not exist."""
@@ -80,7 +82,10 @@ class HubRegistry:
         self, destination: Destination, revision: str, *, progress: Progress = no_progress
     ) -> RemoteHead:
         """The same, asked anew."""
-        return self.recorded(destination, revision)
+        remote = self._remote(destination)
+        if not COMMIT.fullmatch(revision):
+            return evolve(remote, known={}).at(revision)
+        return RemoteHead(revision, remote.listed(revision))
 
     def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
         """The file as the server sends it, by plain HTTP whatever way it was uploaded."""
@@ -177,7 +182,7 @@ class HubRegistry:
         )  # fmt: skip
         errors = translator(patience.destination, self.token, patience)
         with errors.calls():
-            return Remote(self._api(), destination, errors, patience)
+            return Remote(self._api(), destination, errors, patience, self._known)
 
     def _api(self) -> HfApi:
         from huggingface_hub import HfApi

@@ -51,6 +51,8 @@ class Remote:
     repo: HubRepo
     errors: Translator = field(repr=False)
     patience: Patience = field(repr=False)
+    #: The listings of commits, by the repository's name and theirs.
+    known: dict[tuple[str, str], Manifest] = field(factory=dict, repr=False)
 
     def on(self, revision: str) -> Remote:
         """The same repository at another branch, tag or commit."""
@@ -86,16 +88,24 @@ class Remote:
     @patiently
     def at(self, revision: str) -> RemoteHead:
         """Everything about a revision; the files are those of the commit it names now."""
-        from huggingface_hub.hf_api import RepoFile
-
         with self.errors.calls():
             info = self.api.model_info(self.repo.name, revision=revision)
             if info.sha is None:
                 raise DestinationMissing(destination=str(self.repo), reason="there is no commit")
-            tree = self.api.list_repo_tree(self.repo.name, recursive=True, revision=info.sha)
-            entries = [self._entry(item) for item in tree if isinstance(item, RepoFile)]
+        key = (self.repo.name, info.sha)
+        if key not in self.known:
+            self.known[key] = self.listed(info.sha)
         gated = str(info.gated) if info.gated else None
-        return RemoteHead(info.sha, Manifest(entries), info.private, gated)
+        return RemoteHead(info.sha, self.known[key], info.private, gated)
+
+    @patiently
+    def listed(self, commit: str) -> Manifest:
+        """The files of a commit, as the server lists them now."""
+        from huggingface_hub.hf_api import RepoFile
+
+        with self.errors.calls():
+            tree = self.api.list_repo_tree(self.repo.name, recursive=True, revision=commit)
+            return Manifest(self._entry(item) for item in tree if isinstance(item, RepoFile))
 
     @patiently
     def parent_of(self, commit: str) -> str | None:
