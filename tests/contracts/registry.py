@@ -18,6 +18,7 @@ from weighbridge.domain.errors import (
     DestinationMissing,
     RevisionConflict,
     TagTaken,
+    UsageError,
     WeighbridgeError,
 )
 from weighbridge.domain.publication import (
@@ -382,6 +383,16 @@ class RegistryContract:
         assert registry.manifest(place, "v1").revision == first.revision
         told = registry.history(place, limit=2)
         assert [each.tags for each in told] == [(), ("v1",)]
+
+    def test_a_tag_is_not_named_like_a_branch(self, subject: Subject) -> None:
+        registry, place = subject.registry, subject.destination
+        branch = evolve(place, revision="dev")
+        for each in (place, branch):
+            evolve(subject, destination=each).publish(FIRST)
+        for here in (place, branch):
+            assert registry.tags(here, wanted=["v1"]) == {}
+            with pytest.raises(UsageError, match="is a branch"):
+                registry.tags(here, wanted=["v1", "dev" if here == place else place.revision])
 
     def test_a_tag_is_moved_on_demand(self, subject: Subject) -> None:
         registry, place = subject.registry, subject.destination

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 from weighbridge.application.ports import Blob, Progress, no_progress
@@ -24,6 +24,7 @@ from weighbridge.domain.publication import (
     RemoteHead,
     Revision,
     read_back_differences,
+    require_no_branch,
     tagged,
 )
 
@@ -84,8 +85,10 @@ class MemoryRegistry:
             told = self._logs.get(destination, [])[::-1][:limit]
             return tagged(told, self._tags.get(destination, {}))
 
-    def tags(self, destination: Destination) -> Mapping[str, str]:
+    def tags(self, destination: Destination, *, wanted: Sequence[str] = ()) -> Mapping[str, str]:
         """Those that were set."""
+        others = {d.revision for d in self._heads if d.name == destination.name}
+        require_no_branch(destination, wanted, {destination.revision, *others}.__contains__)
         return dict(self._tags.get(destination, {}))
 
     def tag(

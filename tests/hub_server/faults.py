@@ -27,7 +27,8 @@ class Fault:
     how many seconds after the connection was closed.
     ``corrupt`` makes a commit store other bytes for the paths that match it, so that the tree
     shows another digest (and, with ``grow``, another size) than was sent. ``drip`` is the pause
-    after each byte of the answer's body, and ``deaf`` leaves the request's body on the line.
+    after each byte of the answer's body, ``endless`` the one between the lines of a head that never
+    ends, and ``deaf`` leaves the request's body on the line.
     ``body`` stands in the place of the answer's.
     """
 
@@ -46,6 +47,7 @@ class Fault:
     corrupt: str | None = None
     grow: bool = False
     drip: float = 0.0
+    endless: float = 0.0
     deaf: bool = False
     body: bytes | None = None
 
@@ -85,6 +87,11 @@ class Fault:
     def trickles(cls, path: str = "", method: str = "", times: int | None = None) -> Fault:
         """Do the work, and answer byte by byte."""
         return cls(path=path, method=method, times=times, drip=0.05)
+
+    @classmethod
+    def never_begins(cls, path: str = "", method: str = "", times: int | None = None) -> Fault:
+        """Do the work, and send one line of the answer's head after the other, without end."""
+        return cls(path=path, method=method, times=times, endless=0.05)
 
     @classmethod
     def never_reads(cls, path: str = "", method: str = "", times: int | None = None) -> Fault:

@@ -114,6 +114,8 @@ class Connection(BaseHTTPRequestHandler):
         end = ending(faults)
         status = 0 if end == "drop" else response.status
         self.server.log.append(LogEntry(self.command, request.path, status))
+        if pause := max((fault.endless for fault in faults), default=0.0):
+            self._send_head_for_ever(pause)
         if end != "drop":
             self._send(response, whole=end is None, drip=max((f.drip for f in faults), default=0))
         if end is not None:
@@ -154,6 +156,12 @@ class Connection(BaseHTTPRequestHandler):
                     if drip:
                         self.wfile.flush()
                         self.server.stopping.wait(drip)
+
+    def _send_head_for_ever(self, pause: float) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        while not self.server.stopping.wait(pause):
+            self.wfile.write(b"X-Wait: a little\r\n")
+            self.wfile.flush()
 
     def _blocks(self) -> Iterator[bytes]:
         """The body of the request, piece by piece."""

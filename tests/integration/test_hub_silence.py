@@ -96,6 +96,15 @@ def test_an_answer_that_comes_by_drops(hub: HubServer) -> None:
         head(on(hub))
 
 
+@pytest.mark.parametrize("path", ["/revision/main", "/preupload/"])
+def test_an_answer_whose_head_comes_by_drops(hub: HubServer, path: str) -> None:
+    on(hub, 60).publish(FIRST)
+    struck = hub.inject(Fault.never_begins(path))
+    with pytest.raises(RegistryUnreachable, match="WEIGHBRIDGE_TIMEOUT"):
+        publish(on(hub))
+    assert 1 <= struck.hits <= 2
+
+
 def test_an_upload_that_is_not_taken(hub: HubServer) -> None:
     hub.inject(Fault.never_reads("/_lfs/"))
     with pytest.raises(RegistryUnreachable, match=r"PUT .* was not answered 2 times"):
@@ -108,8 +117,9 @@ def test_an_upload_that_is_not_taken(hub: HubServer) -> None:
     [
         Fault(path=COMMIT, delay=600, end="drop", applied=True),
         Fault.trickles(COMMIT),
+        Fault.never_begins(COMMIT),
     ],
-    ids=["silent", "by drops"],
+    ids=["silent", "by drops", "no end of the head"],
 )
 def test_a_commit_that_was_made(hub: HubServer, fault: Fault) -> None:
     on(hub, 60).publish(FIRST)
@@ -135,6 +145,9 @@ def test_reading_a_base(hub: HubServer) -> None:
     files = HubFiles(hub.url, hub.token, timeout=0.3)
     hub.inject(Fault.rate_limit(1, "/revision/"))
     assert files.read(f"hf://{REPO}", ArtifactPath("config.json")) == b"{}"
+    hub.inject(Fault.never_begins("/resolve/", times=1))
+    with pytest.raises((RegistryUnreachable, StorageError), match="WEIGHBRIDGE_TIMEOUT"):
+        files.read(f"hf://{REPO}", ArtifactPath("config.json"))
     hub.inject(Fault.hangs("/resolve/"))
     with pytest.raises((RegistryUnreachable, StorageError), match="WEIGHBRIDGE_TIMEOUT"):
         files.read(f"hf://{REPO}", ArtifactPath("config.json"))

@@ -17,6 +17,7 @@ from tests.contracts.registry import Subject
 from weighbridge.adapters.directory_registry import DirectoryRegistry
 from weighbridge.domain.errors import (
     ArtifactChanged,
+    OutputExists,
     RevisionConflict,
     TagTaken,
     UsageError,
@@ -206,6 +207,36 @@ def test_files_of_others_are_not_removed_in_silence(
     place.publish({"theirs.txt": b"theirs"})
     weighbridge.publish(plan=plan(run))
     assert not warned() and place.registry.head(place.destination) is not None
+
+
+# --- where a file of ours goes --------------------------------------------------------------------
+
+
+def nothing_is_done(*_: object) -> None:
+    pytest.fail("work was begun for an output that cannot be")
+
+
+def test_a_place_that_cannot_be_written_is_found_before_any_work(run: str) -> None:
+    Path("dangling").symlink_to("nowhere/plan.json")
+    for output in ("dangling", "nowhere/plan.json", "/proc/plan.json", "run/plan.json", "."):
+        with pytest.raises(WeighbridgeError):
+            plan(run, output=output, progress=nothing_is_done)
+    Path("shelf").symlink_to("nowhere")
+    weighbridge.publish(run, "registry", name="acme/bot")
+    with pytest.raises(OutputExists):
+        weighbridge.pull("registry", "shelf", name="acme/bot", progress=nothing_is_done)
+    weighbridge.pull("registry", "shelf", name="acme/bot", force=True)
+
+
+def test_a_link_that_is_written_through_stays(run: str) -> None:
+    Path("kept").mkdir()
+    for there in (False, True):
+        link = Path(f"latest-{there}.json")
+        link.symlink_to(f"kept/{there}.json")
+        if there:
+            link.write_text("before")
+        made = plan(run, output=link)
+        assert link.is_symlink() and weighbridge.load_plan(link) == made
 
 
 # --- .weighbridgeignore ---------------------------------------------------------------------------

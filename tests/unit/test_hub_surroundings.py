@@ -159,7 +159,8 @@ def test_xet_is_bounded_unless_somebody_said_otherwise(
     for name, value in theirs.items():
         monkeypatch.setenv(name, value)
     before = dict(os.environ)
-    with transfer._bounded():
+    with transfer._bounded(3.2):
+        assert os.environ["HF_XET_CLIENT_READ_TIMEOUT"] == "4s"
         for name, bound in transfer._XET_BOUNDS.items():
             fast = "HF_XET_HIGH_PERFORMANCE" in theirs
             assert os.environ.get(name) == (theirs.get(name) if fast else theirs.get(name, bound))

@@ -7,21 +7,27 @@ from that is another question, and not the conversion's fault.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from weighbridge.application.dequantise import Dequantise, DequantiseRequest
 from weighbridge.application.ports import FileSystem, Progress, ProofRequest
+
+if TYPE_CHECKING:
+    from weighbridge.application.dequantise import Dequantise
 
 
 @frozen
 class LoadableBase:
-    """Makes the base of a proof loadable by transformers, for as long as the proof takes."""
+    """Makes the base of a proof loadable by transformers, for as long as the proof takes.
+
+    ``dequantise`` makes the use case, which most publications need not import.
+    """
 
     files: FileSystem
-    dequantise: Dequantise
+    dequantise: Callable[[], Dequantise]
 
     @contextmanager
     def __call__(self, request: ProofRequest, progress: Progress) -> Iterator[ProofRequest]:
@@ -29,7 +35,9 @@ class LoadableBase:
         if request.base is None or not request.known.mlx_format:
             yield request
             return
+        from weighbridge.application.dequantise import DequantiseRequest
+
         with self.files.stage(None) as scratch:
             unpacked = f"{scratch.root}/base"
-            self.dequantise(DequantiseRequest(request.base, unpacked, gaps=True), progress)
+            self.dequantise()(DequantiseRequest(request.base, unpacked, gaps=True), progress)
             yield evolve(request, base=unpacked)

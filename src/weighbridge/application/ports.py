@@ -424,8 +424,11 @@ class Registry(Protocol):
     def history(self, destination: Destination, *, limit: int) -> tuple[Revision, ...]:
         """At most ``limit`` publications of the branch, newest first; () if there is nothing."""
 
-    def tags(self, destination: Destination) -> Mapping[str, str]:
-        """The revision that each tag of the model names; empty if there is nothing."""
+    def tags(self, destination: Destination, *, wanted: Sequence[str] = ()) -> Mapping[str, str]:
+        """The revision that each tag of the model names; empty if there is nothing.
+
+        Raises UsageError if one that is ``wanted`` is the name of a branch.
+        """
 
     def tag(
         self, destination: Destination, name: str, revision: str, *, move: bool = False

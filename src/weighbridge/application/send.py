@@ -64,7 +64,7 @@ class Send:
             require_same_ground(request.planned.plan, plan)
         if not request.tags:
             return plan
-        there_now = self.registry.tags(request.destination)
+        there_now = self.registry.tags(request.destination, wanted=request.tags)
         return with_tags(plan, request.tags, there_now, move=request.move_tags)
 
     def carry_out(self, plan: PublicationPlan) -> Receipt:

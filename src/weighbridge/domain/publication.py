@@ -372,6 +372,16 @@ def with_tags(
     return evolve(plan, tags=tuple(open_.items()))
 
 
+def require_no_branch(
+    destination: Destination, wanted: Iterable[str], is_branch: Callable[[str], bool]
+) -> None:
+    """Raises UsageError if a tag that is wanted would be named like a branch: whoever reads by that
+    name would get the one or the other."""
+    for name in wanted:
+        if is_branch(name):
+            raise UsageError(problem=f"{destination}: {name} is a branch; a tag needs another name")
+
+
 def require_same_ground(planned: PublicationPlan, now: PublicationPlan) -> None:
     """Raises RevisionConflict if the destination is not what it was when ``planned`` was made.
 

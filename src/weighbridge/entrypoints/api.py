@@ -346,8 +346,11 @@ def plan(
     The arguments are those of ``publish``. ``plan.does_nothing`` of the result says if there is
     nothing to do, ``outcome`` has the report and the proof.
     """
+    from weighbridge.entrypoints.policy_files import require_writable
     from weighbridge.entrypoints.saved_plans import Wishes, plan_publication
 
+    if output is not None:
+        require_writable(os.fspath(output), os.fspath(path))
     wishes = Wishes.said(
         path, to, name=name, branch=branch, base_model=base_model, base=_path(base), scale=scale,
         profile=profile, kind=kind, checkpoint=checkpoint, public=public,

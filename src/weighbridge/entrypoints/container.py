@@ -242,7 +242,7 @@ class Container(containers.DeclarativeContainer):
     loadable: providers.Factory[LoadableBase] = providers.Factory(
         _later("application.loadable_base.LoadableBase"),
         files=files,
-        dequantise=dequantize,
+        dequantise=dequantize.provider,
     )
     verify: providers.Factory[Verify] = providers.Factory(
         _later("application.verify.Verify"),

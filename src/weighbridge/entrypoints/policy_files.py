@@ -167,21 +167,39 @@ def write_baseline(report: ValidationReport, path: str) -> int:
     return len(document["findings"])
 
 
-def write_text(path: str, text: str, artifact: str) -> None:
-    """Write a file of our own, whole or not at all. Raises UsageError if that would change the
-    artifact, StorageError if it cannot be written."""
+def require_writable(path: str, artifact: str) -> None:
+    """Raises what ``write_text`` would, as far as it can be seen: before the work of an hour."""
     if is_inside(path, artifact):
         raise UsageError(problem=f"{path} would be in the artifact that is judged; write elsewhere")
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     if target.is_dir():
         raise PathConflict(path=path, operation="writing", reason="it is a directory")
+    if not target.parent.is_dir():
+        reason = f"there is no directory {target.parent}"
+        raise PathMissing(path=path, operation="writing", reason=reason)
+    written = target.parent if _can_be_replaced(path) else target
+    if not os.access(written, os.W_OK):
+        raise StorageDenied(path=path, operation="writing", reason=f"{written} is read-only")
+
+
+def _can_be_replaced(path: str) -> bool:
+    """By another file; not so a pipe, nor /dev/stdout, whatever it is."""
+    device = os.path.abspath(path).startswith(("/dev/", "/proc/"))
+    return not device and (os.path.isfile(path) or not os.path.exists(path))
+
+
+def write_text(path: str, text: str, artifact: str) -> None:
+    """Write a file of our own, whole or not at all; a link stays one. Raises UsageError if that
+    would change the artifact, StorageError if it cannot be written."""
+    require_writable(path, artifact)
+    target = Path(os.path.realpath(path))
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        # What is no regular file, such as /dev/stdout, cannot be replaced by another.
-        regular = not target.exists() or target.is_file()
-        (part if regular else target).write_text(text, encoding="utf-8")
-        if regular:
+        if _can_be_replaced(path):
+            part.write_text(text, encoding="utf-8")
             os.replace(part, target)
+        else:
+            Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageDenied(path=path, operation="writing", reason=reason) from error

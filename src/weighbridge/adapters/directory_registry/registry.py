@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -46,6 +46,7 @@ from weighbridge.domain.publication import (
     RemoteHead,
     Revision,
     read_back_differences,
+    require_no_branch,
     tagged,
 )
 
@@ -101,10 +102,14 @@ class DirectoryRegistry:
         with typed_errors(model.path, "reading the registry"):
             return tagged(islice(model.history(), limit), model.record.tags())
 
-    def tags(self, destination: Destination) -> Mapping[str, str]:
+    def tags(self, destination: Destination, *, wanted: Sequence[str] = ()) -> Mapping[str, str]:
         """The refs that were made as tags."""
-        model = ModelDirectory(_local(destination))
+        place = _local(destination)
+        model = ModelDirectory(place)
         with typed_errors(model.path, "reading the registry"):
+            require_no_branch(
+                place, wanted, lambda n: n == place.revision or model.names_a_branch(n)
+            )
             return model.record.tags()
 
     def tag(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from weighbridge.adapters.hub.remote import Remote
 
 _PULL_REQUEST = re.compile(r"refs/pr/\d+")
-_COMMIT = re.compile(r"[0-9a-fA-F]{40}")
+COMMIT = re.compile(r"[0-9a-fA-F]{40}")
 # What a server says that does not know the question.
 _UNKNOWN = (DestinationMissing, RegistryRejected, RegistryUnreachable)
 
@@ -55,7 +55,7 @@ class Access:
         name = self.remote.repo.revision
         if name == "main" or _PULL_REQUEST.fullmatch(name):
             return
-        if name == "HEAD" or name.startswith("refs/") or _COMMIT.fullmatch(name):
+        if name == "HEAD" or name.startswith("refs/") or COMMIT.fullmatch(name):
             raise UsageError(problem=f"{self.remote.repo}: {name} cannot be the name of a branch")
         if self.remote.is_tag(name):
             raise UsageError(

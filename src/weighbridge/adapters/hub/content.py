@@ -57,6 +57,13 @@ class Addition:
             self.operation.upload_info.sha256 = bytes.fromhex(planned.value)
         self.check()
 
+    def require_file(self) -> None:
+        """Raise ArtifactChanged if it is gone, which the clients do not tell by name."""
+        content = self.operation.path_or_fileobj
+        if isinstance(content, str) and not os.path.exists(content):
+            planned = f"{self.entry.size} bytes {self.entry.digests[0]}"
+            raise ArtifactChanged(path=self.entry.path.text, expected=planned, actual="nothing")
+
     def check(self) -> None:
         """Raise ArtifactChanged if what the client hashed or sent is not what was planned."""
         if not all(each.in_order for each in self.sent):

@@ -61,6 +61,11 @@ class Patience:
     def _(self) -> Silence:
         return Silence(self.destination, self.timeout)
 
+    @property
+    def at_work(self) -> float:
+        """Seconds that it may be silent where it has something to do."""
+        return self._silence.at_work
+
     def repeat(self, work: Callable[[], _T]) -> _T:
         """Do it, again after every wait. Raises RateLimited if that would take too long."""
         with self._watching():

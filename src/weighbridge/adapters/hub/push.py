@@ -21,6 +21,7 @@ from weighbridge.domain.errors import (
     DestinationMissing,
     RegistryError,
     RevisionConflict,
+    StorageError,
     VisibilityMismatch,
 )
 from weighbridge.domain.publication import (
@@ -161,9 +162,7 @@ class Push:
         self.meter.begin()
         using = chosen_transfer(self.remote, ready, self.transfer)
         with self.remote.errors.calls(), using:
-            self.remote.upload([each.operation for each in ready])
-            for each in ready:
-                each.check()
+            self._upload(ready)
             operations = [*self._removals(head), *(each.operation for each in ready)]
             try:
                 revision = Commit(self.remote, self.message, self._holds_the_plan).make(
@@ -173,6 +172,17 @@ class Push:
                 return self._made_by_another(error)
         self.meter.end()
         return self._receipt(revision, created=revision != head.revision)
+
+    def _upload(self, ready: Sequence[Addition]) -> None:
+        """Raises ArtifactChanged if what was sent is not what was planned."""
+        try:
+            self.remote.upload([each.operation for each in ready])
+        except StorageError:
+            for each in ready:
+                each.require_file()
+            raise
+        for each in ready:
+            each.check()
 
     def _removals(self, head: RemoteHead) -> list[CommitOperationDelete]:
         """Whatever is there and not planned; for a new branch that is more than the plan knows."""

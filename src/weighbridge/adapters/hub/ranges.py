@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+from weighbridge.adapters.hub.silence import DOWNLOAD
+
 # A server that ignores the range of a request sends the file from its beginning.
 _MOST_SKIPPED = 64 << 20
 
@@ -31,8 +33,9 @@ def file_request(
     headers |= {"Accept-Encoding": "identity"} | ({"Range": f"bytes={span}"} if span else {})
     session: Any = get_session()
     answer: AbstractContextManager[Any] = session.stream(
-        "GET", url, headers=headers, follow_redirects=True, timeout=timeout
-    )
+        "GET", url, headers=headers, follow_redirects=True, timeout=timeout,
+        extensions={DOWNLOAD: True},
+    )  # fmt: skip
     return answer
 
 

@@ -7,13 +7,13 @@ invisible) before the commit, and after the commit what a server may have got wr
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from weighbridge.adapters.hub.access import Access
+from weighbridge.adapters.hub.access import COMMIT, Access
 from weighbridge.adapters.hub.client import make_ready
 from weighbridge.adapters.hub.commit import Commit
 from weighbridge.adapters.hub.download import opened
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from weighbridge.adapters.hub.transfer import Transfer
     from weighbridge.application.ports import Blob, Progress
-    from weighbridge.domain.artifact import ArtifactPath
+    from weighbridge.domain.artifact import ArtifactPath, Manifest
 
 
 @frozen
@@ -67,6 +67,8 @@ class HubRegistry:
     most_waiting: float = MOST
     busy: tuple[float, ...] = BUSY
     timeout: float = SECONDS
+    #: What each commit holds that was asked for: it never holds anything else.
+    _known: dict[tuple[str, str], Manifest] = field(factory=dict, init=False, repr=False)
 
     def head(self, destination: Destination) -> RemoteHead | None:
         """The branch; None if it or its repository does not exist."""
@@ -80,7 +82,10 @@ class HubRegistry:
         self, destination: Destination, revision: str, *, progress: Progress = no_progress
     ) -> RemoteHead:
         """The same, asked anew."""
-        return self.recorded(destination, revision)
+        remote = self._remote(destination)
+        if not COMMIT.fullmatch(revision):
+            return evolve(remote, known={}).at(revision)
+        return RemoteHead(revision, remote.listed(revision))
 
     def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
         """The file as the server sends it, by plain HTTP whatever way it was uploaded."""
@@ -114,9 +119,9 @@ class HubRegistry:
         """The commits of the branch, whoever made them."""
         return self._remote(destination).history(limit)
 
-    def tags(self, destination: Destination) -> Mapping[str, str]:
+    def tags(self, destination: Destination, *, wanted: Sequence[str] = ()) -> Mapping[str, str]:
         """The tags of the repository."""
-        return self._remote(destination).tags()
+        return self._remote(destination).tags(wanted)
 
     def tag(
         self, destination: Destination, name: str, revision: str, *, move: bool = False
@@ -177,7 +182,7 @@ class HubRegistry:
         )  # fmt: skip
         errors = translator(patience.destination, self.token, patience)
         with errors.calls():
-            return Remote(self._api(), destination, errors, patience)
+            return Remote(self._api(), destination, errors, patience, self._known)
 
     def _api(self) -> HfApi:
         from huggingface_hub import HfApi

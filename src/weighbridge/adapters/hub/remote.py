@@ -23,7 +23,14 @@ from weighbridge.domain.errors import (
     RegistryUnreachable,
     VisibilityMismatch,
 )
-from weighbridge.domain.publication import Destination, HubRepo, Receipt, RemoteHead, Revision
+from weighbridge.domain.publication import (
+    Destination,
+    HubRepo,
+    Receipt,
+    RemoteHead,
+    Revision,
+    require_no_branch,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -44,6 +51,8 @@ class Remote:
     repo: HubRepo
     errors: Translator = field(repr=False)
     patience: Patience = field(repr=False)
+    #: The listings of commits, by the repository's name and theirs.
+    known: dict[tuple[str, str], Manifest] = field(factory=dict, repr=False)
 
     def on(self, revision: str) -> Remote:
         """The same repository at another branch, tag or commit."""
@@ -79,16 +88,24 @@ class Remote:
     @patiently
     def at(self, revision: str) -> RemoteHead:
         """Everything about a revision; the files are those of the commit it names now."""
-        from huggingface_hub.hf_api import RepoFile
-
         with self.errors.calls():
             info = self.api.model_info(self.repo.name, revision=revision)
             if info.sha is None:
                 raise DestinationMissing(destination=str(self.repo), reason="there is no commit")
-            tree = self.api.list_repo_tree(self.repo.name, recursive=True, revision=info.sha)
-            entries = [self._entry(item) for item in tree if isinstance(item, RepoFile)]
+        key = (self.repo.name, info.sha)
+        if key not in self.known:
+            self.known[key] = self.listed(info.sha)
         gated = str(info.gated) if info.gated else None
-        return RemoteHead(info.sha, Manifest(entries), info.private, gated)
+        return RemoteHead(info.sha, self.known[key], info.private, gated)
+
+    @patiently
+    def listed(self, commit: str) -> Manifest:
+        """The files of a commit, as the server lists them now."""
+        from huggingface_hub.hf_api import RepoFile
+
+        with self.errors.calls():
+            tree = self.api.list_repo_tree(self.repo.name, recursive=True, revision=commit)
+            return Manifest(self._entry(item) for item in tree if isinstance(item, RepoFile))
 
     @patiently
     def parent_of(self, commit: str) -> str | None:
@@ -196,25 +213,32 @@ class Remote:
             for each in islice(found, limit)
         )
 
+    def tags(self, wanted: Sequence[str] = ()) -> Mapping[str, str]:
+        """The commit of each tag. Raises UsageError if one that is ``wanted`` names a branch."""
+        tags, branches = self._refs()
+        require_no_branch(self.repo, wanted, {self.repo.revision, *branches}.__contains__)
+        return tags
+
     @patiently
-    def tags(self) -> Mapping[str, str]:
-        """The commit of each tag."""
+    def _refs(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The commits of the tags and of the branches."""
         try:
             with self.errors.calls():
                 refs = self.api.list_repo_refs(self.repo.name)
         except DestinationMissing:
-            return {}
-        return {each.name: each.target_commit for each in refs.tags}
+            return {}, {}
+        tags, branches = (
+            {each.name: each.target_commit for each in some} for some in (refs.tags, refs.branches)
+        )
+        return tags, branches
 
-    @patiently
     def is_tag(self, name: str) -> bool:
         """Whether a tag has that name, and no branch; False if the server does not tell."""
         try:
-            with self.errors.calls():
-                refs = self.api.list_repo_refs(self.repo.name)
-        except (DestinationMissing, RegistryRejected, RegistryUnreachable):
+            tags, branches = self._refs()
+        except (RegistryRejected, RegistryUnreachable):
             return False
-        return name in {t.name for t in refs.tags} - {b.name for b in refs.branches}
+        return name in tags and name not in branches
 
     @patiently
     def create_tag(self, name: str, commit: str) -> None:

@@ -46,7 +46,11 @@ class Sent(io.BufferedIOBase):
         """See io. A place that is read from then, all before it being read, is one to come back
         to."""
         self._moved = True
-        return self._file.seek(offset, whence)
+        at = self._file.seek(offset, whence)
+        if whence == io.SEEK_END and at - offset != self._entry.size:
+            # The client would divide that into parts, and be done with the last of them.
+            raise self._changed(at - offset)
+        return at
 
     def readable(self) -> bool:
         """See io."""
@@ -81,8 +85,11 @@ class Sent(io.BufferedIOBase):
         planned = self._entry.digest("sha256")
         found = Digest("sha256", self._sum.hexdigest())
         if self._at != self._entry.size or planned not in (None, found):
-            raise ArtifactChanged(
-                path=self._entry.path.text,
-                expected=f"{self._entry.size} bytes {self._entry.digests[0]}",
-                actual=f"{self._at} bytes {found}",
-            )
+            raise self._changed(self._at, str(found))
+
+    def _changed(self, size: int, digest: str = "") -> ArtifactChanged:
+        return ArtifactChanged(
+            path=self._entry.path.text,
+            expected=f"{self._entry.size} bytes {self._entry.digests[0]}",
+            actual=f"{size} bytes {digest}".rstrip(),
+        )

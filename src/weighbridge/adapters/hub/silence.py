@@ -1,13 +1,14 @@
 """A server that accepts a request and then says nothing counts as gone, after a time.
 
 The client itself waits without end. Decides how long each kind of request may take without a byte
-moving, that an answer which comes by drops ends too, and how often the client may repeat what was
-met with silence. What moves is not cut, however slowly: uploads of many gigabytes are no
-exception, nor are downloads, which bring a limit of their own.
+moving, that an answer which comes by drops ends too, or its head, and how often the client may
+repeat what was met with silence. What moves is not cut, however slowly: uploads of many gigabytes
+are no exception, nor is the content of downloads.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ _QUICK = re.compile(
     r".*/(preupload/[^/]+|paths-info/[^/]+|objects/batch|validate-yaml|oauth/token)"
 )
 _OURS = "weighbridge.limit"
+#: The mark of a request for content, as long as that may be.
+DOWNLOAD = "weighbridge.download"
 
 
 @frozen
@@ -46,9 +49,10 @@ class Silence:
         return self.seconds * _AT_WORK
 
     def ask(self, request: Any) -> None:
-        """Limit a request, unless its caller did."""
+        """Limit a request, unless its caller did; of a download of ours, only the head."""
         given = request.extensions.get("timeout") or {}
-        if given.get("read") is not None:
+        theirs = given.get("read") is not None
+        if theirs and DOWNLOAD not in request.extensions:
             return
         quick = request.method in _READ_ONLY or _QUICK.fullmatch(request.url.path)
         limits = {
@@ -60,17 +64,23 @@ class Silence:
         limits |= {name: limit for name, limit in given.items() if limit is not None}
         request.extensions["timeout"] = limits
         request.extensions["trace"] = partial(self._traced, request)
-        request.extensions[_OURS] = True
+        request.extensions[_OURS] = not theirs
 
     def hear(self, answer: Any) -> None:
         """An answer has begun; all of it must come in the time that a server may work."""
         self._met.pop(_key(answer.request), None)
-        if _OURS in answer.request.extensions:
+        if answer.request.extensions.get(_OURS):
             answer.stream = self._bounded(answer)
 
     def _traced(self, request: Any, event: str, info: dict[str, Any]) -> None:
-        """Raises ServerSilent in the place of an error after which the client would ask once
-        more, and wait as long again."""
+        """Limits the head of an answer as a whole, not only each byte of it. Raises ServerSilent
+        in the place of an error after which the client would ask once more, and wait as long
+        again."""
+        limits = request.extensions["timeout"]
+        if event.endswith("receive_response_headers.started"):
+            limits["read"] = _Until(limits["read"])
+        elif isinstance(limits["read"], _Until):
+            limits["read"] = limits["read"].seconds
         error = info.get("exception")
         if not event.endswith(".failed") or "Timeout" not in type(error).__name__:
             return
@@ -102,6 +112,21 @@ class Silence:
             reason=f"{request.method} {request.url.path} was not answered {how}",
             applied=False,
         )
+
+
+class _Until:
+    """A limit that a socket takes for its own, and asks anew before each read: whole seconds that
+    are left of it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def __index__(self) -> int:
+        left = math.ceil(self._end - time.monotonic())
+        if left <= 0:
+            raise TimeoutError("its head did not end")
+        return left
 
 
 def _key(request: Any) -> tuple[str, str]:

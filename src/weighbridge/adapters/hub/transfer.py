@@ -6,6 +6,7 @@ have none. Whether it does is one of its constants, which it reads at each uploa
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ _XET_BOUNDS = {
     "HF_XET_DATA_MAX_CONCURRENT_FILE_INGESTION": "1",
     "HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY": "4",
 }
+#: Its own are 5, each after three times as long a pause: five minutes for an answer of 503.
+_ATTEMPTS = "3"
 _FASTER = ("HF_XET_HIGH_PERFORMANCE", "HF_XET_HP")
 
 #: The constant belongs to the process, so pushes of one process take turns.
@@ -56,7 +59,7 @@ def chosen_transfer(
                     each.announce()
             with ExitStack() as around:
                 if additions and xet:
-                    around.enter_context(_bounded())
+                    around.enter_context(_bounded(remote.patience.at_work))
                     around.enter_context(xet_tells(additions[0].meter))
                 elif additions:
                     around.enter_context(batches_tell(additions[0].meter))
@@ -67,12 +70,16 @@ def chosen_transfer(
 
 
 @contextmanager
-def _bounded() -> Iterator[None]:
-    """Xet reads its environment when it is first used. What somebody set there stays."""
-    if any(os.environ.get(name) for name in _FASTER):
-        yield
-        return
-    ours = {name: bound for name, bound in _XET_BOUNDS.items() if name not in os.environ}
+def _bounded(silent: float) -> Iterator[None]:
+    """Xet reads its environment when it is first used; ``silent`` is how many seconds a server may
+    be. What somebody set there stays."""
+    bounds = {
+        "HF_XET_CLIENT_READ_TIMEOUT": f"{math.ceil(silent)}s",
+        "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": _ATTEMPTS,
+    }
+    if not any(os.environ.get(name) for name in _FASTER):
+        bounds |= _XET_BOUNDS
+    ours = {name: bound for name, bound in bounds.items() if name not in os.environ}
     os.environ.update(ours)
     try:
         yield

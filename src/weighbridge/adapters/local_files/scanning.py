@@ -33,6 +33,11 @@ def scan_directory(root: str, most: int = _MOST_ENTRIES) -> Scan:
     try:
         with translated("scan", root):
             scanner.directory("")
+    except PathMissing:
+        if os.path.islink(root):  # Something is there, in the way of what would be written.
+            reason = "is a link to nothing"
+            raise PathConflict(path=printable(root), operation="scan", reason=reason) from None
+        raise
     except PathConflict as error:
         if os.path.lexists(root):
             raise

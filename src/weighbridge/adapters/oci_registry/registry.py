@@ -38,6 +38,7 @@ from weighbridge.domain.publication import (
     Receipt,
     RemoteHead,
     Revision,
+    require_no_branch,
     tagged,
 )
 
@@ -148,13 +149,17 @@ class OciRegistry:
         told = Log(repository, place.revision).read(head.digest if head else None)
         return tagged(told[:limit], dict(self.tags(destination)) if told else {})
 
-    def tags(self, destination: Destination) -> Mapping[str, str]:
+    def tags(self, destination: Destination, *, wanted: Sequence[str] = ()) -> Mapping[str, str]:
         """The tags that nothing is published to, with the digest of each, which is asked for when
         it is wanted: a repository may have thousands."""
         place = _oci(destination)
         repository = self._repository(place)
-        names = (t for t in without_branches(repository.tags()) if t != place.revision)
-        return Tags(names, repository.manifest)
+        there = repository.tags()
+        tags = without_branches(there)
+        # What it is published to is a tag itself.
+        branches = {*there} - {*tags, place.revision}
+        require_no_branch(destination, wanted, branches.__contains__)
+        return Tags((t for t in tags if t != place.revision), repository.manifest)
 
     def tag(
         self, destination: Destination, name: str, revision: str, *, move: bool = False

@@ -7,7 +7,7 @@ layout that skopeo takes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import define, field
@@ -34,6 +34,7 @@ from weighbridge.domain.publication import (
     RemoteHead,
     Revision,
     S3Prefix,
+    require_no_branch,
     tagged,
 )
 
@@ -108,10 +109,13 @@ class S3Registry:
         names, index = Names(store), store.index()
         return tagged(names.log(index, store.place.revision)[:limit], names.tags(index))
 
-    def tags(self, destination: Destination) -> Mapping[str, str]:
+    def tags(self, destination: Destination, *, wanted: Sequence[str] = ()) -> Mapping[str, str]:
         """The names of the index that nothing is published to."""
         store = self._store(destination)
-        return Names(store).tags(store.index())
+        names, index = Names(store), store.index()
+        tags, known = names.tags(index), {store.place.revision, *names.all(index)}
+        require_no_branch(destination, wanted, (known - tags.keys()).__contains__)
+        return tags
 
     def tag(
         self, destination: Destination, name: str, revision: str, *, move: bool = False

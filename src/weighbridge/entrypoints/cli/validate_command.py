@@ -57,9 +57,12 @@ def command(
     found but not everything could be checked.
     """
     from weighbridge.entrypoints import api, exit_codes
+    from weighbridge.entrypoints.policy_files import require_writable
 
     if statistics and setting("format", "text") != "text":
         raise click.UsageError("--statistics is for the format text; other formats count anyway")
+    for path in filter(None, (output_file, write_baseline)):
+        require_writable(path, run)
     judged = api.validate(
         run,
         kind=kind,
