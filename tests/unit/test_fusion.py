@@ -436,9 +436,9 @@ class TestRefusals:
         odd = evolve(dense(Q), magnitude=spec(f"{Q}.m", 16, dtype="F32"))
         assert "has a magnitude of [16], not [24]" in reasons(run(odd))[0]
 
-    @pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
+    @pytest.mark.parametrize("scale", [0.0, float("inf"), float("nan")])
     def test_a_scale_that_makes_no_sense(self, scale: float) -> None:
-        assert "the opposite; give what MLX multiplied by" in reasons(run(dense(Q)), scale=scale)[0]
+        assert "give what MLX multiplied by" in reasons(run(dense(Q)), scale=scale)[0]
 
     def test_a_scale_that_is_not_known(self) -> None:
         assert "give --scale" in reasons(run(dense(Q), lora_parameters=None))[0]
