@@ -102,6 +102,8 @@ class Patches:
         block = Block.of(spec)
         for home in homes:
             part = block if home.part is None else block.part(home.part, spec.shape[0])
+            if not home.turned:  # a convolution's last axis is not the one of the checkpoint
+                part = evolve(part, rows=home.rows, columns=home.columns)
             add = -1.0 if home.layout is Layout.MINUS_ONE else 0.0
             self._add(home, Recast(part, add))
 
