@@ -184,7 +184,8 @@ def _target_problem(one: Placed, target: LoraTarget, base: BaseModel) -> str | N
     if one.embedding:
         return _embedding_problem(target, base)
     if one.key.endswith(("lm_head", "embed_out")) and base.tied:
-        return "is a head, and this base ties its head to the embedding: it has no such module"
+        return ("is a head, and this base ties its head to the embedding: it has no such module; "
+                "give the base that was trained on")  # fmt: skip
     if target.magnitude and not isinstance(one.place, Plain):
         return f"is a DoRA on a part of a module, which PEFT has no form for; {_FUSE}"
     return _shape_problem(one, base)

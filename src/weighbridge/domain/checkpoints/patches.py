@@ -51,7 +51,10 @@ class Ties:
                 "tie_word_embeddings, for which MLX and transformers assume different values"
             )
         if head and self.tied:
-            return "is on the output head, which this base does not have: it is the embedding"
+            return (
+                "is on the output head, which this base does not have: it is the embedding; give "
+                "the base that was trained on"
+            )
         return None
 
     def dropped(self, patches: Mapping[str, object]) -> str | None:
