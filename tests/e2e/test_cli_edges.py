@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,38 @@ def test_the_module_is_the_command_too(run: Path) -> None:
     command = [sys.executable, "-m", "weighbridge", "inspect", str(run)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0 and "lora" in done.stdout, done.stderr
+
+
+def test_a_misspelt_command_is_told_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("dequantise", "run") == 2
+    assert "Did you mean 'dequantize'?" in capsys.readouterr().err
+    assert ask("unlike-any", "run") == 2
+    assert "No such command 'unlike-any'." in capsys.readouterr().err
+
+
+def test_the_next_command_can_be_copied(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run.parent / "my out"
+    assert ask("convert", str(run), "-o", str(out), "--scale", "2", "--base-model", "a/b") == 0
+    words = shlex.split(capsys.readouterr().err.partition("next: weighbridge ")[2])
+    assert words == ["verify", str(run), str(out), "--base", "DIR", "--scale", "2.0"]
+    assert ask(*words[:3], *words[5:]) == 0
+
+
+def test_a_tilde_that_the_shell_left_is_the_home(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(run.parent))
+    monkeypatch.chdir(run.parent)
+    assert ask("inspect", "~/run") == 0
+    os.rename(run, run.parent / "~")  # what is called that is meant
+    assert ask("inspect", "~") == 0
+
+
+def test_a_verification_the_wrong_way_round(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(run.parent / "out")
+    assert ask("convert", str(run), "-o", out, "--base-model", "a/b") == 0
+    assert ask("verify", out, str(run)) == 2
+    assert "the run comes first" in capsys.readouterr().err
 
 
 def test_the_last_format_counts_for_errors_too(capsys: pytest.CaptureFixture[str]) -> None:

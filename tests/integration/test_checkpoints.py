@@ -6,8 +6,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import save
 
 import weighbridge
 from tests.builders import Q, lora_files, peft_files, write
@@ -92,6 +94,19 @@ class TestFuse:
     def test_dora(self, base: Path, tmp_path: Path) -> None:
         run = write(tmp_path / "run", run_files(dora=True))
         assert weighbridge.fuse(run, tmp_path / "out", base=base).proof.passed
+
+    def test_a_short_convolution_that_was_trained(self, tmp_path: Path) -> None:
+        """MLX keeps it as (channels, width, 1), the checkpoint as (channels, 1, width)."""
+        name, values = "model.layers.0.conv.conv.weight", np.arange(32, dtype=np.float32)
+        config = json.dumps({"model_type": "lfm2"}).encode()
+        stored = {name: 0 * values.reshape(8, 1, 4)}
+        base = {"config.json": config, "model.safetensors": save(stored, {"format": "pt"})}
+        run = {"adapters.safetensors": save({name: values.reshape(8, 4, 1)})}
+        run["adapter_config.json"] = json.dumps({"fine_tune_type": "full"}).encode()
+        out = tmp_path / "out"
+        where = write(tmp_path / "base", base)
+        assert weighbridge.fuse(write(tmp_path / "run", run), out, base=where).proof.passed
+        assert raw(out / "model.safetensors", name) == values.tobytes()
 
     def test_an_existing_output_needs_force(self, run: Path, base: Path, tmp_path: Path) -> None:
         out = write(tmp_path / "out", {"mine": b""})

@@ -173,6 +173,14 @@ for digest in (False, True):
         assert not (tmp_path / "out").is_symlink()
         assert names(tmp_path / "real") == ["old"]
 
+    def test_a_pipe_or_device_is_no_output_to_replace(self, tmp_path: Path) -> None:
+        """``-o /dev/null --force`` would leave the machine without it."""
+        target = tmp_path / "out"
+        os.mkfifo(target)
+        with pytest.raises(PathConflict, match="a pipe"), FILES.stage(str(target)):
+            pass
+        assert target.is_fifo() and names(tmp_path) == ["out"]
+
     def test_write_protected_directories_go_too(self, tmp_path: Path) -> None:
         with FILES.stage(str(tmp_path / "out")) as stage:
             stage.write(ArtifactPath("d/e/f"), [b"1"])

@@ -289,6 +289,14 @@ def test_zero_on_both_sides_is_equal() -> None:
     assert prove(lora, *converted(lora)).passed
 
 
+@pytest.mark.parametrize("value", [0x7FC00000, 0x7F800000, 0xFF800000])
+def test_a_source_that_is_not_finite_is_named(value: int) -> None:
+    lora = draw_lora(1, 4, ["lm_head", "model.layers.0.mlp.up_proj"], "F32", 0.3)
+    lora.tensors["lm_head.lora_b"][1].flat[3] = value
+    (problem,) = prove(lora, *converted(lora)).problems
+    assert problem.startswith("lm_head.lora_b: holds NaN or infinity")
+
+
 def test_problems_are_listed_to_twenty_and_counted() -> None:
     modules = [f"model.layers.{i}.mlp.up_proj" for i in range(30)]
     lora = draw_lora(1, 4, modules, "F32", 2.0)

@@ -364,7 +364,8 @@ class TestFull:
         on = base(*stored, architecture=Shifting("x", Standing.CONVERTIBLE))
         made = plan(run(others=[conv, spec("c.norm.weight", 16)]), on)
         assert the_change(made, "model.norm.weight").add == -1.0
-        assert the_change(made, "model.conv.weight") == Recast(Block.of(conv))
+        # by rows as the checkpoint has them, for the proof to compare row with row
+        assert the_change(made, "model.conv.weight") == Recast(Block(conv, 0, 6, 4))
         wide = spec("c.conv.weight", 6, 4, 2)
         assert "[6, 4, 2]" in reasons(run(others=[wide]), on)[0]
 
@@ -436,9 +437,9 @@ class TestRefusals:
         odd = evolve(dense(Q), magnitude=spec(f"{Q}.m", 16, dtype="F32"))
         assert "has a magnitude of [16], not [24]" in reasons(run(odd))[0]
 
-    @pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
+    @pytest.mark.parametrize("scale", [0.0, float("inf"), float("nan")])
     def test_a_scale_that_makes_no_sense(self, scale: float) -> None:
-        assert "the opposite; give what MLX multiplied by" in reasons(run(dense(Q)), scale=scale)[0]
+        assert "give what MLX multiplied by" in reasons(run(dense(Q)), scale=scale)[0]
 
     def test_a_scale_that_is_not_known(self) -> None:
         assert "give --scale" in reasons(run(dense(Q), lora_parameters=None))[0]

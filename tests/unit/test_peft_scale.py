@@ -20,6 +20,8 @@ from weighbridge.domain.peft.scale import exact_strength, integer_strength, scal
         (0.0625, 4, 1, 0.25),
         (0.3, 8, 8, 0.3),
         (1e9, 8, 8, 1e9),
+        (-20.0, 8, 160, -1.0),
+        (-0.3, 8, 8, -0.3),
     ],
 )
 def test_an_integer_alpha(scale: float, rank: int, alpha: int, fold: float) -> None:
@@ -28,7 +30,7 @@ def test_an_integer_alpha(scale: float, rank: int, alpha: int, fold: float) -> N
     assert type(found.alpha) is int
 
 
-@given(st.floats(1e-6, 1e6), st.integers(1, 512))
+@given(st.floats(1e-6, 1e6) | st.floats(-1e6, -1e-6), st.integers(1, 512))
 def test_alpha_and_fold_are_the_scale(scale: float, rank: int) -> None:
     for found in (exact_strength(scale, rank), integer_strength(scale, rank)):
         assert math.isclose(found.alpha / rank * found.fold, scale, rel_tol=1e-13)

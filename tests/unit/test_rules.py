@@ -460,7 +460,11 @@ def test_an_embedding_of_another_vocabulary_is_the_lora_of_another_base() -> Non
 @pytest.mark.parametrize("scale", [0.0, -2.0])
 def test_a_scale_that_makes_nothing_of_the_lora_blocks(scale: float) -> None:
     (found,) = findings("AD019", scaled(scale=scale))
-    assert found.message == f"the scale is {scale:g}" and found.severity.blocks
+    assert found.message.startswith(f"scale {scale:g} ") and found.severity.blocks
+
+
+def test_a_negative_scale_that_is_said_is_no_slip() -> None:
+    assert not findings("AD019", of(lora_files(), scale=-2.0))
 
 
 def test_a_full_fine_tune_has_no_scale_to_be_given() -> None:

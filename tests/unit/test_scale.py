@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from weighbridge.domain.scale import effective_scale
+from weighbridge.domain.scale import effective_scale, scale_to_use
 
 OLD = {"lora_layers": 16}
 
@@ -56,3 +56,16 @@ def test_the_ambiguous_range_names_both_values() -> None:
     config = parameters(rank=8, alpha=16, scale=10.0) | OLD | {"use_dora": False}
     reason = effective_scale(config, 8).reason
     assert "20" in reason and "10" in reason and "0.13.1" in reason
+
+
+@pytest.mark.parametrize(
+    ("scale", "said", "used"),
+    [(2.0, None, 2.0), (-2.0, None, None), (-2.0, -2.0, -2.0), (2.0, 0.0, None), (0.0, 2.0, 2.0),
+     (2.0, float("inf"), None), (2.0, float("nan"), None)],
+)  # fmt: skip
+def test_a_scale_that_makes_no_sense_is_not_used(
+    scale: float, said: float | None, used: float | None
+) -> None:
+    """A negative one makes sense only to whoever says it."""
+    found = scale_to_use(parameters(rank=8, scale=scale), 8, said)
+    assert found.value == used and ("--scale" in found.reason) == (used is None)

@@ -195,6 +195,15 @@ def test_not_a_number_is_no_agreement() -> None:
     assert not step.passed and dict(step.figures)["largest_error_of_the_allowed"] == float("inf")
 
 
+@pytest.mark.parametrize("word", [b"\x00\x00\xc0\x7f", b"\x00\x00\x80\xff"])
+def test_what_diverged_is_told_and_not_how_far_off_it_is(word: bytes) -> None:
+    trained = TensorSpec("trained", "F32", (4, 4))
+    weight = PlannedWeight(TensorSpec("w", "F32", (4, 4)), (Recast(Block.of(trained)),))
+    data = noise(trained)[:-4] + word
+    step = judged(weight, Room({"trained": data}), data)
+    assert not step.passed and "come of values that are not finite" in step.problems[0]
+
+
 def test_a_screen_of_problems_is_enough() -> None:
     specs = [TensorSpec(f"t{i}", "F32", (4, 4)) for i in range(30)]
     weights = [PlannedWeight(s, (Copy(Block.of(s)),)) for s in specs]

@@ -104,7 +104,8 @@ def _lora_of(loaded: Loaded) -> LoraModel:
     """The run. Raises NotConvertible for any other kind."""
     if not isinstance(loaded.model, LoraModel):
         reason = {
-            Kind.PEFT: "it is a PEFT adapter; give the MLX run that it was made from",
+            Kind.PEFT: "it is a PEFT adapter; give the MLX run that it was made from, or what "
+            "`weighbridge convert --to mlx` makes of it",
             Kind.FUSED: "it is a whole model already; `weighbridge dequantize` makes a checkpoint "
             "for transformers of one that is quantised or has MLX's names",
         }[loaded.detected.kind]

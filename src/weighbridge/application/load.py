@@ -84,7 +84,9 @@ def scan_model(files: FileSystem, location: str) -> Scan:
     try:
         return files.scan(location)
     except (PathMissing, PathConflict) as error:
-        what = "no such directory" if isinstance(error, PathMissing) else "not a directory"
+        what = "no such directory"
+        if not isinstance(error, PathMissing):
+            what = "not a directory; give the one that holds the model's files"
         raise InvalidModelStructure(location=location, problems=(what,)) from error
 
 

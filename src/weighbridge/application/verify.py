@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve, field, frozen
 
 from weighbridge.application.changed_weights import MeasureChanges, whole
-from weighbridge.application.convert import lora_of, proof_request
+from weighbridge.application.convert import proof_request
 from weighbridge.application.load import Loaded, classify, directory_of, load, read_artifact
 from weighbridge.application.loadable_base import LoadableBase
 from weighbridge.application.ports import (
@@ -109,7 +109,12 @@ class Verify:
         UsageError if a fused model is to be verified without its base, or ProofFailed if it does
         not reach ``require``."""
         source = load(self.files, request.location, request.choice)
-        model = lora_of(source)
+        model = source.model
+        if not isinstance(model, LoraModel):
+            raise UsageError(
+                problem=f"{request.location} is no MLX LoRA ({source.detected.kind.value}); the "
+                "run comes first, and then what was made of it"
+            )
         if self.measure is not None and self._is_whole(request.converted):
             proof = self._fused(request, source, model, self.measure)
         else:

@@ -7,7 +7,6 @@ and pairs of zeros where a consumer expects a pair.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -31,7 +30,7 @@ from weighbridge.domain.peft.scale import Strength, exact_strength, integer_stre
 from weighbridge.domain.peft.target_selection import Selection, neighbours, select
 from weighbridge.domain.placed import LAYER, Placed, padded, place_target
 from weighbridge.domain.placement import Experts, Impossible, Plain, RouteForm, Rows, Standing
-from weighbridge.domain.scale import effective_scale
+from weighbridge.domain.scale import scale_to_use
 from weighbridge.domain.tensor_plan import ConversionPlan, Padding, PlannedTensor
 from weighbridge.domain.tensors import TensorSpec
 
@@ -107,17 +106,11 @@ def _base_name(model: LoraModel, override: str | None, reasons: list[str]) -> st
 
 def lora_scale(model: LoraModel, override: float | None, reasons: list[str]) -> float:
     """What MLX multiplied by; why it cannot be known, or used, goes to ``reasons``."""
-    value = override
-    if value is None:
-        found = effective_scale(model.config, model.targets[0].rank if model.targets else 1)
-        if found.value is None:
-            reasons.append(f"{model.config_path}: {found.reason}")
-            return 0.0
-        value = found.value
-    if not 0 < value < math.inf:
-        reasons.append(f"scale {value:g} would make the LoRA do nothing or the opposite; "
-                       "give what MLX multiplied by with --scale")  # fmt: skip
-    return value
+    found = scale_to_use(model.config, model.targets[0].rank if model.targets else 1, override)
+    if found.value is None:
+        place = f"{model.config_path}: " if override is None else ""
+        reasons.append(place + found.reason)
+    return found.value or 0.0
 
 
 def _other_reason(spec: TensorSpec) -> str:
@@ -191,7 +184,8 @@ def _target_problem(one: Placed, target: LoraTarget, base: BaseModel) -> str | N
     if one.embedding:
         return _embedding_problem(target, base)
     if one.key.endswith(("lm_head", "embed_out")) and base.tied:
-        return "is a head, and this base ties its head to the embedding: it has no such module"
+        return ("is a head, and this base ties its head to the embedding: it has no such module; "
+                "give the base that was trained on")  # fmt: skip
     if target.magnitude and not isinstance(one.place, Plain):
         return f"is a DoRA on a part of a module, which PEFT has no form for; {_FUSE}"
     return _shape_problem(one, base)
@@ -242,7 +236,9 @@ def _native(placed: tuple[Placed, ...], base: BaseModel, name: str, scale: float
     pairs = told_apart(stacked_pairs(placed, base.architecture), base.architecture, placed)
     rank = _usual_rank(pairs)
     selection = _selection(pairs, base, prefer_layers=True)
-    config = _config(name, rank, exact_strength(scale, rank), base, selection, pairs)
+    strength = exact_strength(scale, rank)
+    pairs = _folded(pairs, strength)
+    config = _config(name, rank, strength, base, selection, pairs)
     odd = [p for p in pairs if p.rank != rank]
     config["rank_pattern"] = {p.pattern: p.rank for p in odd}
     config["alpha_pattern"] = {p.pattern: exact_strength(scale, p.rank).alpha for p in odd}
@@ -268,8 +264,8 @@ def _portable(
     rank = max((p.rank for p in pairs if p.experts == 1), default=_usual_rank(pairs))
     pairs = tuple(p.of_rank(rank) if p.experts == 1 else p for p in pairs)
     strength = integer_strength(scale, rank)
+    pairs = _folded(pairs, strength)
     if strength.fold != 1.0:
-        pairs = tuple(evolve(p, b=p.b.scaled(strength.fold)) for p in pairs)
         notes.append(f"{strength.fold:g} of the scale is folded into lora_B, for lora_alpha must "
                      "be an integer")  # fmt: skip
     config = _config(name, rank, strength, base, _selection(pairs, base), pairs)
@@ -280,6 +276,12 @@ def _portable(
     padding = Padding(len(zeros), sum(t.target.nbytes for t in zeros))
     notes += _notes(pairs)
     return ConversionPlan(_tensors(pairs), config, scale, padding, tuple(notes))
+
+
+def _folded(pairs: tuple[Pair, ...], strength: Strength) -> tuple[Pair, ...]:
+    if strength.fold == 1.0:
+        return pairs
+    return tuple(evolve(p, b=p.b.scaled(strength.fold)) for p in pairs)
 
 
 def _notes(pairs: Iterable[Pair]) -> list[str]:

@@ -46,6 +46,24 @@ def effective_scale(config: Mapping[str, Any], rank: int) -> Scale:
     )
 
 
+def scale_to_use(config: Mapping[str, Any], rank: int, said: float | None = None) -> Scale:
+    """What ``--scale`` said, else what the config tells; or why nothing can be made with that.
+
+    A negative one is applied by MLX as any other, but more often it is a slip that makes the LoRA
+    do the opposite: so ``--scale`` has to say it.
+    """
+    found = effective_scale(config, rank) if said is None else Scale(said)
+    if found.value is None:
+        return found
+    if found.value == 0 or not math.isfinite(found.value):
+        return Scale(None, f"scale {found.value:g} leaves nothing of the LoRA; give what MLX "
+                     "multiplied by with --scale")  # fmt: skip
+    if found.value < 0 and said is None:
+        return Scale(None, f"scale {found.value:g} makes the LoRA do the opposite; if MLX "
+                     "multiplied by that, say so with --scale")  # fmt: skip
+    return found
+
+
 def _without_parameters(config: Mapping[str, Any]) -> str:
     """Why a config in another form than mlx-lm's does not tell the scale."""
     rank, alpha = _number(config.get("rank")), _number(config.get("alpha"))

@@ -67,7 +67,8 @@ class Comparison:
         same = self._same_factors(change, factors)
         if same and math.frexp(self._quotient(factors))[0] == 0.5:
             return Difference(0.0, same)
-        found = self._probed(change, factors, index)
+        with np.errstate(all="ignore"):  # what is not finite is told by the outcome
+            found = self._probed(change, factors, index)
         # A NaN would lose every comparison.
         return Difference(math.inf if math.isnan(found) else found, same)
 
@@ -128,12 +129,14 @@ class Comparison:
     def is_nothing(self, a: str, b: str) -> bool:
         """True if a pair of the converted file adds nothing: one matrix zero, the other finite."""
         wholes = {n: Grid.whole(self.converted.slots[n].spec.shape) for n in (a, b)}
-        sound = all(
-            finite(self.converted.words(name, part), self.converted.dtype(name))
-            for name, whole in wholes.items()
-            for part in _parts(whole, along_rows=True)
-        )
+        sound = all(_finite(self.converted, name) for name in wholes)
         return sound and any(_zero(self.converted, n, whole) for n, whole in wholes.items())
+
+    def not_finite(self, change: Change, factors: Factors) -> str:
+        """The first of the factors that holds NaN or infinity, MLX's before the written; or ""."""
+        sides = ((self.source, change.target), (self.converted, factors.pair))
+        named = ((weights, spec.name) for weights, pair in sides for spec in (pair.a, pair.b))
+        return next((name for weights, name in named if not _finite(weights, name)), "")
 
     def is_zero_beside(self, used: Iterable[Grid], b: TensorSpec) -> bool:
         """True if all rows of a converted B are zero but those of ``used``: the other parts of what
@@ -220,6 +223,13 @@ def _nothing(weights: Weights, a: str, b: str, rest: tuple[tuple[Grid, Grid], ..
         for other, grid in rest
         if grid.columns
     )
+
+
+def _finite(weights: Weights, name: str) -> bool:
+    """True if no element of that tensor is NaN or infinity."""
+    whole = Grid.whole((1, math.prod(weights.slots[name].spec.shape)))
+    dtype = weights.dtype(name)
+    return all(finite(weights.words(name, part), dtype) for part in _parts(whole, False))
 
 
 def _zero(weights: Weights, name: str, grid: Grid) -> bool:

@@ -7,6 +7,7 @@ says of every weight, and accounts for every tensor that was written.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -127,8 +128,8 @@ class _Case:
         sound = [(c, f) for c, f in placed if isinstance(f, Factors)]
         found = self._differences(sound)
         problems += [
-            f"{change.name}: differs by {each.value:.3g}, relative to the largest"
-            for (change, _), each in zip(sound, found, strict=True)
+            self._difference(*pair, each.value)
+            for pair, each in zip(sound, found, strict=True)
             if each.value > _LIMIT and not each.same
         ]
         problems += self._magnitudes(sound) + self._leftovers(pairs, sound)
@@ -160,6 +161,11 @@ class _Case:
         with ThreadPoolExecutor(max_workers=_THREADS) as pool:
             return list(pool.map(self.comparison.difference, changed, factors, range(len(sound))))
 
+    def _difference(self, change: Change, factors: Factors, value: float) -> str:
+        if value == math.inf and (name := self.comparison.not_finite(change, factors)):
+            return f"{name}: holds NaN or infinity; an earlier checkpoint may be whole"
+        return f"{change.name}: differs by {value:.3g}, relative to the largest"
+
     def _magnitudes(self, sound: list[tuple[Change, Factors]]) -> list[str]:
         problems = []
         for change, factors in sound:
@@ -167,7 +173,7 @@ class _Case:
             if (ours is None) != (theirs is None):
                 problems.append(f"{change.name}: a DoRA magnitude is on one side only")
             elif ours and theirs and not self.comparison.same_magnitude(ours.name, theirs.name):
-                problems.append(f"{change.name}: the DoRA magnitudes differ")
+                problems.append(f"{change.name}: the DoRA magnitudes differ, or are not finite")
         return problems
 
     def _leftovers(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -74,6 +75,7 @@ def open_stage(target: str | None, *, resume: bool = False) -> Iterator[LocalSta
     if names.target == os.path.dirname(names.target):
         raise PathConflict(path=target, operation="stage", reason="is the root directory")
     with translated("stage", names.target):
+        _require_replaceable(names.target)
         made = rooms.make_directories(names.parent)
         with rooms.removed_on_failure(made):
             left = rooms.claim(names.parent, names.prefix) if resume else []
@@ -87,6 +89,17 @@ def open_stage(target: str | None, *, resume: bool = False) -> Iterator[LocalSta
         stage.leave()
         if not stage.committed:
             rooms.remove_empty(made)
+
+
+def _require_replaceable(target: str) -> None:
+    """Of a device like /dev/null the machine would be without it."""
+    try:
+        mode = os.lstat(target).st_mode
+    except OSError:
+        return
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        reason = "is a device, a pipe or a socket, which no output replaces"
+        raise PathConflict(path=printable(target), operation="stage", reason=reason)
 
 
 @contextmanager

@@ -110,7 +110,10 @@ class _Written:
             with np.errstate(invalid="ignore"):
                 share = _largest(np.abs(found.rows(rows) - expected.values) / allowed)
             tally.share = max(tally.share, share)
-            if share > 1:
+            if not np.isfinite(expected.values).all():
+                said = "come of values that are not finite; see if the run diverged"
+                self._problem(tally, rows, said)
+            elif share > 1:
                 said = f"are off by up to {share:.3g} times what rounding allows"
                 self._problem(tally, rows, said)
 

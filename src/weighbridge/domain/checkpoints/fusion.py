@@ -7,7 +7,6 @@ of that to the length ``m``. Tensors of a full fine-tune replace those of the ba
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -22,7 +21,7 @@ from weighbridge.domain.checkpoints.patches import Patches, Ties
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.models import LoraModel
 from weighbridge.domain.placement import Architecture
-from weighbridge.domain.scale import effective_scale
+from weighbridge.domain.scale import scale_to_use
 from weighbridge.domain.tensors import TensorSpec
 
 _MOST_NAMED = 20
@@ -110,16 +109,13 @@ def _gather(
     """All patches of the run, or the reasons against them; the scales that were used."""
     scales, ties = [], Ties.of(base.config, work.base)
     for target in model.targets:
-        found = effective_scale(model.config, target.rank)
-        scale = found.value if override is None else override
-        if scale is None:
-            work.reasons.append(f"{model.config_path}: {found.reason}")
-        elif not 0 < scale < math.inf:
-            work.reasons.append(f"scale {scale:g} would make the LoRA do nothing or the opposite; "
-                                "give what MLX multiplied by with --scale")  # fmt: skip
+        found = scale_to_use(model.config, target.rank, override)
+        if found.value is None:
+            place = f"{model.config_path}: " if override is None else ""
+            work.reasons.append(place + found.reason)
         else:
-            work.add_target(target, scale, ties)
-            scales.append(scale)
+            work.add_target(target, found.value, ties)
+            scales.append(found.value)
     for spec in model.others:
         work.add_tensor(spec)
     work.settle()

@@ -51,7 +51,10 @@ class Ties:
                 "tie_word_embeddings, for which MLX and transformers assume different values"
             )
         if head and self.tied:
-            return "is on the output head, which this base does not have: it is the embedding"
+            return (
+                "is on the output head, which this base does not have: it is the embedding; give "
+                "the base that was trained on"
+            )
         return None
 
     def dropped(self, patches: Mapping[str, object]) -> str | None:
@@ -102,6 +105,8 @@ class Patches:
         block = Block.of(spec)
         for home in homes:
             part = block if home.part is None else block.part(home.part, spec.shape[0])
+            if not home.turned:  # a convolution's last axis is not the one of the checkpoint
+                part = evolve(part, rows=home.rows, columns=home.columns)
             add = -1.0 if home.layout is Layout.MINUS_ONE else 0.0
             self._add(home, Recast(part, add))
 

@@ -166,7 +166,9 @@ def _problem(pair: WrittenPair, found: Origin | None, base: BaseModel) -> str | 
         kind = base.config.get("model_type", "an unknown base (give --base)")
         return f"has no place in the MLX model of {kind}"
     if found.module.endswith(_HEADS) and base.tied:
-        return "is a head, and this base ties its head to the embedding: MLX has no such module"
+        return ("is a head, and this base ties its head to the embedding: MLX has no such module; "
+                "give a copy of the base that has it (tie_word_embeddings false, and the embedding "
+                "stored as lm_head.weight too)")  # fmt: skip
     if found.module in base.architecture.embeddings:
         if pair.magnitude is not None:
             return "is a DoRA on an embedding, which MLX normalises along the other axis"

@@ -1,8 +1,8 @@
 """What ``lora_alpha`` becomes, so that every consumer multiplies by what MLX multiplied by.
 
 Ollama parses ``lora_alpha`` as an unsigned integer, so the portable form writes one and puts what
-is left of the scale into B. A power of two leaves every bit of B's mantissa as it is; any other
-factor is rounded once, in float32.
+is left of the scale into B; a sign goes there in both forms. A power of two leaves every bit of B's
+mantissa as it is; any other factor is rounded once, in float32.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ class Strength:
 
 
 def exact_strength(scale: float, rank: int) -> Strength:
-    """``lora_alpha`` as it is, written as an integer if it is one."""
-    alpha = scale * rank
-    return Strength(int(alpha) if alpha == int(alpha) else alpha)
+    """``lora_alpha`` as it is, written as an integer if it is one; only a sign is left to B."""
+    alpha = abs(scale) * rank
+    return Strength(int(alpha) if alpha == int(alpha) else alpha, math.copysign(1.0, scale))
 
 
 def integer_strength(scale: float, rank: int) -> Strength:
-    """An integer ``lora_alpha``, and what B has to be multiplied by."""
+    """A positive integer ``lora_alpha``, and what B has to be multiplied by."""
+    sign, size = math.copysign(1.0, scale), abs(scale)
     for halvings in range(_MOST_HALVINGS + 1):
-        alpha = scale * rank * 2**halvings
+        alpha = size * rank * 2**halvings
         if alpha > _LARGEST_ALPHA:
             break
         if alpha >= 1 and math.isclose(alpha, round(alpha), rel_tol=1e-14):
-            return Strength(round(alpha), 2.0**-halvings)
+            return Strength(round(alpha), sign * 2.0**-halvings)
     return Strength(rank, scale)
 
 

@@ -9,7 +9,7 @@ from weighbridge.domain.conversion import is_local_path
 from weighbridge.domain.detection import FACTORS
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind, LoraModel
-from weighbridge.domain.scale import Scale, effective_scale
+from weighbridge.domain.scale import Scale, scale_to_use
 from weighbridge.domain.tensors import TensorSpec
 
 _LORA = frozenset({Kind.LORA})
@@ -74,35 +74,29 @@ def _incompatible(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(model.weights_path, stem), facts)
 
 
-def _effective(subject: Subject) -> Scale:
-    """What was said, else what the config tells."""
+def _scale_of(subject: Subject) -> Scale:
     model = subject.lora
-    if subject.scale is not None:
-        return Scale(subject.scale)
-    return effective_scale(model.config, model.targets[0].rank if model.targets else 1)
+    return scale_to_use(model.config, model.targets[0].rank if model.targets else 1, subject.scale)
 
 
 def _scale(subject: Subject) -> Iterator[Observation]:
     """The scale stands nowhere but in the config; a wrong one makes the LoRA too strong, and
     nothing fails."""
-    found = _effective(subject).value
-    if found is not None and found > _LARGEST_SCALE:
+    found = _scale_of(subject).value
+    if found is not None and abs(found) > _LARGEST_SCALE:
         yield Observation(Location(subject.lora.config_path, "lora_parameters.scale"),
                           {"scale": f"{found:g}"})  # fmt: skip
 
 
 def _scale_unknown(subject: Subject) -> Iterator[Observation]:
     """Without the scale nobody can compute what the LoRA does, and with one of 0 or less it does
-    nothing or the opposite; the conversion refuses both."""
+    nothing or the opposite; the conversion refuses it, but for a negative one that --scale says."""
     if not subject.lora.targets:
         return  # a full fine-tune, or no pair at all, which has findings of its own
-    found = _effective(subject)
-    problem = found.reason
-    if found.value is not None and not found.value > 0:
-        problem = f"the scale is {found.value:g}"
-    if problem:
+    found = _scale_of(subject)
+    if found.value is None:
         place = Location(subject.lora.config_path, "lora_parameters.scale")
-        yield Observation(place, {"problem": problem})
+        yield Observation(place, {"problem": found.reason})
 
 
 def _base_missing(subject: Subject) -> Iterator[Observation]:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 KINDS = ("lora", "fused", "peft")
 PROFILES = ("portable", "peft")
 LEVELS = ("algebra", "binding", "logits")
+
+
+class _Path(click.Path):
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str | bytes | os.PathLike[str]:
+        """A ``~`` at the beginning is the home directory: bash leaves it in ``--base=~/model``."""
+        path = super().convert(value, param, ctx)
+        return os.path.expanduser(path) if not os.path.lexists(path) else path
+
+
 # What cannot be read is a failure of storage, and click would call it one of usage.
-PATH = click.Path(readable=False)
+PATH = _Path(readable=False)
 
 run_argument = click.argument("run", type=PATH)
 as_option = click.option(

@@ -16,7 +16,7 @@ from weighbridge.entrypoints.cli.arguments import (
     run_argument,
     scale_option,
 )
-from weighbridge.entrypoints.cli.output import common_options, emit, hint, progress, setting
+from weighbridge.entrypoints.cli.output import common_options, emit, next_step, progress, setting
 
 if TYPE_CHECKING:
     from weighbridge.application.convert import Converted
@@ -66,7 +66,8 @@ def command(
     )  # fmt: skip
     emit(lambda: _text(done), lambda: _document(done))
     if to == "peft":
-        hint(f"next: weighbridge verify {run} {output} --base DIR")
+        said = {"scale": scale, "as": kind, "checkpoint": checkpoint}
+        next_step("verify", run, output, base=base or "DIR", **said)
 
 
 def _text(done: Converted) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from weighbridge.entrypoints.cli.arguments import PATH, as_option, run_argument
-from weighbridge.entrypoints.cli.output import common_options, emit, hint, progress, setting
+from weighbridge.entrypoints.cli.output import common_options, emit, next_step, progress, setting
 
 
 @click.command("dequantize")
@@ -38,4 +38,4 @@ def command(run: str, output: str, shard_gb: float, kind: str | None, force: boo
         lambda: text.dequantised(done, figures=bool(setting("verbose"))),
         lambda: json.dequantised(done),
     )
-    hint(f"next: weighbridge publish {output} DEST")
+    next_step("publish", output, "DEST")

@@ -11,7 +11,7 @@ from weighbridge.entrypoints.cli.arguments import (
     run_argument,
     scale_option,
 )
-from weighbridge.entrypoints.cli.output import common_options, emit, hint, progress, setting
+from weighbridge.entrypoints.cli.output import common_options, emit, next_step, progress, setting
 
 
 @click.command("fuse")
@@ -49,4 +49,4 @@ def command(
         progress=progress(),
     )  # fmt: skip
     emit(lambda: text.fused(done, figures=bool(setting("verbose"))), lambda: json.fused(done))
-    hint(f"next: weighbridge publish {output} DEST")
+    next_step("publish", output, "DEST")

@@ -112,6 +112,14 @@ def hint(text: str) -> None:
         click.echo(visible(text), err=True)
 
 
+def next_step(*words: str, **options: object) -> None:
+    """The command that comes next, as a shell takes it; options that are None are left out."""
+    import shlex
+
+    given = [(f"--{name}", str(value)) for name, value in options.items() if value is not None]
+    hint("next: " + shlex.join(["weighbridge", *words, *(word for pair in given for word in pair)]))
+
+
 def progress() -> Progress:
     """A progress callback: a line on stderr for what takes over a second, none when piped.
 

@@ -8,7 +8,7 @@ import click
 
 from weighbridge.entrypoints.cli.arguments import run_argument
 from weighbridge.entrypoints.cli.destination_options import publication_options
-from weighbridge.entrypoints.cli.output import common_options, emit, hint, progress, setting
+from weighbridge.entrypoints.cli.output import common_options, emit, next_step, progress, setting
 from weighbridge.entrypoints.cli.policy_options import chosen_policy, policy_options
 
 
@@ -59,5 +59,5 @@ def command(
         lambda: publication_json.saved_plan(made),
     )
     if output is not None:
-        hint(f"next: weighbridge publish --plan {output}")
+        next_step("publish", plan=output)
     return exit_codes.plan_code(made.plan) if detailed_exitcode else exit_codes.GOOD

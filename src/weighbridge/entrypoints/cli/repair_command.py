@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from weighbridge.entrypoints.cli.arguments import PATH, base_model_option, base_option, scale_option
-from weighbridge.entrypoints.cli.output import common_options, emit, hint, progress, setting
+from weighbridge.entrypoints.cli.output import common_options, emit, next_step, progress, setting
 
 
 @click.command("repair")
@@ -36,4 +36,4 @@ def command(broken: str, output: str | None, **options: Any) -> None:
         lambda: json.repaired(done),
     )
     if done.output is not None:
-        hint(f"next: weighbridge validate {done.output}")
+        next_step("validate", done.output)
