@@ -476,3 +476,17 @@ PEFT = "adapter_model.safetensors"
 
 def _renamed(specs: tuple[TensorSpec, ...], number: str) -> bytes:
     return tensors(evolve(s, name=s.name.replace("layers.0", f"layers.{number}")) for s in specs)
+
+
+def _saved(name: str, *modules: str, **config: Any) -> Build:
+    specs = (*PEFT_SPECS, matrix(f"base_model.model.{name}.weight", 4, 4))
+    files = peft_files(modules_to_save=list(modules), **config)
+    return of(files | {PEFT: tensors(specs)})
+
+
+def test_modules_to_save_are_endings_as_peft_takes_them() -> None:
+    build = _saved("model.layers.0.post_attention_layernorm", "norm")
+    assert not found(build, "PE011") and not found(build, "PE027")
+    # PEFT lists both for a class that has one of them.
+    assert not found(_saved("score", "classifier", "score"), "PE027")
+    assert len(found(_saved("lm_head", "classifier", "score"), "PE027")) == 2

@@ -9,7 +9,12 @@ from weighbridge.domain.conversion import KEY_PREFIX
 from weighbridge.domain.detection import PEFT_WEIGHTS
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind, PeftModel
-from weighbridge.domain.peft.config import MOST_NAMED, stated_rank, wraps_the_bare_model
+from weighbridge.domain.peft.config import (
+    MOST_NAMED,
+    is_of_saved,
+    stated_rank,
+    wraps_the_bare_model,
+)
 from weighbridge.domain.peft.names import LoraName, Part, parse_name, placed
 from weighbridge.domain.peft.selection import NotPeft, pair_rank
 from weighbridge.domain.repairing.misnamed import misnamed_files
@@ -197,7 +202,7 @@ def _foreign(subject: Subject) -> Iterator[Observation]:
     for spec in model.tensors:
         if parse_name(spec.name) is not None or any(word in spec.name for word in _TOLERATED):
             continue
-        if not any(f".{module}." in spec.name for module in kept):
+        if not any(is_of_saved(spec.name, module) for module in kept):
             yield Observation(Location(model.weights_path, spec.name))
 
 
