@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.checkpoints.packing import packed_elsewhere
@@ -12,7 +11,7 @@ from weighbridge.domain.decoder_layers import DECODERS, LayerModules, layer_modu
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.rules.completeness import OF_A_LORA
-from weighbridge.domain.rules.whole_model import places
+from weighbridge.domain.rules.whole_model import generates, places
 
 #: What trainers wrap a model in and keep beside it, by a part of the names that it leaves behind.
 _WRAPPERS = (
@@ -75,20 +74,13 @@ def _stray(subject: Subject) -> Iterator[Observation]:
     with a warning. Then what it holds was not published, or somebody else's was."""
     model = subject.fused
     known = layer_modules(model.config)
-    if known is None or packed_elsewhere(model) or not _generates(model.config):
+    if known is None or packed_elsewhere(model) or not generates(model.config):
         return
     names = [spec.name for group in model.alike if _is_stray(group[0].name, known, model)
              for spec in group]  # fmt: skip
     if names:
         facts: dict[str, Fact] = {"type": str(model.config.get("model_type")), "count": len(names)}
         yield Observation(Location(places(subject).get(names[0], ""), names[0]), facts)
-
-
-def _generates(config: Mapping[str, Any]) -> bool:
-    """False if it is of a class with a head of another kind, which has tensors of its own."""
-    named = config.get("architectures")
-    first = str(named[0]) if isinstance(named, list) and named else "ForCausalLM"
-    return first.endswith(("ForCausalLM", "ForConditionalGeneration"))
 
 
 def _is_stray(name: str, known: LayerModules, model: FusedModel) -> bool:

@@ -44,7 +44,8 @@ def _examined(subject: Subject) -> Iterator[tuple[str, TensorSpec, TensorStats]]
 
 def _is_matrix(spec: TensorSpec) -> bool:
     inner = len(spec.shape) > 1 and min(spec.shape) > 1
-    return inner and not spec.name.endswith("bias") and not _FACTOR.fullmatch(spec.name)
+    others = spec.name.endswith("bias") or NORM.fullmatch(spec.name)  # Cohere's norms are by head
+    return inner and not others and not _FACTOR.fullmatch(spec.name)
 
 
 def _zero(subject: Subject) -> Iterator[Observation]:

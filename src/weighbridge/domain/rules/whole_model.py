@@ -231,6 +231,13 @@ def _layer_count(subject: Subject) -> Iterator[Observation]:
         yield Observation(Location(CONFIG, "num_hidden_layers"), facts)
 
 
+def generates(config: Mapping[str, Any]) -> bool:
+    """False if it is of a class with a head of another kind, which has tensors of its own."""
+    named = config.get("architectures")
+    first = str(named[0]) if isinstance(named, list) and named else "ForCausalLM"
+    return first.endswith(("ForCausalLM", "ForConditionalGeneration"))
+
+
 def _tie(subject: Subject) -> Iterator[Observation]:
     """One loader computes logits with the embedding, another with the head that is stored, or with
     a random one."""
@@ -248,7 +255,7 @@ def _tie(subject: Subject) -> Iterator[Observation]:
     if said is True and stored:
         yield Observation(Location(CONFIG, "tie_word_embeddings"),
                           {"problem": "is true, but lm_head.weight is stored"})  # fmt: skip
-    if said is False and not stored:
+    if said is False and not stored and generates(model.config):
         yield Observation(Location(CONFIG, "tie_word_embeddings"),
                           {"problem": "is false, but no lm_head.weight is stored"})  # fmt: skip
 
