@@ -30,6 +30,7 @@ PEFT_CONFIG: dict[str, Any] = {
 }
 FUSED_CONFIG: dict[str, Any] = {
     "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 16,
+    "intermediate_size": 32, "num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 8,
     "tie_word_embeddings": True,
 }  # fmt: skip
 TOKENIZER: dict[str, Any] = {

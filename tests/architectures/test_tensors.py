@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import defaultdict
 
 import numpy as np
 import pytest
 
+from weighbridge.domain.decoder_layers import DECODERS, layer_modules
 from weighbridge.domain.placement import Impossible, Layout, Stored
 
-from .stacks import Array, Base
+from .stacks import Array, Base, directory_of
 
 
 def _undone(layout: Layout, parts: list[Array]) -> Array:
@@ -65,3 +68,17 @@ def test_restored_tensors_are_the_checkpoints(base: Base) -> None:
         )
     left = set(base.files) - set(found) - set(unprefixed.values())
     assert not left or lost or base.architecture.dropped, f"nobody accounts for {sorted(left)}"
+
+
+@pytest.mark.slow
+def test_layers_have_the_modules_that_are_said_of_them(case: str, base: Base) -> None:
+    known = layer_modules(json.loads((directory_of(case) / "config.json").read_text()))
+    if known is None:
+        return
+    form = re.compile(rf"({'|'.join(DECODERS)})layers\.\d+\.(?P<module>.*)\.(?P<leaf>[a-z_]+)")
+    for names in (base.files, base.mlx):
+        found = [f for name in names if (f := form.fullmatch(name))]
+        held = {f["module"] for f in found}
+        assert known.every <= held <= known.every | known.some
+        biased = {f["module"] for f in found if f["leaf"] == "bias"}
+        assert set(known.biased) <= biased

@@ -100,6 +100,12 @@ def peft_of_other_tower(d: Path) -> None:
     map_tensors(d / PEFT, lambda t: evolve(t, name=t.name.replace(own, other)))
 
 
+@defect(Twin.PEFT, "PE028", beside_base=True)
+def peft_of_older_transformers(d: Path) -> None:
+    """Names as transformers 4 had them, for a base that sees."""
+    _set(d, model_type="qwen2_vl", architectures=["Qwen2VLForConditionalGeneration"])
+
+
 @defect(Twin.FUSED, "TK007", beside_base=True)
 def fused_tokens_renumbered(d: Path) -> None:
     """A base in which two words have each other's numbers."""

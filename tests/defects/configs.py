@@ -16,10 +16,12 @@ from .kit import (
     add_tensor,
     defect,
     edit_tensor,
+    map_tensors,
     map_too,
     read_json,
     read_tensors,
     set_keys,
+    unmap,
     write_json,
 )
 
@@ -279,6 +281,42 @@ def fused_layer_gap(d: Path) -> None:
 def fused_tensor_missing(d: Path) -> None:
     """A matrix of one layer that is not there, nor in the index."""
     _without(d, "layers.1.mlp.down_proj.weight")
+
+
+@defect(Twin.FUSED, "CF021")
+def fused_matrix_nowhere(d: Path) -> None:
+    """A matrix that no layer has."""
+    names = [t.name for t in read_tensors(d / FUSED) if "mlp.up_proj" in t.name]
+    map_tensors(d / FUSED, lambda t: None if t.name in names else t)
+    unmap(d, *names)
+
+
+@defect(Twin.FUSED, "CF023")
+def fused_integers(d: Path) -> None:
+    """A matrix of integers, which nothing says how to read."""
+    edit_tensor(d / FUSED, "up_proj", lambda t: evolve(t, dtype="I16"))
+
+
+@defect(Twin.FUSED, "CF024")
+def fused_size_missing(d: Path) -> None:
+    """No number of heads, for which transformers takes 32."""
+    _set(d, num_attention_heads=None)
+
+
+@defect(Twin.FUSED, "CF025")
+def fused_compiled(d: Path) -> None:
+    """Names as torch.compile gives them."""
+    names = {t.name: f"_orig_mod.{t.name}" for t in read_tensors(d / FUSED)}
+    map_tensors(d / FUSED, lambda t: evolve(t, name=names[t.name]))
+    unmap(d, *names)
+    map_too(d, *names.values())
+
+
+@defect(Twin.FUSED, "CF026")
+def fused_stray_tensor(d: Path) -> None:
+    """A tensor that no model of its type has."""
+    add_tensor(d / FUSED, Tensor("foo.weight", "BF16", (1,), b"\x80\x3f"))
+    map_too(d, "foo.weight")
 
 
 @defect(Twin.FUSED, "CF022")

@@ -161,3 +161,12 @@ def map_too(directory: Path, *names: str) -> None:
     index["weight_map"] |= dict.fromkeys(names, FUSED)
     index["metadata"].pop("total_size", None)
     write_json(directory / SHARDED, index)
+
+
+def unmap(directory: Path, *names: str) -> None:
+    """Take these tensors out of the index, so that only their absence is wrong."""
+    index = read_json(directory / SHARDED)
+    for name in names:
+        del index["weight_map"][name]
+    index["metadata"].pop("total_size", None)
+    write_json(directory / SHARDED, index)

@@ -80,6 +80,17 @@ def fused_denormal_matrix(d: Path) -> None:
     edit_tensor(d / FUSED, "up_proj", flooded)
 
 
+@defect(Twin.FUSED, "WT006")
+def fused_denormal_half(d: Path) -> None:
+    """The same for half of a matrix."""
+
+    def flooded(tensor: Tensor) -> Tensor:
+        half = len(tensor.data) // 4 * 2
+        return evolve(tensor, data=b"\5\0" * (half // 2) + tensor.data[half:])
+
+    edit_tensor(d / FUSED, "up_proj", flooded)
+
+
 @defect(Twin.FUSED, "WT007")
 def fused_same_matrix(d: Path) -> None:
     """The same bytes for two matrices."""

@@ -127,6 +127,10 @@ ZERO, SOUND = stats(0.0, zero=True), stats()
 BACK = tuple(
     matrix(f"model.layers.0.{n}.weight", 4, 4) for n in ("self_attn.o_proj", "mlp.down_proj")
 )
+_OF_LAYER = ("input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj",
+             "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj",
+             "mlp.down_proj")  # fmt: skip
+LAYER = tuple(matrix(f"model.layers.0.{name}.weight", 4, 4) for name in _OF_LAYER)
 NEXT = tuple(evolve(s, name=s.name.replace("layers.0", "layers.1")) for s in BACK)
 NORMS = tuple(matrix(f"model.layers.{n}.input_layernorm.weight", 16) for n in range(2))
 RAMP = bytes(n * 7 % 251 for n in range(4096))
@@ -165,8 +169,21 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
         model(matrix(Q.format(0), 16, 16), num_hidden_layers=1),
     ),
     "CF021": (
-        model(matrix(Q.format(0), 16, 16), *BACK, *(s for s in NEXT if "down" not in s.name)),
-        model(*BACK, *NEXT),
+        model(*(s for s in LAYER if "down_proj" not in s.name)),
+        model(*LAYER),
+    ),
+    "CF023": (
+        model(matrix(Q.format(0), 16, 16, dtype="I32")),
+        model(
+            matrix("vision.position_ids", 1, 8, dtype="I64"),
+            matrix("h.0.attn.bias", 1, 1, 8, 8, dtype="BOOL"),
+        ),
+    ),
+    "CF024": (of(fused_files(num_attention_heads=None)), GOOD),
+    "CF025": (model(matrix("_orig_mod.model.norm.weight", 16)), model(*LAYER)),
+    "CF026": (
+        model(matrix("foo.weight", 16)),
+        model(*LAYER, matrix("model.layers.0.self_attn.rotary_emb.inv_freq", 2)),
     ),
     "CF022": (
         model(matrix("model.layers.0.mlp.up_proj.lora_a", 16, 4)),

@@ -22,9 +22,16 @@ from tests.fakes.exact_maker import ExactMaker
 from weighbridge.adapters.change_meter import NumpyChangeMeter
 from weighbridge.application.ports import Sources
 from weighbridge.domain.checkpoints.checkpoint import Block, Dequantise, Merge, PlannedWeight
-from weighbridge.domain.checkpoints.module_weights import Changed, Place, Rectangle
+from weighbridge.domain.checkpoints.module_weights import (
+    Changed,
+    ModuleWeights,
+    Place,
+    Rectangle,
+    peft_changed_weights,
+)
 from weighbridge.domain.checkpoints.packing import Packing
 from weighbridge.domain.measures import Measure
+from weighbridge.domain.models import PeftModel
 from weighbridge.domain.tensors import TensorSpec
 
 ROWS, COLUMNS = 12, 64
@@ -97,3 +104,22 @@ def test_of_a_large_weight_a_sample_is_read() -> None:
     assert found.values == 1 << 17
     assert sum(size for name, size in room.reads if name == "w") == found.values * 4
     assert max(size for name, size in room.reads if name == "w") == 512 * 4
+
+
+def test_a_dora_on_an_embedding_is_not_measured_as_rows() -> None:
+    name = "base_model.model.embed_tokens.lora_"
+    specs = [
+        TensorSpec(f"{name}{leaf}", "F32", shape)
+        for leaf, shape in (
+            ("embedding_A", (2, 9)),
+            ("embedding_B", (4, 2)),
+            ("magnitude_vector", (4,)),
+        )
+    ]
+    base = ModuleWeights(
+        {"model_type": "llama"}, [TensorSpec("embed_tokens.weight", "F32", (9, 4))]
+    )
+    config = {"r": 2, "lora_alpha": 2, "use_dora": True, "target_modules": ["embed_tokens"]}
+    for held, count in ((specs[:2], 1), (specs, 0)):
+        model = PeftModel("", "a", "b", config, tuple(held))
+        assert len(list(peft_changed_weights(model, base))) == count

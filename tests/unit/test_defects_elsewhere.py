@@ -18,7 +18,7 @@ from tests.builders import (
     peft_files,
     tensors,
 )
-from tests.unit.examples_model import ZERO, matrix, model, stats, surveyed
+from tests.unit.examples_model import LAYER, ZERO, matrix, model, stats, surveyed
 from tests.unit.examples_tokens import fused
 from tests.unit.subjects import Build, of
 from weighbridge.domain.findings import Finding, judge
@@ -341,25 +341,90 @@ def _decoder(*names: str, **config: Any) -> Build:
     return of(fused_files(**config) | {WEIGHTS: listed})
 
 
+TWO_LAYERS = [spec.name.replace("layers.0", f"layers.{n}") for spec in LAYER for n in range(2)]
+TRUNK = ["model.embed_tokens.weight", "model.norm.weight"]
+
+
 @pytest.mark.parametrize(
-    ("names", "missing"),
-    [
-        (["model.embed_tokens.weight", "model.norm.weight", BLOCK[0].format(0), BLOCK[1].format(0),
-          BLOCK[0].format(1)], BLOCK[1].format(1)),
-        (["model.norm.weight", BLOCK[0].format(0)], "model.embed_tokens.weight"),
-        (["model.embed_tokens.weight", BLOCK[0].format(0)], "model.norm.weight"),
-        (["model.layers.0.mlp.experts.0.w1.weight", "model.layers.0.mlp.experts.0.w2.weight",
-          "model.layers.0.mlp.experts.1.w1.weight"], "model.layers.0.mlp.experts.1.w2.weight"),
-    ],
-)  # fmt: skip
-def test_weights_that_others_have(names: list[str], missing: str) -> None:
+    "missing",
+    ["model.layers.1.mlp.down_proj.weight", "model.layers.0.input_layernorm.weight", *TRUNK],
+)
+def test_weights_that_others_have(missing: str) -> None:
+    names = [name for name in (*TRUNK, *TWO_LAYERS) if name != missing]
     assert at(_decoder(*names), "CF021") == [(WEIGHTS, missing)]
+
+
+def test_an_expert_has_what_others_have() -> None:
+    experts = [f"model.layers.0.mlp.experts.{n}.w{k}.weight" for n in range(2) for k in (1, 2)]
+    config = {"model_type": "mixtral"}
+    assert at(_decoder(*experts[:-1], **config), "CF021") == [(WEIGHTS, experts[-1])]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "missing"),
+    [
+        ("llama", ["mlp.gate_proj.weight"]),
+        ("qwen3", ["self_attn.k_norm.weight", "self_attn.q_norm.weight"]),
+        ("qwen2", [f"self_attn.{leaf}_proj.bias" for leaf in "kqv"]),
+        ("gemma2", ["post_feedforward_layernorm.weight", "pre_feedforward_layernorm.weight"]),
+    ],
+)
+def test_weights_that_no_layer_has(model_type: str, missing: list[str]) -> None:
+    names = [n for n in TWO_LAYERS if not n.endswith(tuple(missing))]
+    build = _decoder(*TRUNK, *names, model_type=model_type)
+    assert at(build, "CF021") == [(WEIGHTS, f"model.layers.0.{leaf}") for leaf in missing]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["foo.weight", "model.foo.weight", "model.layers.0.mlp.router.weight", "v_head.summary.weight",
+     "language_model.model.norm.weight", "model.layers.1.mlp.up_proj.extra"],
+)  # fmt: skip
+def test_tensors_that_no_llama_has(name: str) -> None:
+    assert at(_decoder(*TRUNK, *TWO_LAYERS, name), "CF026") == [(WEIGHTS, name)]
+    # A head of another kind is the class's own.
+    other = {"architectures": ["LlamaForSequenceClassification"]}
+    assert not found(_decoder(*TRUNK, *TWO_LAYERS, "score.weight", **other), "CF026")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("_orig_mod.model.norm.weight", "torch.compile"),
+        ("model.layers.0._orig_mod.mlp.up_proj.weight", "torch.compile"),
+        ("model._fsdp_wrapped_module.norm.weight", "FSDP"),
+        ("module.model.norm.weight", "DeepSpeed"),
+        ("base_model.model.model.norm.weight", "PEFT"),
+        ("optimizer.state.exp_avg", "optimizer"),
+        ("model.norm.weight.v", "optimizer"),
+    ],
+)
+def test_names_that_trainers_leave(name: str, what: str) -> None:
+    for config in ({}, {"model_type": "mixtral"}):
+        (one,) = found(_decoder(*TRUNK, *TWO_LAYERS, name, **config), "CF025")
+        assert what in one.message
+    assert not found(_decoder(*TRUNK, *TWO_LAYERS, name), "CF026")
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "num_hidden_layers", "vocab_size"])
+def test_a_size_that_is_left_out_is_told_by_the_tensors(key: str) -> None:
+    (one,) = found(_decoder(*TRUNK, *TWO_LAYERS, **{key: None}), "CF024")
+    assert "the tensors have" in one.message
+    nested = {"model_type": "qwen2_vl", "text_config": {"model_type": "qwen2_vl_text"}}
+    assert not found(_decoder(*TRUNK, **nested, **{key: None}), "CF024")
+
+
+def test_integers_are_no_weights_unless_somebody_packed_them() -> None:
+    weight = matrix("model.layers.0.mlp.up_proj.weight", 4, 4, dtype="I8")
+    assert at(model(weight), "CF023") == [(WEIGHTS, weight.name)]
+    assert not found(model(weight, quantization_config={"quant_method": "x"}), "CF023")
+    assert not found(model(weight, matrix("model.layers.0.mlp.up_proj.weight_scale", 4)), "CF023")
 
 
 def test_what_may_be_uneven() -> None:
     mixed = ["model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.experts.0.up_proj.weight"]
     assert not found(_decoder(*mixed, model_type="deepseek_v3"), "CF021")
-    foreign = {"quantization_config": {"quant_method": "awq"}}
+    foreign: dict[str, Any] = {"quantization_config": {"quant_method": "awq"}}
     assert not found(_decoder(*(n.format(0) for n in BLOCK), **foreign), "CF021")
     long = [f"model.layers.{'9' * 90}.a.weight", "model.layers.x.b.weight"]
     assert not found(_decoder(*long), "CF021")
@@ -411,3 +476,17 @@ PEFT = "adapter_model.safetensors"
 
 def _renamed(specs: tuple[TensorSpec, ...], number: str) -> bytes:
     return tensors(evolve(s, name=s.name.replace("layers.0", f"layers.{number}")) for s in specs)
+
+
+def _saved(name: str, *modules: str, **config: Any) -> Build:
+    specs = (*PEFT_SPECS, matrix(f"base_model.model.{name}.weight", 4, 4))
+    files = peft_files(modules_to_save=list(modules), **config)
+    return of(files | {PEFT: tensors(specs)})
+
+
+def test_modules_to_save_are_endings_as_peft_takes_them() -> None:
+    build = _saved("model.layers.0.post_attention_layernorm", "norm")
+    assert not found(build, "PE011") and not found(build, "PE027")
+    # PEFT lists both for a class that has one of them.
+    assert not found(_saved("score", "classifier", "score"), "PE027")
+    assert len(found(_saved("lm_head", "classifier", "score"), "PE027")) == 2

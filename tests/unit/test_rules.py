@@ -311,6 +311,13 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
         of(named(f"base_model.model.language_model.{Q}"), base_config=BASE | LLAMA),
         of(peft_files(), base_config=BASE | LLAMA),
     ),
+    "PE028": (
+        of(peft_files(), base_config=BASE | {"model_type": "qwen2_vl"}),
+        of(
+            named(f"base_model.model.{Q.replace('model.', 'model.language_model.', 1)}"),
+            base_config=BASE | {"model_type": "qwen2_vl"},
+        ),
+    ),
     "PE009": (peft_of(evolve(PA, name=f"base_model.model.{Q}.lora_a"), PB), GOOD_PEFT),
     "PE010": (
         peft_of(evolve(PA, name=f"base_model.model.{Q}.lora_A.default.weight"), PB),

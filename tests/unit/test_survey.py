@@ -182,6 +182,16 @@ def test_minus_zero_is_zero_and_a_denormal_is_not() -> None:
     assert not one("F16", (1).to_bytes(2, "little")).zero
 
 
+@pytest.mark.parametrize("dtype", ["BF16", "F32"])
+def test_a_flood_of_denormals_in_a_part(dtype: str) -> None:
+    width = DTYPE_BITS[dtype] // 8
+    small, usual = (1).to_bytes(width, "little"), b"\0" * (width - 2) + b"\x80\x3c"
+    for part in (0, 4096, 8192):
+        data = small * part + usual * (8192 - part)
+        assert one(dtype, data, 4096).denormal == pytest.approx(part / 8192, abs=0.05)
+    assert one(dtype, b"\0" * 8192).denormal == one(dtype, small * 9).denormal == 0
+
+
 @pytest.mark.parametrize("dtype", sorted(DECODERS))
 def test_one_bad_element_is_found_wherever_it_is(dtype: str) -> None:
     width = DTYPE_BITS[dtype] // 8

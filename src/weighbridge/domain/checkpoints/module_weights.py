@@ -6,6 +6,7 @@ Decides places from headers and config; reads no weights.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
@@ -179,7 +180,11 @@ def peft_changed_weights(model: PeftModel, base: ModuleWeights) -> Iterator[Chan
             continue
         a, b = Block.of(pair.a), Block.of(pair.b)
         left, right, shape = b, a, (b.rows, a.columns)
-        if ".lora_embedding_" in pair.a.name:
+        # On an embedding PEFT stretches columns, not rows.
+        embedding = ".lora_embedding_" in pair.a.name
+        if pair.magnitude is not None and (embedding or math.prod(pair.magnitude.shape) != b.rows):
+            continue
+        if embedding:
             left, right = evolve(a, turned=True), evolve(b, turned=True)
             shape = (a.columns, b.rows)
         found = (base.as_stored(module, shape) for module in spellings(stem))

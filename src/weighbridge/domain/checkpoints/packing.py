@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
+from weighbridge.domain.models import FusedModel
 from weighbridge.domain.tensors import TensorSpec
 
 
@@ -46,6 +47,8 @@ _AFFINE_BITS = (1, 2, 3, 4, 5, 6, 8)
 _AFFINE_GROUPS = (32, 64, 128)
 _FLOATS = ("F32", "F16", "BF16")
 _KEYS = ("quantization", "quantization_config")
+#: AWQ's and GPTQ's, compressed-tensors', bitsandbytes' and OpenAI's names for packed weights.
+_OF_OTHERS = (".qweight", ".weight_packed", ".absmax", "_blocks")
 
 
 @frozen
@@ -75,6 +78,12 @@ def other_method(config: Mapping[str, Any]) -> str | None:
         if isinstance(found, dict) and isinstance(method := found.get("quant_method"), str):
             return method
     return None
+
+
+def packed_elsewhere(model: FusedModel) -> bool:
+    """True if another tool than MLX packed the weights, by its config or by its tensors' names."""
+    named = any(group[0].name.endswith(_OF_OTHERS) for group in model.alike)
+    return named or other_method(model.config) is not None
 
 
 def packing_of(packed: Packed, config: Mapping[str, Any] | None) -> Packing | str:

@@ -109,15 +109,24 @@ def _texts(listed: list[Any]) -> frozenset[str]:
     return frozenset(each for each in listed if isinstance(each, str))
 
 
+#: PEFT lists both for a classifier, whose class has the one or the other.
+_CLASSIFIERS = ("classifier", "score")
+
+
+def is_of_saved(name: str, module: str) -> bool:
+    """True if that tensor is of a module of ``modules_to_save``, which PEFT takes for an ending."""
+    return name.rpartition(".")[0].endswith(module) or f".{module}." in f".{name}"
+
+
 def unsaved(config: Mapping[str, Any], names: Collection[str]) -> list[str]:
     """Those of ``modules_to_save`` that no tensor of those names belongs to."""
     listed = config.get("modules_to_save")
+    wanted = list(map(str, listed[:MOST_NAMED])) if isinstance(listed, list) else []
     held = "\n".join(f".{name}" for name in names)
-    return [
-        str(module)
-        for module in (listed[:MOST_NAMED] if isinstance(listed, list) else ())
-        if f".{module}." not in held
-    ]
+    modules = "".join(f"{name.rpartition('.')[0]}\n" for name in names)
+    absent = [m for m in wanted if f".{m}." not in held and f"{m}\n" not in modules]
+    either = set(_CLASSIFIERS) <= set(wanted) and not set(_CLASSIFIERS) <= set(absent)
+    return [m for m in absent if not (either and m in _CLASSIFIERS)]
 
 
 def _plain_layers(config: Mapping[str, Any]) -> bool:

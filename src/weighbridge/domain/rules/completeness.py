@@ -1,6 +1,7 @@
 """CF021 and on: whether a whole model has all of its tensors, and none of a LoRA.
 
-What is missing shows beside what is there: another layer has it, or another expert.
+What is missing shows beside what is there: another layer has it, or another expert, or all layers
+of the type.
 """
 
 from __future__ import annotations
@@ -11,16 +12,15 @@ from itertools import chain
 from typing import TypeAlias
 
 from weighbridge.domain.architectures import architecture_for
-from weighbridge.domain.checkpoints.packing import other_method
+from weighbridge.domain.checkpoints.packing import packed_elsewhere
+from weighbridge.domain.decoder_layers import DECODERS, layer_modules
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.rules.whole_model import places
 from weighbridge.domain.tensors import TensorSpec
 
 _MOST_SHOWN = 8
-#: What stands before the decoder's layers in the trees that are like Llama's; towers have others.
-_DECODERS = frozenset({"model.", "language_model.model.", "model.language_model."})
-_OF_A_LORA = re.compile(
+OF_A_LORA = re.compile(
     r".*\.(lora_[abAB]|lora_embedding_[AB]|lora_magnitude_vector|base_layer)(\..*)?"
 )
 
@@ -32,7 +32,7 @@ def _missing(subject: Subject) -> Iterator[Observation]:
     model."""
     model = subject.fused
     # Other tools' packing leaves out what they like, and gives the rest other names.
-    absent = [] if other_method(model.config) else list(_absent(model))
+    absent = [] if packed_elsewhere(model) else list(_absent(model))
     for name, beside in absent[:_MOST_SHOWN]:
         yield Observation(Location(model.weights_paths[0], name), {"beside": beside})
     if len(absent) > _MOST_SHOWN:
@@ -42,14 +42,29 @@ def _missing(subject: Subject) -> Iterator[Observation]:
 
 def _absent(model: FusedModel) -> Iterator[tuple[str, str]]:
     """Each weight that is not there, and what tells that it should be."""
-    weights = [group for group in model.alike if group[0].name.endswith(".weight")]
+    weights = [group for group in model.alike if group[0].name.endswith((".weight", ".bias"))]
     if architecture_for(model.config).uniform:
-        layers, names = _members(weights, "layers.", _DECODERS), {g[0].name for g in weights}
+        layers, names = _members(weights, "layers.", DECODERS), {g[0].name for g in weights}
         yield from _uneven(layers, "layers.", "though other layers have it")
         for trunk, leaves in layers.items():
+            yield from _in_no_layer(trunk, leaves, model)
             yield from _of_the_trunk(trunk, leaves, names)
     experts = _members(weights, ".experts.")
     yield from _uneven(experts, ".experts.", "though other experts have it")
+
+
+def _in_no_layer(
+    trunk: str, leaves: Mapping[str, list[str]], model: FusedModel
+) -> Iterator[tuple[str, str]]:
+    """What all layers lack that those of the type have."""
+    known = layer_modules(model.config)
+    if known is None:
+        return
+    wanted = [f"{module}.weight" for module in sorted(known.every)]
+    beside = "in any layer, though the architecture has it in each"
+    for leaf in (*wanted, *(f"{module}.bias" for module in known.biased)):
+        if leaf not in leaves:
+            yield f"{trunk}layers.0.{leaf}", beside
 
 
 #: By what stands before the numbers of layers or experts, and by the rest of the name: the numbers.
@@ -106,7 +121,7 @@ def _of_the_trunk(
 def _not_fused(subject: Subject) -> Iterator[Observation]:
     """Loaders leave it out: the model is the base, without what was trained."""
     alike = subject.fused.alike
-    found = [t.name for group in alike if _OF_A_LORA.fullmatch(group[0].name) for t in group]
+    found = [t.name for group in alike if OF_A_LORA.fullmatch(group[0].name) for t in group]
     if found:
         path = places(subject).get(found[0], "")
         yield Observation(Location(path, found[0]), {"count": len(found)})

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from weighbridge.domain.architectures import architecture_of
+from weighbridge.domain.architectures import architecture_for, architecture_of
 from weighbridge.domain.conversion import KEY_PREFIX
 from weighbridge.domain.detection import PEFT_WEIGHTS
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind, PeftModel
-from weighbridge.domain.peft.config import MOST_NAMED, stated_rank, wraps_the_bare_model
+from weighbridge.domain.peft.config import (
+    MOST_NAMED,
+    is_of_saved,
+    stated_rank,
+    wraps_the_bare_model,
+)
 from weighbridge.domain.peft.names import LoraName, Part, parse_name, placed
 from weighbridge.domain.peft.selection import NotPeft, pair_rank
 from weighbridge.domain.repairing.misnamed import misnamed_files
@@ -150,6 +155,21 @@ def _not_in_base(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(model.weights_path, name.text), facts)
 
 
+def _of_older_transformers(subject: Subject) -> Iterator[Observation]:
+    """transformers 4 and servers find it; PEFT on transformers 5, which calls the module otherwise
+    and renames the keys of other architectures, drops it with no more than a warning."""
+    model, architecture = subject.peft, architecture_for(subject.base_config or {})
+    if not architecture.lost_on_load:
+        return
+    for name in _names(model):
+        for path, place in placed(name.module, architecture).items():
+            lost = not architecture.loads_as_checkpoint(path)
+            if lost and name.module == place.checkpoint != place.path:
+                facts: dict[str, Fact] = {"right": place.path}
+                yield Observation(Location(model.weights_path, name.text), facts)
+                break
+
+
 def _leaf(subject: Subject) -> Iterator[Observation]:
     """PEFT finds factors by these very words and drops everything else in silence."""
     model = subject.peft
@@ -182,7 +202,7 @@ def _foreign(subject: Subject) -> Iterator[Observation]:
     for spec in model.tensors:
         if parse_name(spec.name) is not None or any(word in spec.name for word in _TOLERATED):
             continue
-        if not any(f".{module}." in spec.name for module in kept):
+        if not any(is_of_saved(spec.name, module) for module in kept):
             yield Observation(Location(model.weights_path, spec.name))
 
 
@@ -213,6 +233,9 @@ RULES = (
          _PEFT),
     Rule("PE008", "key-not-in-base", _E, "names {module}, which the base calls {right}",
          "weighbridge repair --base DIR renames it", _not_in_base, Need.BASE, _PEFT),
+    Rule("PE028", "key-of-older-transformers", _W, "names a module as transformers 4 does; in "
+         "transformers 5 it is {right}", "say which transformers it is for, or convert the MLX run "
+         "again with --profile peft", _of_older_transformers, Need.BASE, _PEFT),
     Rule("PE009", "factor-name", _E, "ends in {leaf}, where PEFT reads {right}", _RENAME, _leaf,
          Need.MODEL, _PEFT),
     Rule("PE010", "adapter-name-in-key", _W, "has the adapter's name {adapter!r} in it", _RENAME,

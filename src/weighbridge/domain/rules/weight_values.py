@@ -30,6 +30,7 @@ _WRITES_BACK = re.compile(
 _PLUS_ONE = re.compile(r"gemma|recurrent_gemma|nemotron|qwen3_next|qwen3_5|step3p5|glm_moe|olmo"
                        r"|muse|afm|granite|minimax_m3|laguna|exaone")  # fmt: skip
 _SMALL_NORM, _SMALL_SHIFTED = 0.01, 0.5
+_MOST_DENORMAL = 1 / 128
 
 
 def _examined(subject: Subject) -> Iterator[tuple[str, TensorSpec, TensorStats]]:
@@ -43,7 +44,8 @@ def _examined(subject: Subject) -> Iterator[tuple[str, TensorSpec, TensorStats]]
 
 def _is_matrix(spec: TensorSpec) -> bool:
     inner = len(spec.shape) > 1 and min(spec.shape) > 1
-    return inner and not spec.name.endswith("bias") and not _FACTOR.fullmatch(spec.name)
+    others = spec.name.endswith("bias") or NORM.fullmatch(spec.name)  # Cohere's norms are by head
+    return inner and not others and not _FACTOR.fullmatch(spec.name)
 
 
 def _zero(subject: Subject) -> Iterator[Observation]:
@@ -66,12 +68,14 @@ def _constant(subject: Subject) -> Iterator[Observation]:
 
 
 def _denormal(subject: Subject) -> Iterator[Observation]:
-    """Every element is less than the smallest normal number: some cast or scale went wrong, and
-    processors flush such numbers to zero, or are slow with them."""
+    """Some cast or scale went wrong. Processors flush such numbers to zero, or are slow with them;
+    training leaves none in bfloat16 and float32."""
     for path, spec, stats in _examined(subject):
         least = _NORMAL.get(spec.dtype)
-        if least is not None and stats.finite and 0 < stats.absmax < least:
-            yield Observation(Location(path, spec.name), {"absmax": f"{stats.absmax:.3g}"})
+        whole = least is not None and stats.finite and 0 < stats.absmax < least
+        if whole or stats.denormal > _MOST_DENORMAL:
+            part = "all" if whole else f"{stats.denormal:.0%}"
+            yield Observation(Location(path, spec.name), {"part": part})
 
 
 def _duplicate(subject: Subject) -> Iterator[Observation]:
@@ -130,8 +134,8 @@ RULES = (
          _ALL),
     Rule("WT004", "tensor-constant", _W, "holds one number only, {value}", _AGAIN, _constant,
          Need.SURVEY, _ALL),
-    Rule("WT006", "denormal-only", _W, "holds nothing above {absmax}, less than a normal number",
-         _AGAIN, _denormal, Need.SURVEY, _ALL),
+    Rule("WT006", "denormal-flood", _W, "{part} of its weights are less than the smallest normal "
+         "number", _AGAIN, _denormal, Need.SURVEY, _ALL),
     Rule("WT007", "duplicate-content", _I, "is the same as {other}",
          "leave one out if the model ties them", _duplicate, Need.SURVEY, _ALL),
     Rule("WT009", "dead-layer", _W, "writes nothing back: {count} matrices are zero", _AGAIN,

@@ -48,10 +48,12 @@ _OWN_HEAD_SIZE = re.compile(r"(gemma|qwen3|mistral|ministral|glm|exaone|hunyuan|
                             r"|ernie|smollm3|apertus)")  # fmt: skip
 
 
+#: Words of MLX's packed weights, and of others'.
+_PACKED = ("U32", "U8")
 _Shape: TypeAlias = tuple[int | None, ...]
 
 
-def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def text_fields(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The text model's fields, wherever they are."""
     view = config_view(config)
     if view is not None:
@@ -95,13 +97,20 @@ def packed_modules(model: FusedModel) -> Iterator[Packed]:
                          by_name.get(f"{module}.global_scale"))  # fmt: skip
 
 
-def embedding_rows(subject: Subject) -> int | None:
-    """How many tokens the embedding has; None if that is not told."""
-    model = subject.fused
+def embedding(model: FusedModel) -> tuple[int, int | None] | None:
+    """How many tokens the embedding has and how wide it is, None if packed; None if not told."""
     firsts = (group[0] for group in model.alike)
     matrices = (s for s in firsts if len(s.shape) == 2 and s.name.endswith(_EMBEDDING_ENDS))
     found = [s for s in matrices if _EMBEDDING.fullmatch(s.name)]
-    return found[0].shape[0] if len({s.shape[0] for s in found}) == 1 else None
+    if len({s.shape[0] for s in found}) != 1:
+        return None
+    return found[0].shape[0], None if found[0].dtype in _PACKED else found[0].shape[1]
+
+
+def embedding_rows(subject: Subject) -> int | None:
+    """How many tokens the embedding has; None if that is not told."""
+    found = embedding(subject.fused)
+    return found and found[0]
 
 
 def _config_missing(subject: Subject) -> Iterator[Observation]:
@@ -125,7 +134,7 @@ def _shapes(subject: Subject) -> Iterator[Observation]:
     """Loaders refuse the tensor, or make it anew at random and go on."""
     yield from _mixtures(subject)
     model = subject.fused
-    entry, fields = architecture_for(model.config), _text(model.config)
+    entry, fields = architecture_for(model.config), text_fields(model.config)
     if entry.standing is not Standing.CONVERTIBLE:
         return
     unpacked = _unpacked(model)
@@ -136,7 +145,7 @@ def _shapes(subject: Subject) -> Iterator[Observation]:
         if wanted is None:
             continue
         # Words of 32 bits are MLX's; other tools pack theirs in bytes.
-        packed, stacked = group[0].dtype in ("U32", "U8"), str(leaf).startswith("experts.")
+        packed, stacked = group[0].dtype in _PACKED, str(leaf).startswith("experts.")
         for spec in group if packed or not _fits(group[0].shape, wanted, stacked=stacked) else ():
             actual = unpacked.get(spec.name) if packed else spec.shape
             if actual is not None and not _fits(actual, wanted, stacked=stacked):
@@ -151,7 +160,7 @@ def _shapes(subject: Subject) -> Iterator[Observation]:
 def _mixtures(subject: Subject) -> Iterator[Observation]:
     """Where there are other experts than the config counts."""
     model = subject.fused
-    fields, paths, seen = _text(model.config), dict[str, str](), set[str]()
+    fields, paths, seen = text_fields(model.config), dict[str, str](), set[str]()
     for spec, mixture, held in held_experts(model.alike):
         count = other_count(fields, held)
         if count is not None and mixture not in seen:
@@ -199,38 +208,42 @@ def _expected(model: FusedModel, fields: Mapping[str, Any], leaf: str) -> _Shape
     return None if turned is None else turned[::-1]
 
 
-def _layer_count(subject: Subject) -> Iterator[Observation]:
-    """transformers fills layers that are missing with random weights, and says so in a log only;
-    mlx-lm refuses them."""
-    model = subject.fused
-    fields = _text(model.config)
-    said = next((n for key in _LAYER_KEYS if (n := positive(fields, key))), None)
-    unsaid = not any(fields.get(key) for key in _LAYER_KEYS)
+def layers_held(model: FusedModel) -> frozenset[int]:
+    """The numbers of the decoder's layers that have a tensor."""
     numbers: set[str] = set()
     for group in model.alike:
         if found := _LAYER.match(group[0].name):
             begin, end = found.span(1)
             numbers.update([spec.name[begin:end] for spec in group])
-    held = set(map(int, numbers))
-    # A nested config may leave out what is a default, and hybrids count by their layers' kinds.
-    whole = fields is model.config and architecture_for(fields).uniform
-    if said is None and held and unsaid and whole:
-        facts: dict[str, Fact] = {"said": "missing", "count": len(held), "last": max(held)}
-        yield Observation(Location(CONFIG, "num_hidden_layers"), facts)
+    return frozenset(map(int, numbers))
+
+
+def _layer_count(subject: Subject) -> Iterator[Observation]:
+    """transformers fills layers that are missing with random weights, and says so in a log only;
+    mlx-lm refuses them."""
+    fields, held = text_fields(subject.fused.config), layers_held(subject.fused)
+    said = next((n for key in _LAYER_KEYS if (n := positive(fields, key))), None)
     if said is None or not held:
         return
     extra = positive(fields, "num_nextn_predict_layers") or 0
     gaps = max(held) + 1 - len(held)
     if max(held) + 1 < said or max(held) + 1 > said + extra or gaps:
-        facts = {"said": said, "count": len(held), "last": max(held)}
+        facts: dict[str, Fact] = {"said": said, "count": len(held), "last": max(held)}
         yield Observation(Location(CONFIG, "num_hidden_layers"), facts)
+
+
+def generates(config: Mapping[str, Any]) -> bool:
+    """False if it is of a class with a head of another kind, which has tensors of its own."""
+    named = config.get("architectures")
+    first = str(named[0]) if isinstance(named, list) and named else "ForCausalLM"
+    return first.endswith(("ForCausalLM", "ForConditionalGeneration"))
 
 
 def _tie(subject: Subject) -> Iterator[Observation]:
     """One loader computes logits with the embedding, another with the head that is stored, or with
     a random one."""
     model = subject.fused
-    fields, entry = _text(model.config), architecture_for(model.config)
+    fields, entry = text_fields(model.config), architecture_for(model.config)
     said = model.config.get("tie_word_embeddings", fields.get("tie_word_embeddings"))
     if said is None:
         named = str(fields.get("model_type") or model.config.get("model_type"))
@@ -243,7 +256,7 @@ def _tie(subject: Subject) -> Iterator[Observation]:
     if said is True and stored:
         yield Observation(Location(CONFIG, "tie_word_embeddings"),
                           {"problem": "is true, but lm_head.weight is stored"})  # fmt: skip
-    if said is False and not stored:
+    if said is False and not stored and generates(model.config):
         yield Observation(Location(CONFIG, "tie_word_embeddings"),
                           {"problem": "is false, but no lm_head.weight is stored"})  # fmt: skip
 
@@ -254,7 +267,7 @@ _MOST_SHOWN = 8
 def _out_of_range(subject: Subject) -> Iterator[Observation]:
     """The token has no row in the embedding: it can be neither read nor made, so that generation
     never stops, or fails."""
-    rows = embedding_rows(subject) or positive(_text(subject.fused.config), "vocab_size")
+    rows = embedding_rows(subject) or positive(text_fields(subject.fused.config), "vocab_size")
     for path in (CONFIG, "generation_config.json"):
         document = subject.artifact.document(path)
         fields = document.object if document and rows else {}
@@ -282,7 +295,7 @@ def _dtype(subject: Subject) -> Iterator[Observation]:
     """transformers loads the weights in the dtype that is written; from float32 it makes copies of
     twice the size, and of bfloat16 in float16 large values overflow."""
     model = subject.fused
-    said = next((v for fields in (model.config, _text(model.config))
+    said = next((v for fields in (model.config, text_fields(model.config))
                  for key in ("dtype", "torch_dtype") if (v := fields.get(key))), None)  # fmt: skip
     sizes: Counter[str] = Counter()
     for group in model.alike:

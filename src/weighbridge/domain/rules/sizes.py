@@ -1,0 +1,72 @@
+"""CF024: sizes that config.json leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from weighbridge.domain.architectures import architecture_for
+from weighbridge.domain.detection import CONFIG
+from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.models import FusedModel, Kind
+from weighbridge.domain.placement import UNKNOWN_TYPE
+from weighbridge.domain.rules.whole_model import embedding, layers_held, text_fields
+from weighbridge.domain.transformers_defaults import DEFAULTS
+
+_WIDTH, _HEADS, _LAYERS = "hidden_size", "num_attention_heads", "num_hidden_layers"
+_WORDS, _INNER = "vocab_size", "intermediate_size"
+_USUAL = (_WIDTH, _HEADS, _LAYERS, _WORDS, _INNER)
+_OF_GPT = ("n_embd", "n_head", "n_layer", _WORDS)
+#: Of those that call them otherwise, or compute one from others.
+_OTHERS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("gpt2", "gpt_bigcode", "gptj"), _OF_GPT),
+    **dict.fromkeys(("mamba", "falcon_mamba"), (_WIDTH, _LAYERS, _WORDS, _INNER)),
+    "dbrx": ("d_model", "n_heads", "n_layers", _WORDS),
+    "longcat_flash": (_WIDTH, _HEADS, "num_layers", _WORDS),
+    "mamba2": (_WIDTH, _LAYERS, _WORDS),
+    "nemotron_h": (_WIDTH, _HEADS, _WORDS, _INNER),
+    "solar_open": (_WIDTH, _HEADS, _LAYERS, _WORDS),
+}
+
+
+def sizes_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields of sizes that transformers and mlx-lm write for that type; () if that is not
+    known, or if they are nested, where transformers leaves out what is its default."""
+    entry = architecture_for(config)
+    nested = entry.inside or text_fields(config) is not config
+    if nested or entry.model_type == UNKNOWN_TYPE:
+        return ()
+    known = entry.model_type in DEFAULTS or entry.uniform
+    return _OTHERS.get(entry.model_type, _USUAL if known else ())
+
+
+def _missing(subject: Subject) -> Iterator[Observation]:
+    """transformers takes a size of its own for it: tensors do not fit, layers are random, or heads
+    are cut in other places and nothing fails. mlx-lm does the same, or refuses the config."""
+    model = subject.fused
+    for key in sizes_of(model.config):
+        if model.config.get(key) is None:
+            found = _stored(model, key)
+            facts: dict[str, Fact] = {"stored": f"; the tensors have {found}" if found else ""}
+            yield Observation(Location(CONFIG, key), facts)
+
+
+def _stored(model: FusedModel, key: str) -> int | None:
+    """The size that the tensors show, if they show that one."""
+    rows, width = embedding(model) or (None, None)
+    match key:
+        case "num_hidden_layers" | "n_layer" | "n_layers" | "num_layers":
+            return len(layers_held(model))
+        case "vocab_size":
+            return rows
+        case "hidden_size" | "n_embd" | "d_model":
+            return width
+        case _:
+            return None
+
+
+RULES = (
+    Rule("CF024", "size-missing", Severity.ERROR, "is missing{stored}",
+         "copy config.json that was written with these weights", _missing, Need.MODEL,
+         frozenset({Kind.FUSED})),
+)  # fmt: skip

@@ -1,0 +1,110 @@
+"""CF023, CF025 and on: tensors of a whole model that are none of the model's weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from weighbridge.domain.architectures import architecture_for
+from weighbridge.domain.checkpoints.packing import packed_elsewhere
+from weighbridge.domain.decoder_layers import DECODERS, LayerModules, layer_modules
+from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.models import FusedModel, Kind
+from weighbridge.domain.rules.completeness import OF_A_LORA
+from weighbridge.domain.rules.whole_model import generates, places
+
+#: What trainers wrap a model in and keep beside it, by a part of the names that it leaves behind.
+_WRAPPERS = (
+    (re.compile(r"(.*\.)?_orig_mod\..*"), "torch.compile"),
+    (re.compile(r"(.*\.)?(_fsdp_wrapped_module|_flat_param|_checkpoint_wrapped_module)(\..*)?"),
+     "FSDP, or checkpointing of activations,"),
+    (re.compile(r"(_forward_)?module\..*"), "DistributedDataParallel or DeepSpeed"),
+    (re.compile(r"base_model\.model\..*"), "PEFT"),
+    (re.compile(r"(model_)?state_dict\..*"), "a checkpoint of the training"),
+    (re.compile(r"(optimi[sz]er|lr_scheduler|scheduler|ema|ema_model|rng_state)(_states?)?\..*"
+                r"|.*\.(exp_avg|exp_avg_sq|momentum_buffer|weight\.[mv])"), "the optimizer"),
+)  # fmt: skip
+_INTEGERS = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
+_LAYER = re.compile(r"layers\.\d+\.(?P<module>.+)\.(?P<leaf>[A-Za-z_]+)")
+_NUMBERED = re.compile(r"\.\d+$")
+_LEAVES = frozenset({"weight", "bias", "scales", "biases", "global_scale", "inv_freq"})
+_TRUNK = re.compile(r"(embed_tokens|norm|final_layernorm|rotary_emb)\.[a-z_]+")
+_HEAD = re.compile(r"(language_model\.|model\.)?lm_head\.[a-z_]+")
+
+
+def _integers(subject: Subject) -> Iterator[Observation]:
+    """Weights are floats. What loaders make of integers is noise at best: some refuse them, others
+    cast them, and a scale that would tell what they stood for is not there."""
+    model = subject.fused
+    if packed_elsewhere(model):
+        return
+    names = {spec.name for spec in model.tensors}
+    for group in model.alike:
+        first = group[0]
+        vector = first.name.endswith(".bias") and len(first.shape) == 1  # GPT-2 has masks as bias
+        weight = first.name.endswith(".weight") and first.dtype != "U32"  # QT003 speaks of that
+        if first.dtype not in _INTEGERS or not (vector or weight):
+            continue
+        paths = places(subject)
+        for spec in group:
+            module = spec.name.rpartition(".")[0]
+            if not {f"{module}.scales", f"{module}.weight_scale"} & names:
+                where = Location(paths.get(spec.name, ""), spec.name)
+                yield Observation(where, {"dtype": spec.dtype})
+
+
+def _wrapper(name: str) -> str | None:
+    return next((what for form, what in _WRAPPERS if form.fullmatch(name)), None)
+
+
+def _wrapped(subject: Subject) -> Iterator[Observation]:
+    """No loader looks for a weight under such a name: mlx-lm refuses the model, and transformers
+    leaves the tensors out and fills random weights in for those that it misses."""
+    found: dict[str, list[str]] = {}
+    for group in subject.fused.alike:
+        if (what := _wrapper(group[0].name)) is not None:
+            found.setdefault(what, []).extend(spec.name for spec in group)
+    for what, names in found.items():
+        facts: dict[str, Fact] = {"what": what, "count": len(names)}
+        yield Observation(Location(places(subject).get(names[0], ""), names[0]), facts)
+
+
+def _stray(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm refuses a model with a parameter that its module has not; transformers leaves it out
+    with a warning. Then what it holds was not published, or somebody else's was."""
+    model = subject.fused
+    known = layer_modules(model.config)
+    if known is None or packed_elsewhere(model) or not generates(model.config):
+        return
+    names = [spec.name for group in model.alike if _is_stray(group[0].name, known, model)
+             for spec in group]  # fmt: skip
+    if names:
+        facts: dict[str, Fact] = {"type": str(model.config.get("model_type")), "count": len(names)}
+        yield Observation(Location(places(subject).get(names[0], ""), names[0]), facts)
+
+
+def _is_stray(name: str, known: LayerModules, model: FusedModel) -> bool:
+    if _wrapper(name) is not None or OF_A_LORA.fullmatch(name) or _HEAD.fullmatch(name):
+        return False  # other rules speak of them
+    trunk = next((t for t in sorted(DECODERS, key=len, reverse=True) if name.startswith(t)), "")
+    rest = name.removeprefix(trunk)
+    if trunk and (layer := _LAYER.fullmatch(rest)):
+        module = _NUMBERED.sub("", layer["module"])
+        ours = module in known.every or module in known.some or module.endswith("rotary_emb")
+        return not ours or (layer["leaf"] not in _LEAVES and module not in known.some
+                            and "scale" not in layer["leaf"])  # fmt: skip
+    towers = architecture_for(model.config).inside
+    return not (towers or (trunk == "model." and _TRUNK.fullmatch(rest)))
+
+
+_E, _FUSED = Severity.ERROR, frozenset({Kind.FUSED})
+RULES = (
+    Rule("CF023", "weight-not-float", _E, "is {dtype}, where a float belongs",
+         "save the weights again in bfloat16, or quantise them with mlx_lm.convert", _integers,
+         Need.MODEL, _FUSED),
+    Rule("CF025", "name-wrapped", _E, "is named as by {what}, and so are {count} tensors in all",
+         "save the model that is inside, without what trains it", _wrapped, Need.MODEL, _FUSED),
+    Rule("CF026", "stray-tensor", _E, "is no tensor that a model of type {type} has; there are "
+         "{count} in all", "leave it out, or write the model_type that has it", _stray, Need.MODEL,
+         _FUSED),
+)  # fmt: skip
