@@ -6,7 +6,7 @@ The weights are left out whose container is proven: nothing else has room in the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from weighbridge.domain.contents import (
     in_repository,
     marks_in,
 )
+from weighbridge.domain.detection import INDEX
 from weighbridge.domain.errors import PathConflict, PathMissing
 from weighbridge.domain.file_forms import EDGE, TAIL, recognise
 from weighbridge.domain.leaks import LeakScanner
@@ -51,7 +52,7 @@ def examine(
     files: FileSystem,
     location: str,
     scan: Scan,
-    documents: Iterable[Document],
+    documents: Sequence[Document],
     tensor_files: Iterable[TensorFile],
     most: int | None = None,
 ) -> Contents:
@@ -73,8 +74,10 @@ def examine(
         examiner.unexamined.append(
             Unexamined.at("", f"has {len(entries)} files; the first {_MOST_FILES} were looked into")
         )
+    index = next((d for d in documents if d.path.text == INDEX), None)
+    clean = INDEX in {e.path.text for e in entries[:_MOST_FILES]} and not examiner.told_of(INDEX)
     for file in held:
-        examiner.metadata(file)
+        examiner.metadata(file, index.weight_map if index and clean else {})
     for entry in scan.files:
         examiner.names(entry.path.text, "its name", [entry.path.text])
     marks: list[Mark] = [m for d in documents for m in marks_in(d.path.text, d.value)]
@@ -162,9 +165,15 @@ class _Examiner:
         scanner.feed("\n".join(names).encode("utf-8", "replace") + b"\n")
         self.leaks += (leak for leak in scanner.found if leak.code == "SC002")
 
-    def metadata(self, file: TensorFile) -> None:
-        """What was written into the header beside the tensors."""
-        self.names(file.path.text, "a tensor's name", file.header.specs if file.header else ())
+    def told_of(self, path: str) -> bool:
+        """True if something was found in that file, or left out."""
+        leaks, rest = ({found.path for found in all_of} for all_of in (self.leaks, self.unexamined))
+        return path in leaks or path in rest
+
+    def metadata(self, file: TensorFile, seen: Container[str]) -> None:
+        """What was written into the header: names, but those ``seen`` elsewhere, and the rest."""
+        names = [n for n in (file.header.specs if file.header else ()) if n not in seen]
+        self.names(file.path.text, "a tensor's name", names)
         for key, value in ((file.header.metadata or {}) if file.header else {}).items():
             scanner = LeakScanner(file.path.text, f"__metadata__ {key[:64]!r}", closely=True)
             scanner.feed(f"{key}={value}".encode()[:_CHUNK])

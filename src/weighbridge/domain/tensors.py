@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from operator import itemgetter, mul, sub
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from attrs import frozen
 
@@ -82,6 +82,10 @@ class Header:
         return sum(slot.spec.nbytes for slot in self.slots)
 
 
+#: A tensor, and where its bytes begin and end in the data.
+_Span: TypeAlias = tuple[TensorSpec, int, int]
+
+
 @frozen
 class HeaderDefect:
     """One thing wrong with a safetensors file; ``code`` is the rule's."""
@@ -127,10 +131,10 @@ def parse_header(raw: bytes, file_size: int) -> Header:
     Raises HeaderInvalid with every defect: fields, dtypes, shapes, sizes, overlap, holes,
     truncation, trailing bytes.
     """
-    table = _parse_table(raw)
+    table, spans = _parse_table(raw)
     defects: list[HeaderDefect] = []
     metadata = _parse_metadata(table.pop("__metadata__", None), defects)
-    spans = _sound_spans(table)
+    spans = spans or _sound_spans(table)
     if spans is None:
         spans = [s for name, entry in table.items() if (s := _parse_entry(name, entry, defects))]
     if (name := uncountable(table)) is not None:
@@ -148,18 +152,33 @@ def parse_header(raw: bytes, file_size: int) -> Header:
     return Header(tuple(map(_slot_of, zip(specs, starts, strict=True))), metadata, start)
 
 
-def _parse_table(raw: bytes) -> dict[str, Any]:
+def _parse_table(raw: bytes) -> tuple[dict[str, Any], list[_Span] | None]:
+    """The whole object, and the tensors' places if none of them is unsound."""
     if raw[:1] != b"{":
         raise HeaderInvalid([HeaderDefect("ST010", "does not begin with '{'")])
     end = raw.rfind(b"}") + 1
     if end and raw[end:].strip(b" "):
         raise HeaderInvalid([HeaderDefect("ST012", "is padded with other bytes than spaces")])
+    spans: list[_Span] | None = None
+
+    def strings(value: Any) -> int | None:
+        nonlocal spans
+        if not isinstance(value, dict):
+            return None
+        tensors = {name: entry for name, entry in value.items() if name != "__metadata__"}
+        spans = _sound_spans(tensors)
+        words = value.get("__metadata__") or {}
+        if spans is None or not isinstance(words, dict) or set(map(type, words.values())) - {str}:
+            return None
+        named = len(value) + 2 * len(words)
+        return named + (len(_FIELDS) + 1) * len(tensors)  # its keys, and its dtype
+
     try:
-        table = parse_object(raw)
+        table = parse_object(raw, strings)
     except StrictJsonError as error:
         code = {"JS002": "ST013", "JS007": "ST010"}.get(error.code, "ST011")
         raise HeaderInvalid([HeaderDefect(code, error.detail)]) from error
-    return dict(table)
+    return table, spans
 
 
 def _parse_metadata(value: Any, defects: list[HeaderDefect]) -> Mapping[str, str] | None:
@@ -190,7 +209,7 @@ def digits_alike(names: Sequence[str]) -> list[bytes]:
     return [n.encode("utf-8", "surrogatepass").translate(DIGITS_ALIKE) for n in names]
 
 
-def _sound_spans(table: Mapping[str, Any]) -> list[tuple[TensorSpec, int, int]] | None:
+def _sound_spans(table: Mapping[str, Any]) -> list[_Span] | None:
     """All entries at once, or None if there is any that ``_parse_entry`` would object to.
 
     What it asks is the same, of columns in place of rows: a header of 10,000 tensors takes a third
@@ -224,9 +243,7 @@ def _are_counts(value: Any) -> bool:
     return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
 
-def _parse_entry(
-    name: str, entry: Any, defects: list[HeaderDefect]
-) -> tuple[TensorSpec, int, int] | None:
+def _parse_entry(name: str, entry: Any, defects: list[HeaderDefect]) -> _Span | None:
     if not isinstance(entry, dict) or entry.keys() != set(_FIELDS):
         defects.append(HeaderDefect("ST015", "needs exactly dtype, shape, data_offsets", name))
         return None
@@ -254,9 +271,7 @@ def _parse_entry(
     return spec, offsets[0], offsets[1]
 
 
-def _layout_defects(
-    spans: list[tuple[TensorSpec, int, int]], data_bytes: int
-) -> Iterator[HeaderDefect]:
+def _layout_defects(spans: list[_Span], data_bytes: int) -> Iterator[HeaderDefect]:
     at = 0
     for spec, begin, end in spans:
         if begin < at:
