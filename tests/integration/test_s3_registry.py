@@ -423,7 +423,7 @@ def test_a_store_that_does_not_know_our_sums(
     said = b"<Error><Code>NotImplemented</Code><Message>Header 'x-amz-checksum-algorithm' with "
     said += b"value 'SHA256' not implemented</Message></Error>"
     trouble = way.trouble(501, method, path, said=b"" if method == "HEAD" else said)
-    place, files = on(bucket), {**FIRST, "w.safetensors": b"w" * (PART + 9)}
+    place, files = on(bucket), {**FIRST, "w.safetensors": HUGE}
     assert place.publish(files).created and place.holds(files) and trouble.hits == 1
     assert place.publish(SECOND).created and place.holds(SECOND)
 
