@@ -155,6 +155,7 @@ HOSTILE = {
     "absolute": (tar({"/tmp/evil": b"x"}), "relative"),
     "deep above": (tar({"a/../../evil": b"x"}), "'..'"),
     "backslash": (tar({"a\\b": b"x"}), "control character or one of"),
+    "git": (tar({"a/.Git/config": b"x"}), "from which git would run"),
     "link": (tar({"l": b""}, kind_of(tarfile.SYMTYPE, "/etc")), "no ordinary file"),
     "hard link": (tar({"l": b""}, kind_of(tarfile.LNKTYPE, "/etc/passwd")), "no ordinary file"),
     "fifo": (tar({"l": b""}, kind_of(tarfile.FIFOTYPE)), "no ordinary file"),
@@ -205,6 +206,14 @@ def test_a_file_twice(plain: DockerRegistry, tmp_path: Path) -> None:
     both = stored(plain, [(CNCF + "tar", once, {}), (CNCF + "tar", tar({"a": b"2"}), {})])
     with pytest.raises(WeighbridgeError, match="File exists"):
         weighbridge.pull(str(both), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_put_where_git_finds_its_commands(plain: DockerRegistry, tmp_path: Path) -> None:
+    marks = {"org.cncf.model.filepath": ".git/config"}
+    place = stored(plain, [(CNCF + "raw", b"[core]\n fsmonitor = evil", marks)])
+    with pytest.raises(RegistryRejected, match=r"'\.git/config', from which git would run"):
+        weighbridge.pull(str(place), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 

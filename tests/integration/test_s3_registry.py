@@ -413,6 +413,21 @@ def test_a_broken_download_asks_for_the_rest(bucket: str, way: FaultyWay, tmp_pa
     assert (tmp_path / "out" / "w.safetensors").read_bytes() == LARGE and trouble.hits == 2
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "oci-layout"), ("POST", "[?]uploads$"), ("HEAD", "/blobs/")]
+)
+def test_a_store_that_does_not_know_our_sums(
+    method: str, path: str, bucket: str, way: FaultyWay
+) -> None:
+    """As R2 was of uploads in parts, and others are of all; HEAD is answered without a word."""
+    said = b"<Error><Code>NotImplemented</Code><Message>Header 'x-amz-checksum-algorithm' with "
+    said += b"value 'SHA256' not implemented</Message></Error>"
+    trouble = way.trouble(501, method, path, said=b"" if method == "HEAD" else said)
+    place, files = on(bucket), {**FIRST, "w.safetensors": HUGE}
+    assert place.publish(files).created and place.holds(files) and trouble.hits == 1
+    assert place.publish(SECOND).created and place.holds(SECOND)
+
+
 # --- what boto3 says -----------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ def packed(*names: str) -> dict[str, Any]:
     return dict(json.loads(modelpack.pack(manifest).manifest))
 
 
-@given(st.dictionaries(NAMES, st.binary(max_size=40), max_size=6))
+@given(st.dictionaries(NAMES, st.binary(max_size=40), min_size=1, max_size=6))
 def test_there_and_back(files: dict[str, bytes]) -> None:
     manifest = Manifest(entry_of(ArtifactPath(p), content) for p, content in files.items())
     pack = modelpack.pack(manifest)
@@ -71,7 +71,9 @@ def test_layers_that_are_refused(change: dict[str, Any], words: str) -> None:
         modelpack.unpack(json.dumps(document).encode())
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"layers": {}}', b'{"layers": [1]}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"layers": {}}', b'{"layers": [1]}', b'{"layers": []}']
+)
 def test_what_is_no_model(content: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
         modelpack.unpack(content)

@@ -14,9 +14,14 @@ from weighbridge.application.outputs import require_free
 from weighbridge.application.ports import FileSystem, Progress, Registry, Stage, no_progress
 from weighbridge.application.published import Published
 from weighbridge.application.registries import registry_of
-from weighbridge.application.unpack import require_known, unpack
+from weighbridge.application.unpack import OF_GIT, require_known, unpack
 from weighbridge.domain.artifact import Archive, ManifestEntry
-from weighbridge.domain.errors import ModelPacked, RateLimited, RegistryUnreachable
+from weighbridge.domain.errors import (
+    ModelPacked,
+    RateLimited,
+    RegistryRejected,
+    RegistryUnreachable,
+)
 from weighbridge.domain.publication import Destination
 
 
@@ -57,6 +62,7 @@ class Pull:
         registry = registry_of(self.registries, request.source)
         published, archives = _found(registry, request.source)
         require_known(archives)
+        _require_harmless(published)
         if request.force:
             below = {p for e in published.manifest.entries for p in e.path.parents}
             require_free(self.files, request.output, "pull", force=True, directories=below)
@@ -77,6 +83,13 @@ def _found(registry: Registry, place: Destination) -> tuple[Published, tuple[Arc
         return Published.at(registry, place), ()
     except ModelPacked as packed:
         return Published(registry, place, packed.revision, packed.files), packed.archives
+
+
+def _require_harmless(published: Published) -> None:
+    for entry in published.manifest.entries:
+        if entry.path.is_of_git:
+            where = f"revision {published.revision} holds {OF_GIT.format(entry.path.text)}"
+            raise RegistryRejected(destination=str(published.place), reason=where)
 
 
 def _size(published: Published, archives: tuple[Archive, ...]) -> int:

@@ -34,6 +34,7 @@ _MOST_FILES = 100_000
 _MOST_TIMES = 200
 _ANY_SIZE = 16 << 20
 _END = bytes(512)
+OF_GIT = "{!r}, from which git would run commands that a stranger wrote"
 _UNREADABLE: tuple[type[Exception], ...] = (
     tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, RecursionError,
     OverflowError,
@@ -151,14 +152,16 @@ class _Unpacking:
             raise self._refused(f"holds {name!r}, which is no ordinary file")
         if (problem := ArtifactPath.problem_with(name)) is not None:
             raise self._refused(f"holds the path {name!r}, which {problem}")
+        if (path := ArtifactPath(name)).is_of_git:
+            raise self._refused(f"holds {OF_GIT.format(name)}")
         if name in self._seen:
             raise self._refused(f"holds {name!r} twice")
         if len(self._seen) == _MOST_FILES:
             raise _Excess(f"more than {_MOST_FILES} files")
         self._seen.add(name)
         self.stream.require(member.size)
-        path, chunks = ArtifactPath(name), self._content(member.size)
-        return self.stage.write(path, chunks, digest=True, expected=member.size)
+        content = self._content(member.size)
+        return self.stage.write(path, content, digest=True, expected=member.size)
 
     def _content(self, left: int) -> Iterator[bytes]:
         while left:

@@ -77,6 +77,11 @@ class ArtifactPath:
         parts = self.text.split("/")[:-1]
         return tuple("/".join(parts[:length]) for length in range(len(parts), 0, -1))
 
+    @property
+    def is_of_git(self) -> bool:
+        """Whether git takes it for its own, and would run what it says."""
+        return any(part.casefold() == ".git" for part in self.text.split("/"))
+
     def __lt__(self, other: ArtifactPath) -> bool:
         return self.text < other.text
 

@@ -117,11 +117,13 @@ def contents(content: bytes) -> tuple[Manifest, tuple[Archive, ...]]:
     try:
         document = parse_object(content)
     except StrictJsonError as error:
-        raise ValueError(f"its manifest {error.detail}") from error
+        raise ValueError(f"its manifest cannot be read: {error.detail}") from error
     layers = document.get("layers")
     if not isinstance(layers, list):
         raise ValueError("what is there is no model but an image for several platforms, or another "
                          "kind of artifact")  # fmt: skip
+    if not layers:
+        raise ValueError("its manifest names no files: it is no model")
     found = tuple(_contents(layers))
     entries = tuple(each for each in found if isinstance(each, ManifestEntry))
     names = {entry.path.text for entry in entries}

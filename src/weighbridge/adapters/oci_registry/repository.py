@@ -156,11 +156,14 @@ class Repository:
             return None
         with self.session.failures.calls("reading the manifest"):
             content = answer.content(modelpack.MOST_BYTES + 1)
+        if len(content) > modelpack.MOST_BYTES:
+            reason = f"the manifest has more than {modelpack.MOST_BYTES} bytes, and is none"
+            raise self.session.failures.make(RegistryRejected, reason)
         digest = modelpack.digest_of(content)
         announced = answer.headers.get("docker-content-digest", digest)
         announced = announced if announced.startswith("sha256:") else digest
         wanted = reference if ":" in reference else announced
-        if len(content) > modelpack.MOST_BYTES or not announced == wanted == digest:
+        if not announced == wanted == digest:
             reason = f"the manifest {wanted} came as other bytes, of digest {digest}"
             raise self.session.failures.make(RegistryRejected, reason)
         etag = answer.headers.get("etag", "")

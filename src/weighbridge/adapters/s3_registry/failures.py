@@ -96,7 +96,8 @@ def _answered(response: Mapping[str, Any], destination: str, doing: str) -> Regi
     code, words = str(said.get("Code", "")), " ".join(str(said.get("Message", "")).split())
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     reason = f"{doing}: HTTP {status} {code}: {words}"[:_MOST_WORDS]
-    if status == 403 and code in ("AccessDenied", "403", "Forbidden"):
+    reads = doing.startswith(("reading", "looking"))
+    if reads and status == 403 and code in ("AccessDenied", "403", "Forbidden"):
         reason += "; without the right s3:ListBucket it says so of what is not there, too"
     if code in _LOGIN:
         return AuthenticationFailed(destination=destination, reason=reason)

@@ -7,15 +7,21 @@ wrong, they are given back, for they would be paid for.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from attrs import frozen
 
 from weighbridge.adapters.s3_registry.failures import translated
+from weighbridge.adapters.s3_registry.sums import (
+    checksum_of,
+    knows_sha256,
+    summed,
+    unless_older,
+)
 from weighbridge.application.uploads import in_parts
 from weighbridge.domain.errors import RateLimited, RegistryUnreachable
 
@@ -68,7 +74,8 @@ class InParts:
 
     def _begin(self) -> str:
         target = {"Bucket": self.bucket, "Key": self.key}
-        begun = self.client.create_multipart_upload(**target, ChecksumAlgorithm="SHA256")
+        begin, known = self.client.create_multipart_upload, {"ChecksumAlgorithm": "SHA256"}
+        begun = unless_older(self.client, lambda sums: begin(**target, **sums), known, {})
         return str(begun["UploadId"])
 
     def _fill(self, upload: str, there: Mapping[int, Any]) -> None:
@@ -82,10 +89,10 @@ class InParts:
         checksum = checksum_of(part)
         answer = there
         if there is None or not _is_same(there, part, checksum):
-            answer = self._call(
-                "upload_part", upload, PartNumber=number, Body=part, ChecksumSHA256=checksum
-            )
-        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+            send = partial(self._call, "upload_part", upload, PartNumber=number)
+            answer = summed(self.client, send, part)
+        sums = {"ChecksumSHA256": checksum} if knows_sha256(self.client) else {}
+        return {"PartNumber": number, "ETag": answer["ETag"], **sums}
 
     def _unfinished(self) -> str | None:
         """The newest upload of this object that was begun and not ended, if that can be known."""
@@ -157,13 +164,3 @@ def _is_same(there: Mapping[str, Any], part: bytes, checksum: str) -> bool:
     if stored := there.get("ChecksumSHA256"):
         return bool(stored == checksum)
     return bool(there["ETag"].strip('"') == hashlib.md5(part, usedforsecurity=False).hexdigest())
-
-
-def checksum_of(content: bytes) -> str:
-    """The sha256 as S3 writes it."""
-    return coded(hashlib.sha256(content).digest())
-
-
-def coded(digest: bytes) -> str:
-    """A sha256 as S3 writes it."""
-    return base64.b64encode(digest).decode()

@@ -6,12 +6,14 @@ Decides how large content travels: in parts, of which one is in memory, each wit
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from typing import Any, BinaryIO
 
 from attrs import frozen
 
 from weighbridge.adapters.s3_registry.failures import translated
-from weighbridge.adapters.s3_registry.parts import PART, InParts, checksum_of, coded
+from weighbridge.adapters.s3_registry.parts import PART, InParts
+from weighbridge.adapters.s3_registry.sums import coded, summed, unless_older
 from weighbridge.application.streams import resumed, stream_of
 from weighbridge.domain import oci_layout
 from weighbridge.domain.errors import (
@@ -91,7 +93,9 @@ class Store:
     def has_blob(self, digest: str, size: int) -> bool:
         """Whether a blob of that digest and size is there, as far as the store says."""
         with translated(str(self.place), "looking for a blob"):
-            found = self._head(self._blob(digest), ChecksumMode="ENABLED")
+            head = partial(self._head, self._blob(digest))
+            told = {"ChecksumMode": "ENABLED"}
+            found = unless_older(self.client, lambda more: head(**more), told, {})
         if found is None or found["ContentLength"] != size:
             return False
         stored = found.get("ChecksumSHA256", "")
@@ -156,9 +160,9 @@ class Store:
 
     def _put(self, key: str, content: bytes, kind: str, **condition: str) -> None:
         with translated(str(self.place), f"writing {key}"):
-            self.client.put_object(
-                Bucket=self.place.bucket, Key=key, Body=content, ContentType=kind,
-                ChecksumSHA256=checksum_of(content), **condition,
+            summed(
+                self.client, self.client.put_object, content,
+                Bucket=self.place.bucket, Key=key, ContentType=kind, **condition,
             )  # fmt: skip
 
     def _head(self, key: str, **more: str) -> Any:
