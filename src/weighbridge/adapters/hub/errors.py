@@ -44,6 +44,7 @@ _LOGIN = re.compile(r"(?<=://)[^/\s]+(?=@)")
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")
 _RESET = re.compile(r"\bt=(\d+)")
 _MAX_WORDS = 600
+_NOT_IMPLEMENTED = 501
 
 
 @define(kw_only=True, eq=False, slots=False)
@@ -142,7 +143,7 @@ class Translator:
             return RateLimited(destination=self.destination, reason=words, retry_after=pause)
         if status == 413:
             return self._make(TooLarge, error)
-        if status == 408 or status >= 500:
+        if status == 408 or (status >= 500 and status != _NOT_IMPLEMENTED):
             return RegistryUnreachable(
                 destination=self.destination, reason=self._words(error), applied=False
             )
