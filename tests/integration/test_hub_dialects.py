@@ -4,15 +4,19 @@ is said before anything is sent."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import weighbridge
+from tests.builders import lora_files, write
 from tests.contracts.registry import FIRST, SECOND, Subject
 from tests.hub_server import Fault, HubServer
 from weighbridge.adapters.hub import HubRegistry
-from weighbridge.domain.errors import RegistryRejected, UsageError
+from weighbridge.domain.errors import PermissionDenied, RegistryRejected, UsageError
 from weighbridge.domain.publication import HubRepo
+from weighbridge.entrypoints.settings import Settings
 
 REPO = "acme/m"
 TREE, COMMITS, HEAD = "/tree/", "/commits/", "/revision/main"
@@ -98,6 +102,27 @@ def test_a_card_that_the_server_refuses_is_found_before_the_weights_go(
     with pytest.raises(RegistryRejected, match="no end"):
         place.publish(files)
     assert not hub.requests("POST", "/repos/create") and not hub.requests("PUT")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault.refuse(403, "/tag/"), "it is not tagged v1"),
+        (Fault(path="/tree/", status=403, skip=1), "it cannot be read back"),
+    ],
+)
+def test_what_goes_wrong_after_the_commit(
+    hub: HubServer, tmp_path: Path, fault: Fault, said: str
+) -> None:
+    """The release is there, and whoever reads the message knows."""
+    run = write(tmp_path / "run", lora_files("adapters"))
+    settings = Settings(endpoint=hub.url, token=hub.token, transfer="lfs")
+    hub.create_repo(REPO, private=True)
+    struck = hub.inject(fault)
+    with pytest.raises(PermissionDenied) as told:
+        weighbridge.publish(run, f"hf://{REPO}", tags=["v1"], settings=settings)
+    assert struck.hits == 1
+    assert f"published as {hub.repo(REPO).head}, but {said}: HTTP 403" in str(told.value)
 
 
 @pytest.mark.parametrize("name", ["v", "v/1/x"])

@@ -135,7 +135,8 @@ def _said_to_be_done(receipt: Receipt, but: str) -> Iterator[None]:
     try:
         yield
     except RegistryError as error:
-        error.reason = f"published as {receipt.revision}, but {but}: {error.reason}"
+        told = f": {error.reason}" if error.reason else ""
+        error.reason = f"published as {receipt.revision}, but {but}{told}"
         if isinstance(error, RegistryUnreachable):
             error.applied = True
         raise
