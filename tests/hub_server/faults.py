@@ -7,11 +7,12 @@ that match the same request act together.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 End = Literal["drop", "cut"]
 _FOR_EVER = 86400.0
@@ -29,7 +30,7 @@ class Fault:
     shows another digest (and, with ``grow``, another size) than was sent. ``drip`` is the pause
     after each byte of the answer's body, ``endless`` the one between the lines of a head that never
     ends, and ``deaf`` leaves the request's body on the line.
-    ``body`` stands in the place of the answer's.
+    ``body`` stands in the place of the answer's, and so does what ``rewrite`` makes of its JSON.
     """
 
     path: str = ""
@@ -50,6 +51,7 @@ class Fault:
     endless: float = 0.0
     deaf: bool = False
     body: bytes | None = None
+    rewrite: Callable[[Any], Any] | None = None
 
     @classmethod
     def refuse(cls, status: int, path: str = "", method: str = "", times: int | None = 1) -> Fault:
@@ -117,6 +119,12 @@ class Fault:
     def wrong_bytes(cls, files: str = "", *, grow: bool = False) -> Fault:
         """Commit other bytes than were sent for the files that match."""
         return cls(path="/commit/", method="POST", corrupt=files, grow=grow)
+
+    def spoken(self, answer: bytes) -> bytes:
+        """The body of an answer, as this server says it."""
+        if self.body is not None or self.rewrite is None:
+            return answer if self.body is None else self.body
+        return json.dumps(self.rewrite(json.loads(answer))).encode()
 
     def matches(self, method: str, target: str) -> bool:
         """Whether this fault is about that request."""

@@ -134,7 +134,9 @@ class Connection(BaseHTTPRequestHandler):
             response = self.server.router.answer(self.server.hub, request)
         self.server.stopping.wait(sum(fault.delay for fault in faults) - before)
         for fault in faults:
-            response = response if fault.body is None else Response(response.status, fault.body)
+            if fault.body is not None or fault.rewrite is not None:
+                body = response.body if isinstance(response.body, bytes) else b""
+                response = Response(response.status, fault.spoken(body), response.headers)
         refused = refusal(faults)
         if refused is None or refused.status is None:
             return response

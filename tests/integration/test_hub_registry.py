@@ -663,6 +663,11 @@ def test_xet_on_demand_where_there_is_none(hub: HubServer, tmp_path: Path) -> No
         ({"retry-after": "Sat, 01 Jan 2000 00:00:00 GMT"}, 0.0),
         ({"retry-after": "soon"}, None),
         ({"ratelimit": '"api";r=0;t=55'}, 55.0),
+        ({"ratelimit": "limit=100, remaining=0, reset=7"}, 7.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"ratelimit-reset": "30"}, 30.0),
+        ({"x-ratelimit-reset": "1000000000"}, 0.0),
+        ({"x-ratelimit-reset": "tomorrow"}, None),
     ],
 )
 def test_retry_after(headers: dict[str, str], expected: float | None) -> None:

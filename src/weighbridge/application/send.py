@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Container, Mapping
-from contextlib import suppress
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -13,7 +13,13 @@ from attrs import frozen
 from weighbridge.application.digests import feed
 from weighbridge.application.ports import Blob, Progress, Registry
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest
-from weighbridge.domain.errors import ArtifactChanged, DestinationMissing, ReadBackMismatch
+from weighbridge.domain.errors import (
+    ArtifactChanged,
+    DestinationMissing,
+    ReadBackMismatch,
+    RegistryError,
+    RegistryUnreachable,
+)
 from weighbridge.domain.provenance import (
     MOST_BYTES,
     SIGNATURE,
@@ -83,16 +89,20 @@ class Send:
         receipt = self.registry.push(
             plan, self.blobs, message=request.message, progress=self.progress
         )
-        stored = self.registry.manifest(
-            request.destination, receipt.revision, progress=self.progress
-        )
+        with _said_to_be_done(receipt, "it cannot be read back"):
+            stored = self.registry.manifest(
+                request.destination, receipt.revision, progress=self.progress
+            )
         differences = read_back_differences(
             self._comparable(plan.manifest, stored.manifest), stored.manifest
         )
         if differences:
             raise ReadBackMismatch(destination=str(request.destination), differences=differences)
         for name, _ in plan.tags:
-            self.registry.tag(request.destination, name, receipt.revision, move=request.move_tags)
+            with _said_to_be_done(receipt, f"it is not tagged {name}"):
+                self.registry.tag(
+                    request.destination, name, receipt.revision, move=request.move_tags
+                )
         return receipt
 
     def _of_others(self, plan: PublicationPlan) -> tuple[str, ...]:
@@ -117,6 +127,19 @@ class Send:
             if there.digest("git-sha1") is not None:
                 more[entry.path] = git_blob_id(self.blobs[entry.path])
         return manifest.with_digests(more)
+
+
+@contextmanager
+def _said_to_be_done(receipt: Receipt, but: str) -> Iterator[None]:
+    """Errors within leave a publication that was made, and tell so."""
+    try:
+        yield
+    except RegistryError as error:
+        told = f": {error.reason}" if error.reason else ""
+        error.reason = f"published as {receipt.revision}, but {but}{told}"
+        if isinstance(error, RegistryUnreachable):
+            error.applied = True
+        raise
 
 
 def require_same_files(planned: Manifest, now: Manifest, *, both_ways: bool = False) -> None:

@@ -314,7 +314,7 @@ class TagTaken(RegistryError):
     def message(self) -> str:
         return (
             f"{self.destination}: the tag {self.tag} names revision {self.revision} already. "
-            "Nothing was uploaded; choose another tag, or give --move-tag"
+            f"{self.reason or 'Nothing was uploaded'}; choose another tag, or give --move-tag"
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from weighbridge.adapters.hub.patience import patiently
+from weighbridge.adapters.hub.refs import Refs
 from weighbridge.adapters.hub.silence import ServerSilent
 from weighbridge.domain.errors import (
     DestinationMissing,
@@ -57,7 +58,7 @@ class Access:
             return
         if name == "HEAD" or name.startswith("refs/") or COMMIT.fullmatch(name):
             raise UsageError(problem=f"{self.remote.repo}: {name} cannot be the name of a branch")
-        if self.remote.is_tag(name):
+        if Refs(self.remote).is_tag(name):
             raise UsageError(
                 problem=f"{self.remote.repo}: {name} is a tag; publish to a branch, with --tag "
                 f"{name} --move-tag to have the tag name what is published"

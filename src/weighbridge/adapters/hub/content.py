@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -24,6 +24,7 @@ from attrs import field, frozen
 from weighbridge.adapters.hub.sending import Sent
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import ArtifactChanged
+from weighbridge.domain.shipping import CARD
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
@@ -56,6 +57,17 @@ class Addition:
         if planned is not None:
             self.operation.upload_info.sha256 = bytes.fromhex(planned.value)
         self.check()
+
+    def require_card(self, judge: Callable[[str], None]) -> None:
+        """Have it judged, if it is the card."""
+        content = self.operation.path_or_fileobj
+        if self.entry.path.text == CARD and isinstance(content, bytes):
+            judge(content.decode("utf-8", "replace"))
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether the server wants it ignored, which the client obeys without a word."""
+        return bool(getattr(self.operation, "_should_ignore", False))
 
     def require_file(self) -> None:
         """Raise ArtifactChanged if it is gone, which the clients do not tell by name."""

@@ -42,8 +42,11 @@ _NO_WORDS = frozenset({"JSONDecodeError", "HfUriError", "UnicodeDecodeError"})
 _TOKENS = re.compile(r"\bhf_[\w.-]{8,}|\beyJ[\w-]{8,}\.[\w.-]{8,}|(?<=Bearer )\S+")
 _LOGIN = re.compile(r"(?<=://)[^/\s]+(?=@)")
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")
-_RESET = re.compile(r"\bt=(\d+)")
+_RESET = re.compile(r"\b(?:t|reset)=(\d+)")
+_RESETS = ("ratelimit-reset", "x-ratelimit-reset")
+_SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?")
 _MAX_WORDS = 600
+_NOT_IMPLEMENTED = 501
 
 
 @define(kw_only=True, eq=False, slots=False)
@@ -142,7 +145,7 @@ class Translator:
             return RateLimited(destination=self.destination, reason=words, retry_after=pause)
         if status == 413:
             return self._make(TooLarge, error)
-        if status == 408 or status >= 500:
+        if status == 408 or (status >= 500 and status != _NOT_IMPLEMENTED):
             return RegistryUnreachable(
                 destination=self.destination, reason=self._words(error), applied=False
             )
@@ -202,13 +205,18 @@ def is_transport(error: BaseException) -> bool:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The pause in seconds that the server asks for, in any of the three spellings."""
-    plain = headers.get("retry-after", "")
-    if plain.strip().isdigit():
+    """The pause in seconds that the server asks for, in any of the spellings that are in use."""
+    plain = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(plain):
         return float(plain)
     match = _RESET.search(headers.get("ratelimit", ""))
     if match is not None:
         return float(match.group(1))
+    for name in _RESETS:  # In seconds, or as some gateways have it the moment since 1970.
+        said = headers.get(name, "").strip()
+        if _SECONDS.fullmatch(said):
+            now = datetime.now(UTC).timestamp()
+            return float(said) if float(said) < now / 2 else max(0.0, float(said) - now)
     try:
         moment = parsedate_to_datetime(plain)
     except ValueError:

@@ -32,7 +32,7 @@ STAGE = "waiting for the registry's rate limit"
 LONGEST, MOST = 300.0, 900.0
 #: Seconds between requests to create a repository, each once.
 BUSY = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
-_HEADERS = ("ratelimit", "retry-after")
+_HEADERS = ("ratelimit", "retry-after", "ratelimit-reset", "x-ratelimit-reset")
 _WAITED = "weighbridge.waited"
 _log = logging.getLogger("weighbridge.hub")
 

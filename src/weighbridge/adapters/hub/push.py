@@ -20,6 +20,7 @@ from weighbridge.domain.artifact import Manifest
 from weighbridge.domain.errors import (
     DestinationMissing,
     RegistryError,
+    RegistryRejected,
     RevisionConflict,
     StorageError,
     VisibilityMismatch,
@@ -77,6 +78,8 @@ class Push:
             # Unreadable or changed files show here, before anything is created.
             with self.remote.errors.calls():
                 ready = additions(changed, streams, self.meter)
+            for each in ready:
+                each.require_card(self.remote.require_card)
             if self.plan.pull_request and head is not None:
                 return self._proposed(head, ready, streams)
             return self._publish(head or self._make_room(streams, fresh), ready)
@@ -183,6 +186,9 @@ class Push:
             raise
         for each in ready:
             each.check()
+            if each.is_dropped:
+                reason = f"the server would leave {each.entry.path} out, as ignored by its rules"
+                raise RegistryRejected(destination=str(self.repo), reason=reason)
 
     def _removals(self, head: RemoteHead) -> list[CommitOperationDelete]:
         """Whatever is there and not planned; for a new branch that is more than the plan knows."""

@@ -21,6 +21,7 @@ from weighbridge.adapters.hub.login import translator
 from weighbridge.adapters.hub.metering import Meter
 from weighbridge.adapters.hub.patience import BUSY, LONGEST, MOST, Patience
 from weighbridge.adapters.hub.push import Push
+from weighbridge.adapters.hub.refs import Refs
 from weighbridge.adapters.hub.remote import Remote
 from weighbridge.adapters.hub.silence import SECONDS
 from weighbridge.application.ports import no_progress
@@ -39,6 +40,7 @@ from weighbridge.domain.publication import (
     Revision,
     changes_between,
     read_back_differences,
+    tagged,
 )
 
 if TYPE_CHECKING:
@@ -117,11 +119,13 @@ class HubRegistry:
 
     def history(self, destination: Destination, *, limit: int) -> tuple[Revision, ...]:
         """The commits of the branch, whoever made them."""
-        return self._remote(destination).history(limit)
+        remote = self._remote(destination)
+        told = remote.history(limit)
+        return tagged(told, Refs(remote).tags()) if told else ()
 
     def tags(self, destination: Destination, *, wanted: Sequence[str] = ()) -> Mapping[str, str]:
         """The tags of the repository."""
-        return self._remote(destination).tags(wanted)
+        return Refs(self._remote(destination)).tags(wanted)
 
     def tag(
         self, destination: Destination, name: str, revision: str, *, move: bool = False
@@ -129,7 +133,7 @@ class HubRegistry:
         """A tag is moved by deleting it, which the Hub cannot do in one step with the new one."""
         remote = self._remote(destination)
         found = remote.on(revision).revision() or revision
-        now = remote.tags().get(name)
+        now = Refs(remote).tags().get(name)
         if now == found:
             return
         if now is not None and not move:
@@ -211,7 +215,7 @@ def _after_all(
     """A tag was refused, or the answer was lost: look. Raises unless it is where it should be, and
     puts it back to where it was."""
     try:
-        there = remote.tags().get(name)
+        there = Refs(remote).tags().get(name)
         if there is None and before is not None:
             remote.create_tag(name, before)
     except RegistryError:

@@ -6,7 +6,8 @@ error may come at any file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -29,7 +30,6 @@ from weighbridge.domain.publication import (
     Receipt,
     RemoteHead,
     Revision,
-    require_no_branch,
 )
 
 if TYPE_CHECKING:
@@ -91,12 +91,20 @@ class Remote:
         with self.errors.calls():
             info = self.api.model_info(self.repo.name, revision=revision)
             if info.sha is None:
+                self._require_empty(revision)
                 raise DestinationMissing(destination=str(self.repo), reason="there is no commit")
         key = (self.repo.name, info.sha)
         if key not in self.known:
             self.known[key] = self.listed(info.sha)
         gated = str(info.gated) if info.gated else None
         return RemoteHead(info.sha, self.known[key], info.private, gated)
+
+    def _require_empty(self, revision: str) -> None:
+        """Raises RegistryRejected if there are files at a revision whose commit is not told."""
+        with suppress(DestinationMissing):
+            if self.listed(revision).entries:
+                reason = f"the server does not tell which commit {revision} is"
+                raise RegistryRejected(destination=str(self.repo), reason=reason)
 
     @patiently
     def listed(self, commit: str) -> Manifest:
@@ -109,10 +117,25 @@ class Remote:
 
     @patiently
     def parent_of(self, commit: str) -> str | None:
-        """The commit before that one."""
+        """The commit before that one. Raises RegistryRejected if the server does not tell."""
         with self.errors.calls():
             history = self.api.list_repo_commits(self.repo.name, revision=commit)
-            return history[1].commit_id if len(history) > 1 else None
+        if not history or history[0].commit_id != commit:
+            reason = f"the server does not tell the history of {commit}"
+            raise RegistryRejected(destination=str(self.repo), reason=reason)
+        return history[1].commit_id if len(history) > 1 else None
+
+    @patiently
+    def require_card(self, content: str) -> None:
+        """Raises RegistryRejected if the server refuses the card, which the client asks only when
+        everything else was sent; passes if it cannot tell."""
+        ask = getattr(self.api, "_validate_yaml", None)
+        try:
+            with self.errors.calls():
+                if ask is not None:
+                    ask(content)
+        except NotUnderstood:
+            return
 
     def create(self, *, private: bool) -> None:
         """Create the repository, and stop if it is not as private as was asked."""
@@ -202,43 +225,10 @@ class Remote:
                 found = self.api.list_repo_commits(self.repo.name, revision=self.repo.revision)
         except DestinationMissing:
             return ()
-        tags = self.tags()
         return tuple(
-            Revision(
-                each.commit_id,
-                each.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                each.title,
-                tuple(sorted(name for name, commit in tags.items() if commit == each.commit_id)),
-            )
+            Revision(each.commit_id, each.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"), each.title)
             for each in islice(found, limit)
         )
-
-    def tags(self, wanted: Sequence[str] = ()) -> Mapping[str, str]:
-        """The commit of each tag. Raises UsageError if one that is ``wanted`` names a branch."""
-        tags, branches = self._refs()
-        require_no_branch(self.repo, wanted, {self.repo.revision, *branches}.__contains__)
-        return tags
-
-    @patiently
-    def _refs(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The commits of the tags and of the branches."""
-        try:
-            with self.errors.calls():
-                refs = self.api.list_repo_refs(self.repo.name)
-        except DestinationMissing:
-            return {}, {}
-        tags, branches = (
-            {each.name: each.target_commit for each in some} for some in (refs.tags, refs.branches)
-        )
-        return tags, branches
-
-    def is_tag(self, name: str) -> bool:
-        """Whether a tag has that name, and no branch; False if the server does not tell."""
-        try:
-            tags, branches = self._refs()
-        except (RegistryRejected, RegistryUnreachable):
-            return False
-        return name in tags and name not in branches
 
     @patiently
     def create_tag(self, name: str, commit: str) -> None:
@@ -275,7 +265,9 @@ class Remote:
             reason = f"holds the path {item.path!r}, which {problem}"
             raise RegistryRejected(destination=str(self.repo), reason=reason)
         large = item.lfs
-        digest = Digest("sha256", large.sha256) if large else Digest("git-sha1", item.blob_id)
+        digest = Digest("git-sha1", item.blob_id)
+        if large:  # As git-lfs writes it, or without the algorithm's name.
+            digest = Digest("sha256", large.sha256.lower().removeprefix("sha256:"))
         return ManifestEntry(ArtifactPath(item.path), item.size, (digest,))
 
 

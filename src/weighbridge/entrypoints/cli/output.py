@@ -144,6 +144,7 @@ def progress() -> Progress:
 def _warnings_of(make_room: Callable[[], object]) -> Callable[[], None]:
     """Have warnings printed as hints are, after ``make_room``; call the answer when it is over."""
     import logging
+    import warnings
 
     from weighbridge.entrypoints.render.escape import visible
 
@@ -152,9 +153,20 @@ def _warnings_of(make_room: Callable[[], object]) -> Callable[[], None]:
             make_room()
             hint(visible(record.getMessage()))
 
+    def shown(message: Warning | str, *_: Any, **__: Any) -> None:
+        make_room()
+        hint(visible(" ".join(str(message).split())))
+
     log, handler = logging.getLogger("weighbridge"), Printed(logging.WARNING)
     log.addHandler(handler)
-    return lambda: log.removeHandler(handler)
+    # Of packages that are used: their words, without the place in their source.
+    theirs, warnings.showwarning = warnings.showwarning, shown
+
+    def over() -> None:
+        log.removeHandler(handler)
+        warnings.showwarning = theirs
+
+    return over
 
 
 def clear() -> None:
