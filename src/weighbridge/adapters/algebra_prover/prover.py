@@ -163,7 +163,9 @@ class _Case:
 
     def _difference(self, change: Change, factors: Factors, value: float) -> str:
         if value == math.inf and (name := self.comparison.not_finite(change, factors)):
-            return f"{name}: holds NaN or infinity; an earlier checkpoint may be whole"
+            diverged = name in self.source.slots
+            hint = "an earlier checkpoint may be whole" if diverged else "the source holds none, check the scale"
+            return f"{name}: holds NaN or infinity; {hint}"
         return f"{change.name}: differs by {value:.3g}, relative to the largest"
 
     def _magnitudes(self, sound: list[tuple[Change, Factors]]) -> list[str]:
