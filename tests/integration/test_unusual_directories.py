@@ -185,6 +185,12 @@ GOOD: dict[str, tuple[dict[str, bytes], set[str]]] = {
         ),
         set(),
     ),
+    "what macOS keeps on a disk of others": (
+        fused_files() | {f"._{name}": b"\0\5\x16\7\0\2\0\0Mac OS X        \0\xff" for name in (
+            "model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja",
+            "model.safetensors.index.json")},
+        {"FS008", "FS020"},
+    ),
     "modules of sentence-transformers": (
         fused_files() | {
             "modules.json": b'[{"idx": 0, "path": "", "type": "sentence_transformers.models.T"},'

@@ -297,6 +297,12 @@ def test_a_source_that_is_not_finite_is_named(value: int) -> None:
     assert problem.startswith("lm_head.lora_b: holds NaN or infinity")
 
 
+def test_a_scale_that_makes_the_written_factor_infinite_is_not_proved() -> None:
+    lora = draw_lora(1, 4, ["lm_head"], "F32", 1e60)
+    (problem,) = prove(lora, *converted(lora, Profile.PORTABLE)).problems
+    assert problem.startswith("base_model.model.lm_head.lora_B.weight: holds NaN or infinity")
+
+
 def test_problems_are_listed_to_twenty_and_counted() -> None:
     modules = [f"model.layers.{i}.mlp.up_proj" for i in range(30)]
     lora = draw_lora(1, 4, modules, "F32", 2.0)

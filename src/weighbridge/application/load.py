@@ -22,7 +22,7 @@ from weighbridge.domain.artifact import (
     TensorFile,
 )
 from weighbridge.domain.base_model import BaseModel
-from weighbridge.domain.contents import in_repository
+from weighbridge.domain.contents import in_repository, is_companion
 from weighbridge.domain.coverage import SMALL_BYTES
 from weighbridge.domain.detection import (
     ADAPTER_CONFIG,
@@ -151,7 +151,7 @@ def read_artifact(
     documents, tensor_files, texts = [], [], []
     for entry in scan.files:
         name = entry.path.name
-        if in_repository(entry.path.text):
+        if in_repository(entry.path.text) or is_companion(name):
             continue
         if name.endswith(".safetensors") and entry.path.text.count("/") <= 1:
             tensor_files.append(read_header(files, location, entry))

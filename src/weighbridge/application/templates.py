@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from weighbridge.domain.contents import is_companion
 from weighbridge.domain.templates import (
     MAX_TEMPLATE,
     MAX_TEMPLATES,
@@ -49,7 +50,7 @@ def _files(files: FileSystem, artifact: ModelArtifact) -> list[Template]:
     found = []
     for entry in artifact.scan.files:
         name = template_name(entry.path.text)
-        if name is None:
+        if name is None or is_companion(entry.path.text):
             continue
         text: str | None = None
         hazards: tuple[Hazard, ...] = ()

@@ -141,3 +141,9 @@ def texts_in(value: Any) -> Iterator[str]:
 def in_repository(path: str) -> bool:
     """True for the files of a git repository's own book-keeping."""
     return ".git" in path.split("/")
+
+
+def is_companion(path: str) -> bool:
+    """True for what macOS keeps beside a file on a disk of others: ``._x``, by the file's name and
+    with nothing of its form."""
+    return path.rpartition("/")[2].startswith("._")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from weighbridge.domain.artifact import Oddity
-from weighbridge.domain.contents import Unexamined
+from weighbridge.domain.contents import Unexamined, is_companion
 from weighbridge.domain.findings import Subject
 from weighbridge.domain.tokenizer import TOKENIZER
 
@@ -69,5 +69,5 @@ def _deep_files(subject: Subject) -> Iterator[Unexamined]:
     read = {file.path.text for file in subject.artifact.tensor_files}
     for entry in subject.artifact.scan.files:
         path = entry.path.text
-        if path.endswith(".safetensors") and path not in read:
+        if path.endswith(".safetensors") and path not in read and not is_companion(path):
             yield Unexamined.at(path, "it is too deep in the directory")

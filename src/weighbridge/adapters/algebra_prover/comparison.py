@@ -69,8 +69,9 @@ class Comparison:
             return Difference(0.0, same)
         with np.errstate(all="ignore"):  # what is not finite is told by the outcome
             found = self._probed(change, factors, index)
-        # A NaN would lose every comparison.
-        return Difference(math.inf if math.isnan(found) else found, same)
+        if not math.isfinite(found):  # a NaN would lose every comparison
+            return Difference(math.inf, same=False)
+        return Difference(found, same)
 
     def _quotient(self, factors: Factors) -> float:
         """What of MLX's scale is in the written B; a power of two is there without rounding."""
@@ -270,7 +271,8 @@ def _rounded(words: Words, dtype: str, found: Words, written: str, factor: float
     """True if ``found`` (float32) is the product, rounded to float32."""
     if written != "F32":
         return bool(np.array_equal(decoded(words, dtype) * factor, decoded(found, written)))
-    product = (decoded(words, dtype) * factor).astype("<f4").view("<i4").astype(np.int64)
+    with np.errstate(over="ignore"):
+        product = (decoded(words, dtype) * factor).astype("<f4").view("<i4").astype(np.int64)
     apart = np.abs(product - np.ascontiguousarray(found).view("<i4").astype(np.int64))
     return not apart.size or int(apart.max()) <= _UNITS
 

@@ -163,7 +163,10 @@ class _Case:
 
     def _difference(self, change: Change, factors: Factors, value: float) -> str:
         if value == math.inf and (name := self.comparison.not_finite(change, factors)):
-            return f"{name}: holds NaN or infinity; an earlier checkpoint may be whole"
+            hint = "the source holds none, check the scale"
+            if name in self.source.slots:
+                hint = "an earlier checkpoint may be whole"
+            return f"{name}: holds NaN or infinity; {hint}"
         return f"{change.name}: differs by {value:.3g}, relative to the largest"
 
     def _magnitudes(self, sound: list[tuple[Change, Factors]]) -> list[str]:
