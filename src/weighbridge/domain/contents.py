@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 class Family(Enum):
@@ -74,14 +74,15 @@ class Unexamined:
 
 @frozen
 class Contents:
-    """What a look into the files gave. ``card`` is the beginning of the model card, ``binary`` are
-    the files that begin with what no text holds."""
+    """What a look into the files gave. ``card`` is the beginning of the model card, ``legal`` are
+    those of licences, ``binary`` are the files that begin with what no text holds."""
 
     forms: Mapping[str, Form]
     leaks: tuple[Leak, ...] = ()
     marks: tuple[Mark, ...] = ()
     unexamined: tuple[Unexamined, ...] = ()
     card: bytes | None = None
+    legal: Mapping[str, bytes] = field(factory=dict)
     binary: frozenset[str] = frozenset()
 
 

@@ -37,7 +37,9 @@ def _secret_file(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(path))
 
 
-def _leaks(code: str, why: str) -> Callable[[Subject], Iterator[Observation]]:
+def leaks_of(code: str, why: str) -> Callable[[Subject], Iterator[Observation]]:
+    """The check of a rule whose findings the look into the files has made."""
+
     def check(subject: Subject) -> Iterator[Observation]:
         for leak in subject.artifact.contents.leaks:
             if leak.code == code:
@@ -50,7 +52,7 @@ def _leaks(code: str, why: str) -> Callable[[Subject], Iterator[Observation]]:
 
 def _runs(subject: Subject) -> Iterator[Observation]:
     """Logs and names of runs tell who trained what, when and on which machine."""
-    yield from _leaks("SC005", "")(subject)
+    yield from leaks_of("SC005", "")(subject)
     for path in sorted(subject.artifact.paths):
         if _RUN_DIRECTORY.search(path):
             yield Observation(Location(path), {"what": "a log of training", "masked": "not shown"})
@@ -63,11 +65,11 @@ RULES = (
          "delete it, and revoke what it holds if it was ever uploaded", _secret_file),
     Rule("SC002", "secret", _E, _SAYS,
          "delete it here, and revoke it where it was issued",
-         _leaks("SC002", "Bots read every upload within minutes, and use what they find.")),
+         leaks_of("SC002", "Bots read every upload within minutes, and use what they find.")),
     Rule("SC003", "home-path", _W, _SAYS, "write a name on the Hub or a relative path",
-         _leaks("SC003", "The path tells a person's or a machine's name, and exists nowhere "
+         leaks_of("SC003", "The path tells a person's or a machine's name, and exists nowhere "
                 "else.")),
     Rule("SC004", "personal-address", _I, _SAYS, "delete it unless it is meant to be public",
-         _leaks("SC004", "Addresses of persons and of machines inside a network stay public.")),
+         leaks_of("SC004", "Addresses of persons and of machines inside a network stay public.")),
     Rule("SC005", "run-identity", _I, _SAYS, "delete it unless it is meant to be public", _runs),
 )  # fmt: skip
