@@ -27,7 +27,8 @@ _MAX_FILE = 200 * 10**9
 _MAX_FILES, _MAX_IN_FOLDER = 100_000, 10_000
 _OPTIMIZER = re.compile(
     r"(^|/)((\d+[._-]|adam[._-])?(optimi[sz]ers?|optim|scheduler|scaler|rng_state|random_states?"
-    r"|trainer_state|train(ing|er)?_state|training_args|zero_pp_rank|bf16_zero_pp_rank|opt_state)"
+    r"|train(ing|er)?_(state|args|config)|(ds|deepspeed|accelerate|axolotl|fsdp)_config"
+    r"|zero_pp_rank|bf16_zero_pp_rank|opt_state)"
     r"([._-][^/]*)?|[^/]*[._-](optimi[sz]er|optim|opt)([._-]states?)?\.(safetensors|npz|pt|bin)"
     r"|(optimi[sz]er|global_step\d+)/.*)$",
     re.IGNORECASE,

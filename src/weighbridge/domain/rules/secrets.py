@@ -13,12 +13,14 @@ from weighbridge.domain.findings import Location, Observation, Rule, Severity, S
 
 _SECRET_FILE = re.compile(
     r"(?i)(^|/)(\.env(\.(?!example|sample|template|dist)[^/]*)?|[^/]+\.env|\.envrc"
-    r"|id_(rsa|dsa|ecdsa|ed25519)(_sk)?(\.(?!pub)[^/]*)?|[^/]*\.(pem|key|p12|pfx|jks|keystore|ppk|kdbx)"
+    r"|id_(rsa|dsa|ecdsa|ed25519)(_sk)?(\.(?!pub)[^/]*)?|[^/]*\.(pem|key|p8|p12|pfx|jks|keystore|ppk|kdbx|keytab|keychain(-db)?|ovpn)"
     r"|[._]netrc|\.npmrc|\.pypirc|\.git-credentials|\.htpasswd|\.pgpass|\.dockercfg"
-    r"|\.docker/config\.json|\.aws/.*|\.ssh/.*|\.kube/config|\.gnupg/.*"
+    r"|\.docker/config\.json|\.dockerconfigjson|\.aws/.*|\.ssh/.*|\.kube/config|kubeconfig|\.gnupg/.*"
+    r"|\.config/gcloud/.*|\.s3cfg|\.boto|\.?rclone\.conf|\.my\.cnf|\.vault-token|[^/]*\.tfstate|secring\.gpg"
+    r"|\.?([^/]+[_-])?(api[_-]?keys?|passwords?|passwd)(\.(txt|json|ya?ml|csv))?"
     r"|kaggle\.json|credentials(\.(json|ya?ml|toml|ini|csv|txt))?|client_secrets?[^/]*\.json"
     r"|service[-_]?account[^/]*\.json|secrets?\.(json|ya?ml|toml|ini|env|txt)"
-    r"|(hf_?|hugging_?face_?)?token(s)?(\.txt)?|stored_tokens|\.bash_history|\.zsh_history)$"
+    r"|(hf_?|hugging_?face_?)?token(s)?(\.txt)?|stored_tokens|\.\w+_history|\.lesshst|\.viminfo)$"
 )
 _RUN_DIRECTORY = re.compile(
     r"(^|/)(wandb/|mlruns/|lightning_logs/)|(^|/)events\.out\.tfevents\.|(^|/)run-[\w-]+\.wandb$"
