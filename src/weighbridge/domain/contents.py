@@ -119,11 +119,17 @@ def marks_in(path: str, value: Any) -> Iterator[Mark]:
                 for key in filter(TELLING_KEYS.__contains__, node):
                     yield Mark(path, f"{pointer}.{key}".lstrip("."), key, node[key])
             if not _CONTAINERS.isdisjoint(map(type, node.values())):
-                below = ((k, v) for k, v in node.items() if type(v) in _CONTAINERS)
-                pending += ((f"{pointer}.{key}", value) for key, value in below)
+                held = ((k, v) for k, v in node.items() if type(v) in _CONTAINERS)
+                pending += ((f"{pointer}.{key}", value) for key, value in held)
         else:
+            # A list of merges has hundreds of thousands of pairs, and no key in any.
             lists = enumerate(node) if isinstance(node, list) else ()
-            pending += [(f"{pointer}[{i}]", v) for i, v in lists if isinstance(v, dict | list)]
+            below = ((i, v) for i, v in lists if type(v) in _CONTAINERS and not _is_plain(v))
+            pending += ((f"{pointer}[{i}]", v) for i, v in below)
+
+
+def _is_plain(value: dict[str, Any] | list[Any]) -> bool:
+    return type(value) is list and _CONTAINERS.isdisjoint(map(type, value))
 
 
 def texts_in(value: Any) -> Iterator[str]:
