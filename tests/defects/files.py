@@ -11,6 +11,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from tests.builders import old_tar
+
 from .kit import (
     ADAPTER,
     FUSED,
@@ -200,6 +202,18 @@ def fused_mixed_kinds(d: Path) -> None:
     shutil.copyfile(d / FUSED, d / LORA)
 
 
+@defect(Twin.FUSED, "FS013")
+def fused_weights_hidden(d: Path) -> None:
+    """The weights once more, under a name that nobody is shown."""
+    shutil.copyfile(d / FUSED, d / ".weights.bak")
+
+
+@defect(Twin.FUSED, "FS009")
+def fused_annex_pointer(d: Path) -> None:
+    """A pointer of git-annex instead of a vocabulary."""
+    (d / "tokenizer.model").write_text("/annex/objects/SHA256E-s499723--0a1b.model\n")
+
+
 @defect(Twin.FUSED, "FS015")
 def fused_nested_repository(d: Path) -> None:
     """A git repository's own directory."""
@@ -257,6 +271,12 @@ def fused_pickle_hidden(d: Path) -> None:
     """A call behind the text of a licence, in a pickle of the first protocol."""
     text = b"Permission is hereby granted, free of charge, to any person. " * 400
     (d / "LICENSE").write_bytes(b"S'" + text + b"'\n0cposix\nsystem\n(S'true'\ntR.")
+
+
+@defect(Twin.FUSED, "EX008")
+def fused_old_tar(d: Path) -> None:
+    """A pickle in a tar archive that does not say it is one, as before POSIX, called model.dat."""
+    (d / "model.dat").write_bytes(old_tar("data.pkl", _EVIL))
 
 
 @defect(Twin.FUSED, "EX008")

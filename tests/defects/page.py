@@ -39,6 +39,7 @@ _OUT_OF_SCOPE = """\
 - What a pickle, an archive or a program does. They are refused, not analysed: a benign one is an
   error as well. The same goes for models of other programs (Keras, ONNX, GGUF), whose inside only
   their own scanners judge.
+- Addresses in a text or a config, of pages as of wallets, and what lies there.
 - How a model behaves: backdoors, bias, quality.
 - Memory estimates, and the versions of MLX that a model needs.
 

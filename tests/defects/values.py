@@ -105,6 +105,14 @@ def fused_dead_layer(d: Path) -> None:
     map_tensors(d / FUSED, lambda t: t.filled(b"\0") if any(b in t.name for b in back) else t)
 
 
+@defect(Twin.FUSED, "WT020")
+def fused_zero_end(d: Path) -> None:
+    """A file of the right size whose last third never came."""
+    held = (d / FUSED).read_bytes()
+    came = len(held) * 2 // 3
+    (d / FUSED).write_bytes(held[:came] + bytes(len(held) - came))
+
+
 @defect(Twin.FUSED, "WT010")
 def fused_norms_shifted(d: Path) -> None:
     """Norms from which one was taken off, as Gemma's checkpoints have them."""

