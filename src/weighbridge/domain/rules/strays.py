@@ -91,8 +91,9 @@ def _is_stray(name: str, known: LayerModules, model: FusedModel) -> bool:
     if trunk and (layer := _LAYER.fullmatch(rest)):
         module = _NUMBERED.sub("", layer["module"])
         ours = module in known.every or module in known.some or module.endswith("rotary_emb")
-        return not ours or (layer["leaf"] not in _LEAVES and module not in known.some
-                            and "scale" not in layer["leaf"])  # fmt: skip
+        odd = layer["leaf"] not in _LEAVES and "scale" not in layer["leaf"]
+        bias = layer["leaf"] == "bias" and "norm" not in module and known.unbiased
+        return not ours or bias or (odd and module not in known.some)
     towers = architecture_for(model.config).inside
     return not (towers or (trunk == "model." and _TRUNK.fullmatch(rest)))
 
