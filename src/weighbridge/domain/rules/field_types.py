@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from weighbridge.domain.detection import ADAPTER_CONFIG, CONFIG
 from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
+from weighbridge.domain.peft.config import TASK_TYPES
 
 _GENERATION = "generation_config.json"
 #: What is one number whatever the model; of others some families give a list, one for each layer.
@@ -59,8 +60,7 @@ _RANGES = {
 #: What PEFT and transformers know; with any other word they raise.
 _CHOICES = {
     "bias": ("none", "all", "lora_only"),
-    "task_type": ("CAUSAL_LM", "SEQ_2_SEQ_LM", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS",
-                  "FEATURE_EXTRACTION"),
+    "task_type": tuple(sorted(TASK_TYPES)),
     "padding_side": ("left", "right"),
 }  # fmt: skip
 
