@@ -185,6 +185,14 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
         model(matrix("foo.weight", 16)),
         model(*LAYER, matrix("model.layers.0.self_attn.rotary_emb.inv_freq", 2)),
     ),
+    "CF027": (
+        of(fused_files(hidden_act="foo")),
+        of(fused_files(hidden_act="silu", rope_scaling={"type": "linear", "factor": 2.0})),
+    ),
+    "CF028": (
+        of(fused_files(architectures=["MistralForCausalLM"])),
+        of(fused_files(model_type="gemma3_text", architectures=["Gemma3ForCausalLM"])),
+    ),
     "CF022": (
         model(matrix("model.layers.0.mlp.up_proj.lora_a", 16, 4)),
         model(matrix("model.layers.0.attn.w_lora.lora.0.weight", 16, 4)),
@@ -195,7 +203,10 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "QT003": (packed(bits=8), packed()),
     "QT004": (blocks({"bits": 8, "group_size": 64}), blocks({"group_size": 64, "bits": 4})),
     "QT005": (packed(bits=7), packed()),
-    "WT003": (surveyed((BACK[0], ZERO)), surveyed((NORMS[0], ZERO), (BACK[0], SOUND))),
+    "WT003": (
+        surveyed((BACK[0], ZERO)),
+        surveyed((NORMS[0], ZERO), (BACK[0], SOUND), model_type="gemma"),
+    ),
     "WT004": (
         surveyed((BACK[0], stats(constant=True))),
         surveyed((NORMS[0], stats(1.0, constant=True)), (BACK[0], SOUND)),
@@ -217,6 +228,17 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "WT011": (
         beside_base(GOOD_LORA, changes=measured(1.1)),
         beside_base(GOOD_LORA, changes=measured(0.9)),
+    ),
+    "WT014": (
+        surveyed((BACK[0], stats(1e-12))),
+        surveyed((BACK[0], stats(1e-5)), (BACK[1], ZERO)),
+    ),
+    "WT015": (
+        surveyed((BACK[0], evolve(SOUND, zeros=0.5))),
+        surveyed(
+            (matrix("wte.weight", 8, 16), evolve(SOUND, zeros=0.5)),
+            (BACK[0], evolve(SOUND, zeros=0.1)),
+        ),
     ),
     "WT012": (
         beside_base(GOOD, beside_base=BesideBase(same=True)),

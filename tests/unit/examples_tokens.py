@@ -49,6 +49,10 @@ def replacing(content: str) -> dict[str, Any]:
                                        "content": content}}  # fmt: skip
 
 
+def modelled(**more: Any) -> dict[str, Any]:
+    return TOKENIZER | {"model": TOKENIZER["model"] | more}
+
+
 def jinja(text: str, path: str = "chat_template.jinja", **more: Any) -> Build:
     return of(fused_files(**more) | {path: text.encode()})
 
@@ -102,6 +106,9 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     ),
     "TK011": (fused(tokenizer=splitting(r"(a+)+$")), fused(tokenizer=splitting(GPT4))),
     "TK012": (fused(tokenizer=replacing("evil")), fused(tokenizer=replacing("\u2581"))),
+    "TK013": (fused(tokenizer=modelled(dropout=0.1)), fused(tokenizer=modelled(dropout=None))),
+    "TK014": (fused(tokenizer=modelled(unk_token="?")), fused(tokenizer=modelled(unk_token="a"))),
+    "CT012": (jinja("hello"), jinja(CHATML)),
     "CT011": (jinja("x\U000e0041"), jinja("x\u200c\U0001f600")),
     "CF014": (
         fused({"eos_token_id": 3}, generation={"eos_token_id": [1, 2]}),

@@ -314,9 +314,10 @@ def test_base_names() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        {"target_modules": "(a+)+b"},
         {"target_modules": None},
-        {"target_modules": ["v_proj"], "exclude_modules": "x"},
+        {"target_modules": "all-linear"},
+        {"target_modules": "("},
+        {"target_modules": r".*\.[qk]_proj", "exclude_modules": "x"},
         {"target_modules": ["q_proj"], "layers_to_transform": "x"},
         {"target_modules": ["q_proj"], "layers_to_transform": [1], "layers_pattern": "(a+)+b"},
         {"target_modules": ["v_proj"], "target_parameters": ["self_attn.q_proj.weight"]},
@@ -330,6 +331,8 @@ def test_selections_that_are() -> None:
     module = "model.layers.0.self_attn.q_proj"
     for config in ({"target_modules": ["v_proj", 7]},
                    {"target_modules": ["q_proj"], "exclude_modules": ["self_attn.q_proj"]},
+                   {"target_modules": "q_proj"},  # PEFT matches the whole path
+                   {"target_modules": ["q_proj"], "exclude_modules": ".*"},
                    {"target_modules": ["q_proj"], "layers_to_transform": [1]}):  # fmt: skip
         assert unselected([module], config) == [module]
 

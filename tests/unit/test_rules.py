@@ -289,6 +289,10 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "AD025": (lora_of(A, B, evolve(MAGNITUDE, shape=(7,))), lora_of(A, B, MAGNITUDE)),
     "AD026": (lora_of(PLAIN_NORM, fine_tune_type="full"), lora_of(A, B, PLAIN_NORM)),
     "AD027": (lora_of(A, B, PLAIN_NORM), lora_of(PLAIN_NORM, fine_tune_type="full")),
+    "AD032": (
+        of(lora_files(lora_parameters={"scale": 20.0, "dropout": 0.0})),
+        GOOD_LORA,
+    ),
     "AD031": (
         lora_of(evolve(A, dtype="I32"), B),
         peft_of(evolve(PA, dtype="BF16"), evolve(PB, dtype="F64")),
@@ -318,6 +322,11 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
             base_config=BASE | {"model_type": "qwen2_vl"},
         ),
     ),
+    "PE029": (peft_of(evolve(PA, shape=(64,)), PB), GOOD_PEFT),
+    "PE030": (
+        of(peft_files(alpha_pattern={"q_proj": -4})),
+        of(peft_files(init_lora_weights="gaussian", rank_pattern={"q_proj": 4})),
+    ),
     "PE009": (peft_of(evolve(PA, name=f"base_model.model.{Q}.lora_a"), PB), GOOD_PEFT),
     "PE010": (
         peft_of(evolve(PA, name=f"base_model.model.{Q}.lora_A.default.weight"), PB),
@@ -334,7 +343,7 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     ),
     "PE014": (
         of(peft_files(target_modules=["v_proj"])),
-        of(peft_files(target_modules=r"(a+)+b")),  # a stranger's expression is not run
+        of(peft_files(target_modules=r".*\.q_proj", exclude_modules="lm_head")),
     ),
     "PE015": (
         of(peft_files(target_modules=["q_proj", "v_proj"])),
@@ -442,7 +451,12 @@ def test_a_sound_lora_of_any_form_has_no_findings() -> None:
     moe = {"model_type": "qwen3_moe", "num_experts": 4, "tie_word_embeddings": False,
            "rope_theta": 1e4, "head_dim": 4}  # fmt: skip
     llama = LLAMA | {"vocab_size": 90, "tie_word_embeddings": False}
-    by_name = {"rank": 4, "scale": 20.0, "keys": ["self_attn.q_proj", "model.embed_tokens"]}
+    by_name = {
+        "rank": 4,
+        "scale": 20.0,
+        "dropout": 0.0,
+        "keys": ["self_attn.q_proj", "model.embed_tokens"],
+    }
     builds = [
         on_base(moe, *STACKED),
         on_base(moe, *flat),

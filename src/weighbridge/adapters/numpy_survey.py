@@ -44,7 +44,7 @@ _SEGMENT_BYTES = 16 << 20
 class _Format:
     """How a dtype's bits are judged: words of ``unsigned``; the least magnitude that is no number,
     as bits; bits without a sign if not ``signed``; the number of a magnitude's bits. ``normal`` is
-    the least normal magnitude, as bits, where training leaves none below: F16 has many there."""
+    the least magnitude, as bits, that training leaves beside zero: in F16 they may be denormal."""
 
     unsigned: str
     bad: int
@@ -87,7 +87,7 @@ _FORMATS: Mapping[str, _Format] = {
     "F64": _Format("<u8", 0x7FF0000000000000, _unpacked("<Q", "<d")),
     "F32": _F32,
     "C64": _F32,  # a pair of F32; the magnitude is that of the larger part
-    "F16": _Format("<u2", 0x7C00, _unpacked("<H", "<e")),
+    "F16": _Format("<u2", 0x7C00, _unpacked("<H", "<e"), normal=1),
     "BF16": _Format("<u2", 0x7F80, _unpacked("<I", "<f", 16), normal=1 << 7),
     "F8_E5M2": _Format("|u1", 0x7C, _unpacked("<H", "<e", 8)),
     "F8_E4M3": _Format("|u1", 0x7F, _e4m3),
@@ -102,8 +102,8 @@ class _Extremes:
     """The largest signed and unsigned reading of a tensor's words so far.
 
     ``first`` is the first word, ``constant`` whether all are it: of most tensors the second word
-    already says no, so that it costs nothing. ``denormal`` of the ``sampled`` words are less than
-    the least normal number, and not zero.
+    already says no, so that it costs nothing. Of the ``sampled`` words ``zeros`` are zero, and
+    ``denormal`` less than the least normal number.
     """
 
     form: _Format
@@ -113,6 +113,7 @@ class _Extremes:
     constant: bool = True
     sampled: int = 0
     denormal: int = 0
+    zeros: int = 0
 
     def add(self, data: Bytes) -> None:
         """Take in one chunk of whole words."""
@@ -136,7 +137,12 @@ class _Extremes:
         low = some < self.form.normal
         self.sampled += some.size
         if low.any():
-            self.denormal += int((some[low] > 0).sum())
+            above = int((some[low] > 0).sum())
+            self.denormal += above
+            self.zeros += int(low.sum()) - above
+
+    def _part(self, count: int) -> float:
+        return count / self.sampled if self.sampled > _FEW else 0.0
 
     def join(self, other: _Extremes) -> None:
         """Take in what another part of the same tensor has."""
@@ -144,6 +150,7 @@ class _Extremes:
         self.unsigned = max(self.unsigned, other.unsigned)
         self.sampled += other.sampled
         self.denormal += other.denormal
+        self.zeros += other.zeros
         self.constant = self.constant and other.constant and self.first in (None, other.first)
         self.first = other.first if self.first is None else self.first
 
@@ -164,7 +171,8 @@ class _Extremes:
             self.form.decode(magnitude) if finite else math.nan,
             constant=constant and not zero,
             marks=(self.first or 0, self.signed, self.unsigned),
-            denormal=self.denormal / self.sampled if self.sampled > _FEW else 0.0,
+            denormal=self._part(self.denormal),
+            zeros=self._part(self.zeros),
         )
 
 

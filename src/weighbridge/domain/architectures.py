@@ -72,7 +72,7 @@ def architecture_for(config: Mapping[str, object]) -> Architecture:
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         return UNKNOWN
-    named = _class_name(config)
+    named = class_name(config)
     entry = _around(architecture_of(_BY_CLASS.get((model_type, named), model_type)), config)
     entry = _without_absent(entry, config)
     return entry.text_only() if entry.outside and named.endswith("ForCausalLM") else entry
@@ -100,7 +100,8 @@ def _around(entry: Architecture, config: Mapping[str, object]) -> Architecture:
     )
 
 
-def _class_name(config: Mapping[str, object]) -> str:
+def class_name(config: Mapping[str, object]) -> str:
+    """The first class that config.json names; '' if it names none."""
     named = config.get("architectures")
     first = named[0] if isinstance(named, (list, tuple)) and named else named
     return first if isinstance(first, str) else ""

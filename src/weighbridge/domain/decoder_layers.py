@@ -50,11 +50,16 @@ _OPTIONAL: Mapping[str, tuple[str, ...]] = {
     "stablelm": (_ATTENTION, "self_attn.q_layernorm.norms", "self_attn.k_layernorm.norms"),
 }
 #: Modules that have a bias whatever the config says.
+_QKV = tuple(f"self_attn.{leaf}_proj" for leaf in "qkv")
 _BIASED: Mapping[str, tuple[str, ...]] = {
-    "phi": (*(f"self_attn.{leaf}" for leaf in ("q_proj", "k_proj", "v_proj", "dense")), "mlp.fc1",
-            "mlp.fc2"),
-    "qwen2": tuple(f"self_attn.{leaf}" for leaf in ("q_proj", "k_proj", "v_proj")),
-}  # fmt: skip
+    "phi": (*_QKV, "self_attn.dense", "mlp.fc1", "mlp.fc2"),
+    "qwen2": _QKV,
+}
+#: Modules that a flag of the config gives one, whatever the type.
+_BY_FLAG: Mapping[str, tuple[str, ...]] = {
+    "attention_bias": _QKV,
+    "mlp_bias": tuple(f"mlp.{leaf}_proj" for leaf in ("gate", "up", "down")),
+}
 #: The text model of a type that wraps one; of others the nested config says it.
 _INNER = {"gemma3": "gemma3_text", "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3"}
 
@@ -62,11 +67,12 @@ _INNER = {"gemma3": "gemma3_text", "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "
 @frozen
 class LayerModules:
     """Modules by their path below ``layers.N``: ``every`` layer has these, and ``some`` may. Those
-    that are ``biased`` have a bias in every layer."""
+    that are ``biased`` have a bias in every layer; ``unbiased``: no linear module has one."""
 
     every: frozenset[str]
     some: frozenset[str]
     biased: tuple[str, ...]
+    unbiased: bool
 
 
 def layer_modules(config: Mapping[str, Any]) -> LayerModules | None:
@@ -79,17 +85,23 @@ def layer_modules(config: Mapping[str, Any]) -> LayerModules | None:
     known = ARCHITECTURES.get(inner)
     if not entry.uniform or known is None or not known.uniform:
         return None
-    return _of_type(inner)
+    every = _of_type(inner)
+    if not every:
+        return None  # GPT-2 and others whose layers are no model.layers
+    fields = nested if isinstance(nested, Mapping) else config
+    flags = {key for key, value in fields.items() if key.endswith("bias") and value is not False}
+    biased = _BIASED.get(inner, ())
+    for flag, modules in _BY_FLAG.items():
+        biased += tuple(m for m in modules if m in every and fields.get(flag) is True)
+    some = frozenset(_OPTIONAL.get(inner, ()))
+    return LayerModules(every, some, biased, unbiased=not biased and not flags)
 
 
 @cache
-def _of_type(model_type: str) -> LayerModules | None:
+def _of_type(model_type: str) -> frozenset[str]:
     linear = {leaf for leaf in _LINEAR if _has(ARCHITECTURES[model_type], leaf)}
-    if not linear:
-        return None  # GPT-2 and others whose layers are no model.layers
     norms = _NORMS.get(model_type, (_IN, _ATTENTION))
-    some = frozenset(_OPTIONAL.get(model_type, ()))
-    return LayerModules(frozenset({*linear, *norms}), some, _BIASED.get(model_type, ()))
+    return frozenset({*linear, *norms}) if linear else frozenset()
 
 
 def _has(entry: Architecture, leaf: str) -> bool:

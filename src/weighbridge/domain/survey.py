@@ -17,8 +17,9 @@ class TensorStats:
     Of bytes (U8) ``absmax`` is the largest, and they are finite and not zero, whatever they encode.
 
     ``constant``: every element has the same bits, and there are several. ``marks`` are figures that
-    two tensors of the same bytes share, and others hardly ever; () if there are none. ``denormal``
-    is the part of its BF16 or F32 elements that are less than a normal number, from a sample.
+    two tensors of the same bytes share, and others hardly ever; () if there are none. From a
+    sample: ``zeros`` is the part of its elements that are zero, ``denormal`` that of those of BF16
+    or F32 that are less than a normal number.
     """
 
     finite: bool
@@ -28,6 +29,7 @@ class TensorStats:
     constant: bool = False
     marks: tuple[int, ...] = field(default=(), eq=False, repr=False)
     denormal: float = field(default=0.0, eq=False)
+    zeros: float = field(default=0.0, eq=False)
 
 
 @frozen

@@ -12,6 +12,7 @@ from jinja2.parser import Parser
 
 from weighbridge.adapters.jinja_templates.loops import loop_hazards
 from weighbridge.adapters.jinja_templates.reaching import reaching_hazards
+from weighbridge.adapters.jinja_templates.tree import walk
 from weighbridge.domain.templates import Hazard
 
 
@@ -45,5 +46,16 @@ def template_hazards(text: str) -> Iterator[Hazard]:
     except (ValueError, OverflowError, MemoryError) as error:  # numbers, escapes
         yield Hazard("CT001", f"{type(error).__name__}: {error}"[:200])
     else:
+        yield from _unknown_words(tree)
         yield from reaching_hazards(tree)
         yield from loop_hazards(tree)
+
+
+def _unknown_words(tree: nodes.Template) -> Iterator[Hazard]:
+    """Filters and tests that jinja2 has not, which it tells when it compiles, and not before."""
+    known = _environment()
+    for node in walk(tree):
+        if isinstance(node, nodes.Filter) and node.name not in known.filters:
+            yield Hazard("CT001", f"No filter named {node.name[:40]!r} at line {node.lineno}")
+        if isinstance(node, nodes.Test) and node.name not in known.tests:
+            yield Hazard("CT001", f"No test named {node.name[:40]!r} at line {node.lineno}")

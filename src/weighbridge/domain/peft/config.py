@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from weighbridge.domain.peft.selection import NotPeft, pair_scale, peft_selects
@@ -91,22 +92,33 @@ def wraps_the_bare_model(config: Mapping[str, Any]) -> bool:
 def unselected(modules: Iterable[str], config: Mapping[str, Any]) -> list[str]:
     """Those of ``modules`` that PEFT would leave without their tensors.
 
-    Empty if the config selects in a way that is not judged here: a regular expression of a
-    stranger is never run, since one of 28 characters can take seconds.
+    Empty if the config selects in a way that is not judged here: by layers in an odd way, or by an
+    expression that takes long, of which another rule speaks. An expression is asked for one module
+    of each kind, not for those of every layer.
     """
-    targets = config.get("target_modules")
-    excluded = config.get("exclude_modules") or []
-    if not isinstance(targets, list) or not isinstance(excluded, list) or not _plain_layers(config):
+    targets, excluded = config.get("target_modules"), config.get("exclude_modules") or []
+    if targets == "all-linear" or not targets or not _plain_layers(config):
         return []
-    usable = {**config, "target_modules": _texts(targets), "exclude_modules": _texts(excluded)}
+    texts = isinstance(targets, str), isinstance(excluded, str)
+    usable = {**config, "target_modules": targets if texts[0] else _texts(targets),
+              "exclude_modules": excluded if texts[1] else _texts(excluded)}  # fmt: skip
     if isinstance(layers := config.get("layers_to_transform"), list):
         usable["layers_to_transform"] = frozenset(x for x in layers if isinstance(x, int | float))
-    return [m for m in modules if not peft_selects(m, usable) and not _parameter_of(m, config)]
+    kinds = {re.sub(r"\d+", "0", m): m for m in modules} if any(texts) else {m: m for m in modules}
+    asked = islice(kinds.values(), _MOST_PATTERNS) if any(texts) else kinds.values()
+    try:
+        return [m for m in asked if not peft_selects(m, usable) and not _parameter_of(m, config)]
+    except NotPeft:
+        return []
 
 
-def _texts(listed: list[Any]) -> frozenset[str]:
+def _texts(listed: Any) -> frozenset[str]:
     """As a set: a stranger's list, asked for every module, would take for ever."""
-    return frozenset(each for each in listed if isinstance(each, str))
+    return (
+        frozenset(each for each in listed if isinstance(each, str))
+        if isinstance(listed, list)
+        else frozenset()
+    )
 
 
 #: PEFT lists both for a classifier, whose class has the one or the other.

@@ -52,6 +52,17 @@ def _layer_count(subject: Subject) -> Iterator[Observation]:
         yield Observation(Location(model.config_path, "num_layers"), facts)
 
 
+def _unloadable(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm builds the modules from these before it loads the tensors, and has no default: it ends
+    with a KeyError. Converting takes the rank from the tensors."""
+    parameters = subject.lora.config.get("lora_parameters")
+    if not isinstance(parameters, dict):
+        return
+    for key in ("rank", "dropout"):
+        if parameters.get(key) is None:
+            yield Observation(Location(subject.lora.config_path, f"lora_parameters.{key}"))
+
+
 def _keys_of(model: LoraModel) -> frozenset[str] | None:
     """The modules that were chosen by name; None if none were."""
     parameters = model.config.get("lora_parameters")
@@ -192,6 +203,9 @@ RULES = (
          "{first} on; the last is {last}",
          "write the number of layers from the first that has LoRA to the last of the model, or -1",
          _layer_count, Need.MODEL, _LORA),
+    Rule("AD032", "parameter-missing", _W, "is missing, without which mlx-lm does not load it",
+         "write what the training had; a dropout of 0 does for all but training", _unloadable,
+         Need.MODEL, frozenset({Kind.LORA})),
     Rule("AD008", "full-with-lora", _E, "is full, but there are {count} LoRA pairs",
          "write lora or dora, as it was trained", _full_with_lora, Need.MODEL, _LORA),
     Rule("AD012", "base-revision-unpinned", _I, "names no commit of {base}",

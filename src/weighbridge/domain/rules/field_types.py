@@ -1,12 +1,14 @@
-"""JS008: fields of the configs whose type some loaders take and others do not."""
+"""JS008: fields of the configs whose type or value some loaders take and others do not."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from weighbridge.domain.detection import ADAPTER_CONFIG, CONFIG
 from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
+from weighbridge.domain.peft.config import TASK_TYPES
 
 _GENERATION = "generation_config.json"
 #: What is one number whatever the model; of others some families give a list, one for each layer.
@@ -32,7 +34,7 @@ _POSITIVE = _SINGLE | frozenset(
 _NUMBERS = frozenset(
     {"rms_norm_eps", "layer_norm_eps", "norm_eps", "rope_theta", "partial_rotary_factor",
      "initializer_range", "factor", "low_freq_factor", "high_freq_factor", "dropout",
-     "lora_dropout", "temperature", "top_p"}
+     "lora_dropout", "temperature", "top_p", "repetition_penalty"}
 )  # fmt: skip
 _FLAGS = frozenset(
     {"tie_word_embeddings", "use_cache", "mlp_bias", "do_sample", "use_dora", "use_rslora",
@@ -45,13 +47,29 @@ _TABLES = frozenset(
     {*_ROPE, *_PACKING, "text_config", "lora_parameters", "rank_pattern", "alpha_pattern"}
 )
 _LISTS = frozenset({"keys", "modules_to_save", "architectures"})
+#: The least and the most that a number can be.
+_RANGES = {
+    **dict.fromkeys(("rms_norm_eps", "layer_norm_eps", "norm_eps"), (0, 0.1)),
+    **dict.fromkeys(("dropout", "lora_dropout", "partial_rotary_factor", "top_p"), (0, 1)),
+    **dict.fromkeys(("factor", "repetition_penalty"), (1e-9, 1e9)),
+    **dict.fromkeys(("max_length", "max_new_tokens", "model_max_length"), (1, math.inf)),
+    "rope_theta": (1, math.inf),
+    "temperature": (0, math.inf),
+    "top_k": (-1, math.inf),
+}
+#: What PEFT and transformers know; with any other word they raise.
+_CHOICES = {
+    "bias": ("none", "all", "lora_only"),
+    "task_type": tuple(sorted(TASK_TYPES)),
+    "padding_side": ("left", "right"),
+}  # fmt: skip
 
 _Fields: TypeAlias = tuple[str, Mapping[str, Any]]
 
 
 def _wrong_type(subject: Subject) -> Iterator[Observation]:
-    """Half of the loaders fail on it; the others convert it, each in its own way, and build another
-    model."""
+    """Half of the loaders fail on it; the others convert it, each in its own way, or build another
+    model of it."""
     for document in subject.artifact.documents:
         for prefix, fields in _examined(document.path.text, document.object):
             for key, value in sorted(fields.items()):
@@ -70,6 +88,8 @@ def _examined(path: str, whole: Mapping[str, Any]) -> Iterator[_Fields]:
                 yield from _below(above, block, *block)
     elif path == _GENERATION:
         yield "", whole
+    elif path == "tokenizer_config.json":
+        yield "", {k: v for k, v in whole.items() if k in ("model_max_length", "padding_side")}
     elif path.rpartition("/")[2] == ADAPTER_CONFIG:
         # It has all of the trainer's command line, which is nobody's but the trainer's.
         yield "", {k: v for k, v in whole.items() if k in _OF_ADAPTERS}
@@ -78,7 +98,8 @@ def _examined(path: str, whole: Mapping[str, Any]) -> Iterator[_Fields]:
 
 _OF_ADAPTERS = frozenset(
     {"num_layers", "lora_layers", "fine_tune_type", "lora_parameters", "lora_dropout", "use_dora",
-     "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save"}
+     "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save", "bias",
+     "task_type"}
 )  # fmt: skip
 
 
@@ -114,7 +135,17 @@ def _wanted_alone(key: str, value: Any) -> str:
         return "true or false"
     if key in _WORDS and not isinstance(value, str):
         return "a string"
-    return ""
+    if key in _CHOICES and value not in _CHOICES[key]:
+        return f"one of {', '.join(_CHOICES[key])}"
+    return _range(key, value)
+
+
+def _range(key: str, value: Any) -> str:
+    """What the number may be, if it is another."""
+    least, most = _RANGES.get(key, (0, 0))
+    if key not in _RANGES or not isinstance(value, int | float) or least <= value <= most:
+        return ""
+    return f"from {least:g} to {most:g}" if most < math.inf else f"{least:g} or more"
 
 
 def _is_integer(value: Any) -> bool:
@@ -123,5 +154,5 @@ def _is_integer(value: Any) -> bool:
 
 RULES = (
     Rule("JS008", "wrong-type", Severity.ERROR, "is {value}, not {wanted}",
-         "write the value in its own type", _wrong_type),
+         "write a value that it can have, in its own type", _wrong_type),
 )  # fmt: skip

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from weighbridge.domain.checkpoints.packing import quantisation_of
+from weighbridge.domain.checkpoints.packing import other_method, quantisation_of
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind
+
+#: By other tools' methods: the ends of names, one of which packed weights have.
+_ENDS = {
+    **dict.fromkeys(("awq", "gptq"), (".qweight",)),
+    "bitsandbytes": (".absmax", ".SCB"),
+    "compressed-tensors": ("_packed", "_scale"),
+    "fp8": ("_scale_inv", "_scale"),
+}
 
 
 def _without_scales(subject: Subject) -> Iterator[Observation]:
     """The config says that the weights are packed, but they are not; loaders misread one of the
     two."""
     model = subject.fused
+    ends = _ENDS.get(other_method(model.config) or "")
+    if ends and not any(group[0].name.endswith(ends) for group in model.alike):
+        yield Observation(Location("config.json", "quantization_config"))
     said = quantisation_of(model.config)
     if said is not None and not model.quantised:
         key = "quantization" if said is model.config.get("quantization") else "quantization_config"

@@ -1,14 +1,16 @@
-"""AD017 and on: LoRA as mlx-lm writes it against the base's config.json."""
+"""AD017 and on: LoRA against the base's config.json, most of them as mlx-lm writes it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.experts import other_count
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.llama_shapes import expected_shape, expected_width, positive
-from weighbridge.domain.models import Kind, LoraTarget
+from weighbridge.domain.models import Kind, LoraModel, LoraTarget, PeftModel
+from weighbridge.domain.peft.names import parse_name
 from weighbridge.domain.placement import Experts, Impossible, Standing
 
 _LORA = frozenset({Kind.LORA})
@@ -18,8 +20,8 @@ def _base(subject: Subject) -> BaseModel:
     return BaseModel(subject.base_config or {})
 
 
-def _layer(target: LoraTarget) -> int | None:
-    parts = target.module.split(".")
+def _layer(module: str) -> int | None:
+    parts = module.split(".")
     where = next((parts.index(n) + 1 for n in ("layers", "h", "blocks") if n in parts), len(parts))
     number = parts[where] if where < len(parts) else ""
     return int(number) if number.isdecimal() and len(number) < 10 else None
@@ -43,7 +45,7 @@ def _expected(target: LoraTarget, base: BaseModel) -> tuple[int | None, int | No
     leaf = target.module.rpartition(".")[2]
     if target.module in entry.embeddings:
         return positive(fields, "vocab_size"), positive(fields, "hidden_size")
-    if _layer(target) is None or isinstance(entry.place(target.module), Impossible):
+    if _layer(target.module) is None or isinstance(entry.place(target.module), Impossible):
         return None, None
     shape = expected_shape(fields, leaf) if entry.uniform and target.experts is None else None
     return shape or expected_width(fields, leaf, expert=target.experts is not None)
@@ -51,11 +53,21 @@ def _expected(target: LoraTarget, base: BaseModel) -> tuple[int | None, int | No
 
 def _layers(subject: Subject) -> Iterator[Observation]:
     """A layer that the base does not have cannot be adapted."""
-    model, layers = subject.lora, _base(subject).layers
-    for target in model.targets:
-        layer = _layer(target)
+    model, layers = subject.model, _base(subject).layers
+    assert isinstance(model, LoraModel | PeftModel)
+    if isinstance(model, LoraModel):
+        modules = [target.module for target in model.targets]
+    else:
+        names = (parse_name(spec.name) for spec in model.tensors)
+        modules = sorted({name.core for name in names if name is not None})
+    for module in modules:
+        # Towers count their own layers.
+        layer = _layer(module) if isinstance(model, LoraModel) or _DECODER.match(module) else None
         if layers is not None and layer is not None and layer >= layers:
-            yield Observation(Location(model.weights_path, target.module), {"layers": layers})
+            yield Observation(Location(model.weights_path, module), {"layers": layers})
+
+
+_DECODER = re.compile(r"(transformer\.|gpt_neox\.)?(layers|h)\.")
 
 
 def _experts(subject: Subject) -> Iterator[Observation]:
@@ -95,7 +107,7 @@ RULES = (
     Rule("AD017", "base-shape-mismatch", _E, "maps {actual}, but the base's module {expected}",
          _CHECK, _shapes, Need.BASE, _LORA),
     Rule("AD018", "base-layer-missing", _E, "the base has only {layers} layers", _CHECK, _layers,
-         Need.BASE, _LORA),
+         Need.BASE, frozenset({Kind.LORA, Kind.PEFT})),
     Rule("AD020", "expert-count-mismatch", _E, "has {experts} experts, the base {count}", _CHECK,
          _experts, Need.BASE, _LORA),
     Rule("AD021", "no-place-in-base", _E, "{reason}",

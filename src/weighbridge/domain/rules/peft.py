@@ -180,6 +180,16 @@ def _leaf(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(model.weights_path, name.text), facts)
 
 
+def _no_matrix(subject: Subject) -> Iterator[Observation]:
+    """A factor is a matrix; of a convolution it has the kernel's axes as well."""
+    model = subject.peft
+    for spec in model.tensors:
+        name = parse_name(spec.name)
+        if name is not None and name.part is not Part.MAGNITUDE and len(spec.shape) < 2:
+            shape = " x ".join(map(str, spec.shape)) or "a scalar"
+            yield Observation(Location(model.weights_path, spec.name), {"shape": shape})
+
+
 def _adapter_name(subject: Subject) -> Iterator[Observation]:
     """PEFT names adapters in memory and strips the name when it saves. It loads such a file, but
     vLLM, llama.cpp and others refuse the tensor or pass it over."""
@@ -240,6 +250,8 @@ RULES = (
          Need.MODEL, _PEFT),
     Rule("PE010", "adapter-name-in-key", _W, "has the adapter's name {adapter!r} in it", _RENAME,
          _adapter_name, Need.MODEL, _PEFT),
+    Rule("PE029", "factor-not-matrix", _E, "is {shape}, and no matrix",
+         "save the adapter again with PEFT", _no_matrix, Need.MODEL, _PEFT),
     Rule("PE011", "foreign-tensor", _W, "is no tensor of a LoRA",
          "leave it out; weighbridge repair --original RUN does", _foreign, Need.MODEL, _PEFT),
     Rule("PE012", "weights-misnamed", _E, "holds a PEFT adapter under a name that no loader looks "

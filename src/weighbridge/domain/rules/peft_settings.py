@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
@@ -197,10 +198,39 @@ def _dora_mismatch(subject: Subject) -> Iterator[Observation]:
 
 
 def _not_saved(subject: Subject) -> Iterator[Observation]:
-    """PEFT looks for the whole weight of each such module in the file, and fails without it."""
+    """PEFT looks for the whole weight of each such module in the file, and for the tokens and the
+    biases that were trained; it fails without them, or leaves them random or zero."""
     model = subject.peft
-    for module in unsaved(model.config, [spec.name for spec in model.tensors]):
+    names = [spec.name for spec in model.tensors]
+    for module in unsaved(model.config, names):
         yield Observation(_at(model, "modules_to_save"), {"module": module})
+    for key, part in (("trainable_token_indices", "trainable_tokens"), ("lora_bias", "B.bias")):
+        if model.config.get(key) and not any(part in name for name in names):
+            yield Observation(_at(model, key), {"module": f"*{part}*"})
+
+
+#: PEFT's own words for it, beside true and false.
+_INITIALISATION = re.compile(r"(?i:gaussian|olora|mica)|eva|orthogonal|loftq|lora_ga|corda"
+                             r"|pissa(_niter_\d+)?")  # fmt: skip
+
+
+def _unusable(subject: Subject) -> Iterator[Observation]:
+    """PEFT raises at it, before or while it loads the adapter; a negative alpha turns the LoRA
+    round."""
+    config = subject.peft.config
+    init = config.get("init_lora_weights", True)
+    known = isinstance(init, str) and _INITIALISATION.fullmatch(init)
+    if not (known or init is None or isinstance(init, bool)):
+        yield Observation(_at(subject.peft, "init_lora_weights"), {"value": repr(init)[:40]})
+    for key, wanted in (("rank_pattern", int), ("alpha_pattern", int | float)):
+        patterns = config.get(key)
+        for value in patterns.values() if isinstance(patterns, dict) else ():
+            if isinstance(value, bool) or not isinstance(value, wanted) or value <= 0:
+                yield Observation(_at(subject.peft, key), {"value": repr(value)[:40]})
+                break
+    layers = config.get("layers_to_transform")
+    if layers is not None and not isinstance(layers, int | list):
+        yield Observation(_at(subject.peft, "layers_to_transform"), {"value": repr(layers)[:40]})
 
 
 _E, _W = Severity.ERROR, Severity.WARNING
@@ -244,4 +274,6 @@ RULES = (
          "weighbridge repair, with --original RUN", _dora_mismatch, Need.MODEL, _PEFT),
     Rule("PE027", "module-not-saved", _E, "lists {module}, which has no tensors",
          "weighbridge repair, with --original RUN", _not_saved, Need.MODEL, _PEFT),
+    Rule("PE030", "setting-unusable", _E, "holds {value}, with which PEFT fails or computes "
+         "nonsense", "write what the training had", _unusable, Need.MODEL, _PEFT),
 )  # fmt: skip

@@ -9,7 +9,8 @@ from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.checkpoints.packing import packed_elsewhere
 from weighbridge.domain.decoder_layers import DECODERS, LayerModules, layer_modules
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
-from weighbridge.domain.models import FusedModel, Kind
+from weighbridge.domain.models import FusedModel, Kind, LoraModel, PeftModel
+from weighbridge.domain.peft.selection import KEY_PREFIX
 from weighbridge.domain.rules.completeness import OF_A_LORA
 from weighbridge.domain.rules.whole_model import generates, places
 
@@ -58,15 +59,34 @@ def _wrapper(name: str) -> str | None:
 
 
 def _wrapped(subject: Subject) -> Iterator[Observation]:
-    """No loader looks for a weight under such a name: mlx-lm refuses the model, and transformers
-    leaves the tensors out and fills random weights in for those that it misses."""
+    """No loader looks for a weight under such a name: mlx-lm refuses it, transformers and PEFT
+    leave the tensor out, and go on with random weights or without the LoRA."""
     found: dict[str, list[str]] = {}
-    for group in subject.fused.alike:
-        if (what := _wrapper(group[0].name)) is not None:
-            found.setdefault(what, []).extend(spec.name for spec in group)
+    for names in _names(subject):
+        if (what := _wrapper(names[0])) is not None:
+            found.setdefault(what, []).extend(names)
     for what, names in found.items():
         facts: dict[str, Fact] = {"what": what, "count": len(names)}
-        yield Observation(Location(places(subject).get(names[0], ""), names[0]), facts)
+        yield Observation(Location(_file(subject, names[0]), names[0]), facts)
+
+
+def _names(subject: Subject) -> Iterator[list[str]]:
+    """The tensors' names, those together that differ in digits only; a PEFT adapter has PEFT's
+    prefix by right."""
+    match subject.model:
+        case FusedModel() as model:
+            yield from ([spec.name for spec in group] for group in model.alike)
+        case PeftModel() as model:
+            yield from ([spec.name.removeprefix(KEY_PREFIX)] for spec in model.tensors)
+        case LoraModel() as model:
+            yield from ([target.module + "."] for target in model.targets)
+            yield from ([spec.name] for spec in model.others)
+
+
+def _file(subject: Subject, name: str) -> str:
+    model = subject.model
+    assert model is not None
+    return places(subject).get(name, "") if isinstance(model, FusedModel) else model.weights_path
 
 
 def _stray(subject: Subject) -> Iterator[Observation]:
@@ -91,8 +111,9 @@ def _is_stray(name: str, known: LayerModules, model: FusedModel) -> bool:
     if trunk and (layer := _LAYER.fullmatch(rest)):
         module = _NUMBERED.sub("", layer["module"])
         ours = module in known.every or module in known.some or module.endswith("rotary_emb")
-        return not ours or (layer["leaf"] not in _LEAVES and module not in known.some
-                            and "scale" not in layer["leaf"])  # fmt: skip
+        odd = layer["leaf"] not in _LEAVES and "scale" not in layer["leaf"]
+        bias = layer["leaf"] == "bias" and "norm" not in module and known.unbiased
+        return not ours or bias or (odd and module not in known.some)
     towers = architecture_for(model.config).inside
     return not (towers or (trunk == "model." and _TRUNK.fullmatch(rest)))
 
@@ -103,7 +124,8 @@ RULES = (
          "save the weights again in bfloat16, or quantise them with mlx_lm.convert", _integers,
          Need.MODEL, _FUSED),
     Rule("CF025", "name-wrapped", _E, "is named as by {what}, and so are {count} tensors in all",
-         "save the model that is inside, without what trains it", _wrapped, Need.MODEL, _FUSED),
+         "save the model that is inside, without what trains it", _wrapped, Need.MODEL,
+         frozenset(Kind)),
     Rule("CF026", "stray-tensor", _E, "is no tensor that a model of type {type} has; there are "
          "{count} in all", "leave it out, or write the model_type that has it", _stray, Need.MODEL,
          _FUSED),

@@ -74,6 +74,13 @@ def _invisible(subject: Subject) -> Iterator[Observation]:
             yield Observation(_at(one), {"point": f"U+{ord(found.group()):04X}"})
 
 
+def _ignores_messages(subject: Subject) -> Iterator[Observation]:
+    """Whatever is asked, the model is given the same text."""
+    for one in subject.templates:
+        if one.name == DEFAULT and one.text is not None and "messages" not in one.text:
+            yield Observation(_at(one))
+
+
 def _missing(subject: Subject) -> Iterator[Observation]:
     """The model was trained to end a turn with a token of its own; without a template every
     program guesses how a turn is written."""
@@ -130,4 +137,6 @@ RULES = (
          _turn_end_is_no_stop, Need.SCAN, frozenset({Kind.FUSED})),
     Rule("CT011", "template-invisible-text", _W, "holds characters that are not shown, {point} "
          "first", _COPY, _invisible),
+    Rule("CT012", "template-ignores-messages", _W, "does not look at messages", _COPY,
+         _ignores_messages),
 )  # fmt: skip

@@ -169,6 +169,24 @@ def _runaway(subject: Subject) -> Iterator[Observation]:
             yield Observation(Location(TOKENIZER, part), {"pattern": pattern[:120]})
 
 
+def _at_random(subject: Subject) -> Iterator[Observation]:
+    """With it each text is split otherwise every time: a means of training, which was left on."""
+    document = subject.artifact.document(TOKENIZER)
+    model = document.object.get("model") if document else None
+    dropout = model.get("dropout") if isinstance(model, dict) else None
+    if dropout:
+        yield Observation(Location(TOKENIZER, "model.dropout"), {"dropout": str(dropout)[:20]})
+
+
+def _unknown_missing(subject: Subject) -> Iterator[Observation]:
+    """The tokenizer fails at the first letter that it does not know."""
+    document, view = subject.artifact.document(TOKENIZER), subject.tokenizer
+    model = document.object.get("model") if document else None
+    token = model.get("unk_token") if isinstance(model, dict) else None
+    if view is not None and isinstance(token, str) and token not in view.ids:
+        yield Observation(Location(TOKENIZER, "model.unk_token"), {"token": token[:60]})
+
+
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -245,4 +263,8 @@ RULES = (
          "ever", COPY, _runaway),
     Rule("TK012", "tokenizer-rewrites", _W, "writes {written!r} for what it finds", COPY,
          _rewrites),
+    Rule("TK013", "tokenizer-at-random", _W, "is {dropout}: texts are split at random",
+         "write null", _at_random),
+    Rule("TK014", "unknown-token-missing", _W, "is {token!r}, which the vocabulary has not", COPY,
+         _unknown_missing),
 )  # fmt: skip

@@ -23,6 +23,7 @@ _FACTOR = re.compile(
     r".*(\.scales|\.biases|lora_[abAB]|lora_embedding_[AB]|\.[ABm]|lora_magnitude_vector)(\..*)?"
 )
 _FIRST_ZERO = re.compile(r".*(lora_[bB]|lora_embedding_B|\.B)(\..*)?")
+_PAIR = (".lora_a", ".lora_b", ".lora_A", ".lora_B")
 #: Of experts all, in a stack or one by one; of packed weights the scales tell.
 _WRITES_BACK = re.compile(
     r"(?P<layer>.*?\.(?:layers|h|blocks)\.\d+)\.[a-z0-9_.]+\."
@@ -32,7 +33,7 @@ _WRITES_BACK = re.compile(
 _PLUS_ONE = re.compile(r"gemma|recurrent_gemma|nemotron|qwen3_next|qwen3_5|step3p5|glm_moe|olmo"
                        r"|muse|afm|granite|minimax_m3|laguna|exaone")  # fmt: skip
 _SMALL_NORM, _SMALL_SHIFTED = 0.01, 0.5
-_MOST_DENORMAL = 1 / 128
+_MOST_DENORMAL, _MOST_ZERO, _VANISHING = 1 / 128, 1 / 4, 1e-9
 
 
 def _examined(subject: Subject) -> Iterator[tuple[str, TensorSpec, TensorStats]]:
@@ -50,13 +51,38 @@ def _is_matrix(spec: TensorSpec) -> bool:
     return inner and not others and not _FACTOR.fullmatch(spec.name)
 
 
+def _is_plain_norm(spec: TensorSpec, subject: Subject) -> bool:
+    """True for what a layer's input is multiplied by, as it is."""
+    model = subject.model
+    named = str(model.config.get("model_type")) if isinstance(model, FusedModel) else "gemma"
+    return NORM.fullmatch(spec.name) is not None and not _PLUS_ONE.match(named)
+
+
+def _partly_zero(subject: Subject) -> Iterator[Observation]:
+    """What a copy or a download did not finish is zero on the disk, and a mask that was meant for
+    something else leaves zeros too. Models that were pruned have them on purpose."""
+    for path, spec, stats in _examined(subject):
+        embedding = "embed" in spec.name or "wte" in spec.name  # has rows that no token uses
+        if stats.zeros > _MOST_ZERO and not stats.zero and _is_matrix(spec) and not embedding:
+            yield Observation(Location(path, spec.name), {"part": f"{stats.zeros:.0%}"})
+
+
+def _vanishing(subject: Subject) -> Iterator[Observation]:
+    """No training leaves a matrix or a factor this small: bytes of float16 were read as bfloat16,
+    or a scale was applied twice."""
+    for path, spec, stats in _examined(subject):
+        small = stats.finite and _NORMAL.get(spec.dtype, 1) <= stats.absmax < _VANISHING
+        if small and len(spec.shape) > 1 and not spec.name.endswith((".scales", ".biases")):
+            yield Observation(Location(path, spec.name), {"absmax": f"{stats.absmax:.3g}"})
+
+
 def _zero(subject: Subject) -> Iterator[Observation]:
     """A matrix of zeros lets nothing through. Small ones and biases are often zero in models that
     work; a whole matrix is a sign of weights that were never loaded. A packed one is what its
     scales are, and MLX packs even zeros with scales above it."""
     for path, spec, stats in _examined(subject):
         scales = spec.name.endswith(".scales") and stats.absmax == 0
-        if scales or (stats.zero and _is_matrix(spec)):
+        if scales or (stats.zero and (_is_matrix(spec) or _is_plain_norm(spec, subject))):
             shape = " x ".join(map(str, spec.shape))
             yield Observation(Location(path, spec.name), {"shape": shape})
 
@@ -77,7 +103,8 @@ def _constant(subject: Subject) -> Iterator[Observation]:
     """Training leaves no matrix of one number: it was never loaded, or filled in for what was
     missing."""
     for path, spec, stats in _examined(subject):
-        if stats.constant and stats.finite and _is_matrix(spec):
+        factor = spec.name.removesuffix(".weight").endswith(_PAIR)
+        if stats.constant and stats.finite and (factor or _is_matrix(spec)):
             yield Observation(Location(path, spec.name), {"value": f"{stats.absmax:.3g}"})
 
 
@@ -156,6 +183,11 @@ RULES = (
          "leave one out if the model ties them", _duplicate, Need.SURVEY, _ALL),
     Rule("WT009", "dead-layer", _W, "writes nothing back: {count} matrices are zero", _AGAIN,
          _dead_layer, Need.SURVEY, _FUSED),
+    Rule("WT014", "magnitude-vanishing", _W, "holds nothing above {absmax}", _AGAIN, _vanishing,
+         Need.SURVEY, _ALL),
+    Rule("WT015", "zeros-in-part", _W, "{part} of its weights are zero",
+         "compare with the source; if it was pruned, ignore this rule", _partly_zero, Need.SURVEY,
+         _FUSED),
     Rule("WT010", "norm-not-shifted", _W, "and {count} norms in all have no weight above {most}: "
          "one was taken off, or not added",
          "convert the model again with the mlx-lm that will load it", _norms, Need.SURVEY, _FUSED),

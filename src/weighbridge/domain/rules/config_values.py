@@ -1,0 +1,98 @@
+"""CF027 and on: words in config.json by which loaders choose what to build."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from weighbridge.domain.architectures import ARCHITECTURES, architecture_for, class_name
+from weighbridge.domain.config_view import ConfigView, config_view
+from weighbridge.domain.detection import CONFIG
+from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.llama_shapes import positive
+from weighbridge.domain.mlx.reading import REMAPPED
+from weighbridge.domain.models import Kind
+from weighbridge.domain.transformers_defaults import UNKNOWN
+
+#: transformers' own; a test takes them from there again.
+ACTIVATIONS = frozenset(
+    {"gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python",
+     "gelu_python_tanh", "gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "linear",
+     "mish", "prelu", "quick_gelu", "relu", "relu2", "relu6", "sigmoid", "silu", "sqrtsoftplus",
+     "swish", "tanh", "xielu"}
+)  # fmt: skip
+_DTYPES = frozenset({"float16", "bfloat16", "float32", "float64", "auto", "half", "float",
+                     "float8_e4m3fn", "float8_e5m2"})  # fmt: skip
+#: By what rotary embeddings are scaled: the fields that neither stack has a default for.
+SCALINGS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("default", "mrope", "proportional"), ()),
+    **dict.fromkeys(("linear", "dynamic", "yarn", "deepseek_yarn", "telechat3-yarn"), ("factor",)),
+    **dict.fromkeys(("longrope", "su"), ("short_factor", "long_factor")),
+    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor",
+               "high_freq_factor"),
+}  # fmt: skip
+_STEM = re.compile(r"(\w+?)(For[A-Z]\w+|LMHead\w*|Model)")
+
+
+def _unknown(subject: Subject) -> Iterator[Observation]:
+    """transformers, and mlx-lm where it reads the field, raise when they build the model."""
+    view = config_view(subject.fused.config)
+    if view is None or view.defaults == UNKNOWN:
+        return  # code that comes along may know other words
+    for key, problem in (*_words(view.text), *_scalings(view), *_layer_types(view.text)):
+        yield Observation(Location(CONFIG, view.prefix + key), {"problem": problem})
+
+
+def _words(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    known = {"hidden_act": ACTIVATIONS, "hidden_activation": ACTIVATIONS, "dtype": _DTYPES,
+             "torch_dtype": _DTYPES}  # fmt: skip
+    for key, words in known.items():
+        value = fields.get(key)
+        if isinstance(value, str) and value.removeprefix("torch.") not in words:
+            yield key, f"is {value[:40]!r}, which transformers does not know"
+
+
+def _scalings(view: ConfigView) -> Iterator[tuple[str, str]]:
+    for rope in (view.rope, view.local_rope):
+        kind = rope.get("rope_type", rope.get("type"))
+        name = "rope_scaling" if view.text.get("rope_scaling") else "rope_parameters"
+        if isinstance(kind, str) and kind not in SCALINGS:
+            yield name, f"is of type {kind[:40]!r}, which no stack knows"
+        for key in SCALINGS.get(str(kind), ()):
+            if rope.get(key) is None and view.text.get(key) is None:
+                yield name, f"is of type {kind} without {key}"
+
+
+def _layer_types(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    kinds, layers = fields.get("layer_types"), positive(fields, "num_hidden_layers")
+    if isinstance(kinds, list) and layers is not None and len(kinds) != layers:
+        yield "layer_types", f"has {len(kinds)} entries for {layers} layers"
+
+
+def _other_class(subject: Subject) -> Iterator[Observation]:
+    """transformers and mlx-lm build what model_type says, vLLM, SGLang and llama.cpp what the class
+    says: one file, two models, or an error in one half of the programs."""
+    config = subject.fused.config
+    named, model_type = class_name(config), config.get("model_type")
+    stem = _STEM.fullmatch(named)
+    if stem is None or not isinstance(model_type, str) or model_type in REMAPPED:
+        return
+    own, said = _plain(architecture_for(config).model_type), stem[1].lower().replace("_", "")
+    others = {_plain(name) for name in ARCHITECTURES}
+    if said in others and not own.startswith(said) and not said.startswith(own):
+        yield Observation(Location(CONFIG, "architectures"), {"named": named, "type": model_type})
+
+
+def _plain(model_type: str) -> str:
+    return model_type.replace("_", "").replace("-", "").lower()
+
+
+_FUSED = frozenset({Kind.FUSED})
+_COPY = "copy the value from the base model's config.json"
+RULES = (
+    Rule("CF027", "value-unknown", Severity.ERROR, "{problem}", _COPY, _unknown, Need.MODEL,
+         _FUSED),
+    Rule("CF028", "class-of-another-type", Severity.WARNING, "names {named}, which is no class of "
+         "model_type {type}", _COPY, _other_class, Need.MODEL, _FUSED),
+)  # fmt: skip
