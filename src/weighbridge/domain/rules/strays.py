@@ -96,6 +96,9 @@ def _stray(subject: Subject) -> Iterator[Observation]:
     known = layer_modules(model.config)
     if known is None or packed_elsewhere(model) or not generates(model.config):
         return
+    # Embedding models come without the head, and without the prefix of what is beside it.
+    if not any(group[0].name.startswith(tuple(DECODERS)) for group in model.alike):
+        return
     names = [spec.name for group in model.alike if _is_stray(group[0].name, known, model)
              for spec in group]  # fmt: skip
     if names:
