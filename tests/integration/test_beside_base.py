@@ -15,6 +15,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 import weighbridge
+from tests.matrix.run import base_of, trained_on
 from tests.mlx_artifacts import cached, fuse, make_architecture, quantise, tiny_base
 from weighbridge.domain.errors import UsageError
 
@@ -128,6 +129,16 @@ def test_a_fused_model_holds_its_lora(made: Path) -> None:
 def test_a_change_that_packing_lost_is_no_proof(made: Path) -> None:
     proof = weighbridge.verify(made / "weak", made / "lost", base=made / "packed")
     assert not proof.passed and proof.steps[0].problems
+
+
+def test_a_fused_model_holds_its_full_fine_tune(tmp_path: Path) -> None:
+    base = base_of("qwen3_moe")
+    run = trained_on(base, "full-qwen3-moe", fine_tune_type="full", num_layers=1)
+    weighbridge.fuse(run, tmp_path / "ours", base=base)
+    for fused in (tmp_path / "ours", fuse(base, run, tmp_path / "theirs")):
+        proof = weighbridge.verify(run, fused, base=base)
+        assert proof.passed and dict(proof.steps[0].figures)["change_kept"] == pytest.approx(1)
+    assert not weighbridge.verify(run, base, base=base).passed
 
 
 def test_another_loras_fuse_is_no_proof(made: Path) -> None:

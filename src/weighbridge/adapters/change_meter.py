@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from attrs import frozen
 
-from weighbridge.domain.checkpoints.checkpoint import Block, Dequantise, LowRank
+from weighbridge.domain.checkpoints.checkpoint import Block, Dequantise, LowRank, Recast
 from weighbridge.domain.checkpoints.packing import Mode, Packing
 from weighbridge.domain.measures import Measure, Offset
 from weighbridge.domain.tensors import DTYPE_BITS
@@ -59,10 +59,9 @@ class NumpyChangeMeter:
 
 
 def _measured(one: Changed, sources: Sources, made: TensorSource | None) -> Measure:
-    left, right = (_factor(b, sources.changes) for b in (one.change.left, one.change.right))
     rows = _sample(*_size(one.weight))
     weight = _rows(one.weight, sources.model, rows)
-    change = _change(one.change, left[rows] @ right, weight, rows, sources.changes)
+    change = _change(one.change, weight, rows, sources.changes)
     figures = (change.size, _dot(change, change), _dot(weight, weight))
     if one.made is None or made is None:
         return Measure(one.module, *figures)
@@ -71,9 +70,13 @@ def _measured(one: Changed, sources: Sources, made: TensorSource | None) -> Meas
 
 
 def _change(
-    change: LowRank, product: Reals, weight: Reals, rows: Sequence[int], source: TensorSource
+    change: LowRank | Recast, weight: Reals, rows: Sequence[int], source: TensorSource
 ) -> Reals:
     """The change of those rows; with DoRA, each is stretched to its length as well."""
+    if isinstance(change, Recast):
+        values = _decoded(_raw(source, change.block, rows), change.block.tensor.dtype)
+        return values.reshape(weight.shape) + change.add - weight
+    product = _factor(change.left, source)[rows] @ _factor(change.right, source)
     product *= change.scale
     if change.magnitude is None:
         return product

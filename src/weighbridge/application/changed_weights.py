@@ -17,6 +17,7 @@ from weighbridge.domain.checkpoints.module_weights import (
     changed_weights,
     norms,
     peft_changed_weights,
+    replaced_weights,
 )
 from weighbridge.domain.errors import ArtifactError
 from weighbridge.domain.measures import BesideBase, Measure
@@ -98,7 +99,11 @@ class MeasureChanges:
         self, run: Loaded, model: LoraModel, base: Whole, made: Whole, scale: float | None
     ) -> tuple[Measure, ...]:
         """The change of every weight that is found in ``base`` and in what was ``made`` of it."""
-        changed = tuple(_changed(model, scale, base.weights, made.weights))
+        before, after = base.weights, made.weights
+        changed = (
+            *_changed(model, scale, before, after),
+            *replaced_weights(model.others, before, after),
+        )
         held = run.artifact.tensor_file(model.weights_path)
         assert held is not None
         return self._measured(changed, run.artifact.location, held, base, made)

@@ -132,7 +132,7 @@ class Verify:
     def _fused(
         self, request: VerifyRequest, source: Loaded, model: LoraModel, measure: MeasureChanges
     ) -> Proof:
-        """How much of the LoRA is in the weights that it was fused into."""
+        """How much of the run is in the weights that it was fused into."""
         if request.base is None:
             raise UsageError(problem="a fused model is held against its base; give --base DIR")
         base, made = whole(self.files, request.base), whole(self.files, request.converted)

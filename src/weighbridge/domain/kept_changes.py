@@ -1,4 +1,4 @@
-"""Does a fused model hold the LoRA that was fused into it? Decided from measures of its weights.
+"""Does a fused model hold the run that was fused into it? Decided from measures of its weights.
 
 What mlx-lm fuses into a quantised base is quantised again, and a change of less than half a step is
 lost there. Nothing fails then: the outcome is the base under another name.
@@ -29,9 +29,9 @@ def judged(measures: Sequence[Measure]) -> ProofStep:
     erased = [m for m in told if not m.kept >= ERASED]
     problems = []
     if not whole.change or whole.doubt > MOST_DOUBT:
-        problems.append("the LoRA's change is too small to be told from rounding")
+        problems.append("the run's change is too small to be told from rounding")
     elif not LEAST_KEPT <= whole.kept <= MOST_KEPT:
-        problems.append(f"the fused weights hold {whole.kept:.3g} of the LoRA's change")
+        problems.append(f"the fused weights hold {whole.kept:.3g} of the run's change")
     problems += [f"{m.module}: holds {m.kept:.3g} of its change" for m in erased]
     figures = (
         ("modules", len(measures)),

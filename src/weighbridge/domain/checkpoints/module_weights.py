@@ -16,11 +16,11 @@ from attrs import evolve, field, frozen
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.changes import written_pairs
 from weighbridge.domain.checkpoints.base_tensors import BaseTensors, spellings
-from weighbridge.domain.checkpoints.checkpoint import Block, Dequantise, LowRank
+from weighbridge.domain.checkpoints.checkpoint import Block, Dequantise, LowRank, Recast
 from weighbridge.domain.checkpoints.packing import Packed, packing_of, quantisation_of
 from weighbridge.domain.checkpoints.patches import FLOATS, low_rank, weight_shape
 from weighbridge.domain.models import LoraTarget, PeftModel
-from weighbridge.domain.placement import Layout
+from weighbridge.domain.placement import Experts, Layout
 from weighbridge.domain.tensors import TensorSpec
 
 #: What the weight of a norm is called.
@@ -45,10 +45,11 @@ Place: TypeAlias = Rectangle | Dequantise
 
 @frozen
 class Changed:
-    """One weight that a LoRA changes, where it stands, and where what was made of it stands."""
+    """One weight that a LoRA changes, or a full fine-tune replaces, where it stands, and where what
+    was made of it stands."""
 
     module: str
-    change: LowRank
+    change: LowRank | Recast
     weight: Place
     made: Place | None = None
 
@@ -67,15 +68,18 @@ class ModuleWeights:
 
     def of_target(self, target: LoraTarget) -> Mapping[int | None, Place]:
         """By the number of the expert, or None; nothing if it is not there as it should be."""
-        architecture = architecture_for(self.config)
-        embedding = target.module in architecture.embeddings
-        shape = weight_shape(target, embedding=embedding)
-        experts = _chosen(target.experts)
-        if self.by_mlx or f"{target.module}.scales" in self.tensors:
-            own = {e: self.as_stored(target.module, shape, e) for e in experts}
+        embedding = target.module in architecture_for(self.config).embeddings
+        return self.of_module(target.module, weight_shape(target, embedding=embedding))
+
+    def of_module(self, module: str, shape: tuple[int, ...]) -> Mapping[int | None, Place]:
+        """The same of a weight of that shape in MLX: a matrix, or a stack of the experts'."""
+        stacked = len(shape) == 3
+        experts = _chosen(shape[0] if stacked else None)
+        if self.by_mlx or f"{module}.scales" in self.tensors:
+            own = {e: self.as_stored(module, shape, e) for e in experts}
             return {e: place for e, place in own.items() if place is not None}
-        homes = BaseTensors(architecture, self.tensors.values()).locate(
-            f"{target.module}.weight", shape, slices=target.experts is not None
+        homes = BaseTensors(architecture_for(self.config), self.tensors.values()).locate(
+            f"{module}.weight", shape, slices=stacked
         )
         return {} if isinstance(homes, str) else {
             home.part: Rectangle(
@@ -166,6 +170,24 @@ def changed_weights(
                 change = low_rank(target, expert, scale, embedding=target.module in embeddings)
                 name = target.module if expert is None else f"{target.module}[{expert}]"
                 yield Changed(name, change, place, after.get(expert))
+
+
+def replaced_weights(
+    tensors: Iterable[TensorSpec], base: ModuleWeights, made: ModuleWeights
+) -> Iterator[Changed]:
+    """What each matrix of a full fine-tune replaces, where that is found in both."""
+    architecture = architecture_for(base.config)
+    for spec in tensors:
+        module, _, leaf = spec.name.rpartition(".")
+        stacked = isinstance(architecture.place(module), Experts)
+        if leaf != "weight" or len(spec.shape) != 2 + stacked or spec.dtype not in FLOATS:
+            continue
+        after, block = made.of_module(module, spec.shape), Block.of(spec)
+        for expert, place in base.of_module(module, spec.shape).items():
+            if expert in after:
+                own = block if expert is None else block.part(expert, spec.shape[0])
+                name = module if expert is None else f"{module}[{expert}]"
+                yield Changed(name, Recast(own), place, after[expert])
 
 
 def peft_changed_weights(model: PeftModel, base: ModuleWeights) -> Iterator[Changed]:

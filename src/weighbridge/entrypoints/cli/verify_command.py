@@ -40,7 +40,7 @@ def command(
     """Prove that the PEFT adapter in OUT is the MLX LoRA in RUN.
 
     Algebra always; binding with the base's config.json; logits with its weights. If OUT is a fused
-    model, how much of the LoRA is in it, which takes the weights of the base.
+    model, how much of the run is in it, which takes the weights of the base.
     """
     from weighbridge.entrypoints import api, exit_codes
     from weighbridge.entrypoints.render import json, text
