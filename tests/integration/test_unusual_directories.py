@@ -61,15 +61,18 @@ wandb_project:
 _OLD_MLX: dict[str, dict[str, Any]] = {
     "0.6": {
         "adapter_path": "adapters", "batch_size": 4, "config": None, "data": "data/", "iters": 1000,
-        "lora_layers": 1, "lora_parameters": {"rank": 4, "alpha": 16.0, "scale": 10.0},
-        "model": "acme/base", "resume_adapter_file": None, "save_every": 100, "train": True,
+        "lora_parameters": {"rank": 4, "alpha": 16.0, "dropout": 0.0, "scale": 10.0},
+        "lora_layers": 1, "model": "acme/base", "resume_adapter_file": None, "save_every": 100,
+        "train": True,
     },
     "0.20": {
         "fine_tune_type": "lora", "num_layers": 16, "model": "acme/base", "train": True,
         "lora_parameters": {"rank": 4, "alpha": 16, "dropout": 0.0, "scale": 10.0},
     },
     "mlx-lm-lora": {
-        "lora_parameters": {"rank": 4, "scale": 10.0, "use_dora": False, "num_layers": None},
+        "lora_parameters": {
+            "rank": 4, "scale": 10.0, "dropout": 0.0, "use_dora": False, "num_layers": None,
+        },
         "num_layers": None, "model": "acme/base",
     },
 }  # fmt: skip
