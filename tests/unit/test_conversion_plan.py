@@ -99,6 +99,18 @@ def test_headers_decide_which_layers_have_a_module() -> None:
     assert names(made) == {"model.layers.0.self_attn.q_proj", module}
 
 
+def test_keys_that_a_layer_takes_from_an_earlier_one_are_no_modules() -> None:
+    """Checkpoints of Gemma 3n and 4 hold them; PEFT would find no module for a padded pair."""
+    config = {"model_type": "gemma4_text", "num_hidden_layers": 3, "num_kv_shared_layers": 1}
+    stems = [f"model.layers.{i}.self_attn.{n}_proj" for i in range(3) for n in "qkv"]
+    base = BaseModel.of(config, specs({f"{stem}.weight": (16, 16) for stem in stems}))
+    made = plan(dense(Q) | dense("model.layers.2.self_attn.q_proj"), base=base)
+    assert names(made) == set(stems) - {f"model.layers.2.self_attn.{n}_proj" for n in "kv"}
+    assert "an earlier one" in refusal(dense("model.layers.2.self_attn.k_proj"), base=base)
+    tower = "model.vision_tower.encoder.layers.2.self_attn.k_proj.weight"
+    assert not base.shares_keys(tower)
+
+
 def test_ranks_that_differ_are_padded_or_listed() -> None:
     shapes = dense(Q, rank=4) | dense(K, out=8, rank=2)
     portable = plan(shapes, base=BaseModel(LLAMA))

@@ -6,6 +6,7 @@ large they are, whether the embeddings are tied.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -20,6 +21,9 @@ from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN
 
 # Checkpoints of bare models lack the prefix that the model with a head has.
 _PREFIXES = ("", "model.", "transformer.", "model.language_model.", "language_model.")
+_KEYS_OR_VALUES = re.compile(
+    r"(?:model\.|language_model\.)*layers\.(\d{1,4})\.self_attn\.[kv]_proj(?:\.weight)?"
+)
 
 
 @frozen
@@ -33,9 +37,12 @@ class BaseModel:
     @classmethod
     def of(cls, config: Mapping[str, Any], tensors: Mapping[str, TensorSpec]) -> BaseModel:
         """The base with that config and those headers, which may be in MLX's own format."""
-        if not is_mlx_format(config, tensors):
-            return cls(config, tensors)
-        return cls(config, unpacked(config, tensors, architecture_for(config)), mlx_format=True)
+        mlx_format = is_mlx_format(config, tensors)
+        if mlx_format:
+            tensors = unpacked(config, tensors, architecture_for(config))
+        known = cls(config)
+        used = {name: spec for name, spec in tensors.items() if not known.shares_keys(name)}
+        return cls(config, used, mlx_format)
 
     @property
     def text_config(self) -> Mapping[str, Any]:
@@ -70,6 +77,15 @@ class BaseModel:
             if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 4096:
                 return value
         return None
+
+    def shares_keys(self, name: str) -> bool:
+        """True for projections of keys or values in a layer that takes an earlier layer's (Gemma 3n
+        and 4): checkpoints hold them, and transformers has no such module."""
+        shared, layers = self.text_config.get("num_kv_shared_layers"), self.layers
+        if not isinstance(shared, int) or shared <= 0 or layers is None:
+            return False
+        found = _KEYS_OR_VALUES.fullmatch(name)
+        return found is not None and 0 < layers - shared <= int(found[1])
 
     @property
     def tied(self) -> bool | None:

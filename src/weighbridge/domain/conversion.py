@@ -220,6 +220,9 @@ def misfit(
     if not base.tensors:
         return None
     where = place.checkpoint or module
+    if base.shares_keys(where):
+        return ("is of a layer that takes the keys and values of an earlier one, and transformers "
+                "has no such module; train with other keys")  # fmt: skip
     shape = base.shape(place) or base.stored_shape(module)
     if shape is None:
         return f"the base has no {where}; check that it is the model that was trained"
