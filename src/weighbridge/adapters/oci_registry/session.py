@@ -93,13 +93,14 @@ class Session:
             return asked
         if answer.status != 403 or answer.status in good:
             return None
-        if self._authorization is None:
-            asked = asked if "realm" in asked.get("bearer", {}) else self._challenged()
+        own, known = asked.get("bearer", {}), self._terms
+        if self._authorization is None and "realm" not in own:
+            asked = self._challenged()
             if "bearer" not in asked and "basic" in asked:
                 return asked
+            known = asked.get("bearer", {})  # whose scope, if any, is an example
         actions = "pull" if method in ("GET", "HEAD") else "pull,push"
-        terms = {**self._terms, "scope": f"repository:{self.name}:{actions}"}
-        terms |= asked.get("bearer", {})
+        terms = {**known, "scope": f"repository:{self.name}:{actions}", **own}
         if "realm" not in terms or terms["scope"] in self._terms.get("scope", ""):
             return None
         return {"bearer": terms}
