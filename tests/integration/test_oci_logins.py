@@ -207,6 +207,9 @@ def test_a_token_is_asked_for_where_none_was_demanded(
         file = config(tmp_path / "config.json", auths={way.host: auth(USER)})
         place = Subject(OciRegistry((file,)), OciRepo(way.host, f"acme/{uuid4().hex}", "v1"))
         way.trouble(403, "POST" if narrow else "GET", f"/{place.destination.name}/")
+        example = f'Bearer realm="{tokens.tokens.url}",service="tests-service"'
+        example += ',scope="repository:user/image:pull"'
+        way.trouble(401, "GET", "/v2/$", 1, {"WWW-Authenticate": example})
         before = len(tokens.tokens.asked)
         assert place.publish(FIRST).created and place.holds(FIRST)
         scopes = [each["scope"] for each in tokens.tokens.asked[before:]]
@@ -224,9 +227,11 @@ def test_a_right_that_is_not_there(tokens: DockerRegistry, tmp_path: Path) -> No
             PermissionDenied, match=f"no right to repository:{place.destination.name}:"
         ):
             place.publish(FIRST)
-        tokens.tokens.refusals = [403]
+        tokens.tokens.refusals = [403, 403]
         with pytest.raises(PermissionDenied, match="for a token: HTTP 403"):
             place.publish(FIRST)
+        with pytest.raises(AuthenticationFailed, match=r"HTTP 403.* there is no login"):
+            OciRegistry().head(place.destination)
     finally:
         tokens.tokens.actions = None
 

@@ -93,13 +93,14 @@ class Session:
             return asked
         if answer.status != 403 or answer.status in good:
             return None
-        if self._authorization is None:
-            asked = asked if "realm" in asked.get("bearer", {}) else self._challenged()
+        own, known = asked.get("bearer", {}), self._terms
+        if self._authorization is None and "realm" not in own:
+            asked = self._challenged()
             if "bearer" not in asked and "basic" in asked:
                 return asked
+            known = asked.get("bearer", {})  # whose scope, if any, is an example
         actions = "pull" if method in ("GET", "HEAD") else "pull,push"
-        terms = {**self._terms, "scope": f"repository:{self.name}:{actions}"}
-        terms |= asked.get("bearer", {})
+        terms = {**known, "scope": f"repository:{self.name}:{actions}", **own}
         if "realm" not in terms or terms["scope"] in self._terms.get("scope", ""):
             return None
         return {"bearer": terms}
@@ -123,7 +124,7 @@ class Session:
             reason = f"{doing}: the login is good, and has no right to {asked.get('scope')}"
             return self.failures.make(PermissionDenied, reason)
         if not is_known and answer.status == 403 and self._is_ours(answer.url):
-            error.reason += f"; there is no login for {self.host}: `docker login {self.host}`"
+            error.reason += f"; {self._no_login}"
         return error
 
     def _followed(
@@ -166,7 +167,7 @@ class Session:
             kinds = ", ".join(filter(None, asked)) or "that it does not name"
             raise self._denied(f"the registry demands a login of a kind {kinds}")
         if credential is None or credential.is_token:
-            raise self._denied(f"there is no login for {self.host}; `docker login {self.host}`")
+            raise self._denied(self._no_login)
         return credential.basic
 
     def _token(self, asked: Mapping[str, str], credential: Credential | None) -> str:
@@ -184,7 +185,8 @@ class Session:
             known = credential is not None and isinstance(error, PermissionDenied)
             if known or isinstance(error, (RateLimited, RegistryUnreachable)):
                 raise error
-            raise AuthenticationFailed(destination=error.destination, reason=error.reason)
+            reason = error.reason if credential else f"{error.reason}; {self._no_login}"
+            raise AuthenticationFailed(destination=error.destination, reason=reason)
         try:
             document = parse_object(answer.content(_MOST_BYTES))
         except StrictJsonError:
@@ -207,6 +209,10 @@ class Session:
             headers["Authorization"] = credential.basic
         mark = "&" if urlsplit(realm).query else "?"
         return self.transport.send("GET", f"{realm}{mark}{urlencode(terms)}", headers)
+
+    @property
+    def _no_login(self) -> str:
+        return f"there is no login for {self.host}: `docker login {self.host}`"
 
     def _denied(self, reason: str) -> RegistryError:
         return self.failures.make(AuthenticationFailed, reason)
