@@ -219,7 +219,7 @@ def test_publishing_again_to_the_hub_makes_no_commit(lora: Path, tmp_path: Path)
         assert [r["created"] for r in receipts] == [True, False]
         assert receipts[0]["revision"] == receipts[1]["revision"]
         assert len(server.repo("acme/bot").commits()) == 2  # the Hub's own initial one, and ours
-        assert len(server.requests(path="acme/bot")) <= 7
+        assert len(server.requests(path="acme/bot")) <= 6
 
 
 def test_a_card_that_was_written_on_the_hub_is_kept(lora: Path, tmp_path: Path) -> None:
@@ -241,3 +241,9 @@ def test_a_card_that_was_written_on_the_hub_is_kept(lora: Path, tmp_path: Path) 
         assert published("--base-model", "acme/tiny") == edited
         config = server.repo("acme/bot").files()["adapter_config.json"]
         assert b"acme/tiny" in config  # all else was published
+
+        server.repo("acme/bot").push({"README.md": b"# Bot\n"})
+        (lora / "README.md").write_text("# Bot, by its author\n")
+        done = run("publish", lora, "hf://acme/bot", HF_HUB_DISABLE_XET="1", **env)
+        # What the client warns of is told as any hint is, without its source.
+        assert "empty or missing yaml metadata" in done.stderr and ".py" not in done.stderr

@@ -47,6 +47,28 @@ def head(name: str = "acme/bot") -> str | None:
     return ref.read_text() if ref.exists() else None
 
 
+EDITS: dict[str, Callable[[Any], object]] = {
+    "no digest": lambda d: d["source"][0].update(digests={}),
+    "no digest of a file": lambda d: d["plan"]["files"][0].update(digests={}),
+    "changes left out": lambda d: d["plan"].update(changes=[]),
+    "a removal": lambda d: d["plan"]["changes"].append(
+        {**d["plan"]["changes"][0], "action": "remove", "path": "theirs.txt"}
+    ),
+    "said to be private": lambda d: d["options"].update(public=True),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_plan_that_does_not_say_what_would_be_done(run: str, edit: str) -> None:
+    plan(run, output="plan.json")
+    document = json.loads(Path("plan.json").read_text())
+    EDITS[edit](document)
+    Path("plan.json").write_text(json.dumps(document))
+    with pytest.raises(UsageError, match=r"edited|no digest"):
+        weighbridge.publish(plan="plan.json")
+    assert head() is None
+
+
 def test_there_and_back(run: str) -> None:
     made = plan(run, output="plan.json", tags=["v1"], licence="mit")
     assert weighbridge.load_plan("plan.json") == made

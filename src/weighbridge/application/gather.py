@@ -5,9 +5,10 @@ The allow-list decides what ships, and ``.weighbridgeignore`` takes away from th
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from weighbridge.application.convert import StageConversion, plan_conversion, proof_request
 from weighbridge.application.digests import sha256_of
@@ -21,6 +22,7 @@ from weighbridge.application.ports import (
     Registry,
     Stage,
 )
+from weighbridge.application.send import git_blob_id
 from weighbridge.application.verify import Prove, demand
 from weighbridge.domain.artifact import ArtifactPath, FileEntry, Manifest, ManifestEntry
 from weighbridge.domain.card import CardFacts, is_rendered, licence_of, render_card
@@ -86,9 +88,9 @@ class Gather:
         # The author's own card is kept as it is, or was taken away.
         if CARD in names or self.ignored.takes(CARD):
             return ()
-        kept = _kept_card(self.registry, self.request.destination)
-        card = self._card(plan) if kept is None else kept
-        return (stage.write(ArtifactPath(CARD), [card], digest=True),)
+        card = self._card(plan)
+        kept = _kept_card(self.registry, self.request.destination, card)
+        return (stage.write(ArtifactPath(CARD), [card if kept is None else kept], digest=True),)
 
     def _card(self, plan: ConversionPlan | None) -> bytes:
         request = self.request
@@ -142,13 +144,18 @@ class Gather:
         return Blob(entry, opened)
 
 
-def _kept_card(registry: Registry, destination: Destination) -> bytes | None:
+def _kept_card(registry: Registry, destination: Destination, ours: bytes) -> bytes | None:
     """The card that its author wrote or edited on the Hub: one written here is no reason to replace
     it. None if there is none, or if it is one of ours."""
     head = registry.head(destination) if isinstance(destination, HubRepo) else None
     path = ArtifactPath(CARD)
     there = head.manifest.find(path) if head else None
     if head is None or there is None or there.size > _MOST_CARD:
+        return None
+    entry = ManifestEntry(path, len(ours), ())
+    if there.same_content(
+        evolve(entry, digests=(git_blob_id(Blob(entry, lambda: BytesIO(ours))),))
+    ):
         return None
     with registry.open(destination, head.revision, path) as stream:
         card = stream.read()

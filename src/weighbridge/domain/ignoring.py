@@ -6,7 +6,7 @@ cannot be without.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -15,7 +15,7 @@ from weighbridge.domain.artifact import Scan
 from weighbridge.domain.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
+    from pathspec import GitIgnoreSpec, Pattern
 
 IGNORE = ".weighbridgeignore"
 _MOST_BYTES = 1 << 20
@@ -25,7 +25,8 @@ _MOST_BYTES = 1 << 20
 class Ignored:
     """The patterns; paths are below the directory that the file is in."""
 
-    _spec: GitIgnoreSpec | None = None
+    _files: GitIgnoreSpec | None = None
+    _directories: Sequence[Pattern] = ()
 
     @classmethod
     def parse(cls, raw: bytes) -> Ignored:
@@ -37,13 +38,32 @@ class Ignored:
         if len(raw) > _MOST_BYTES:
             raise UsageError(problem=f"{IGNORE} has more than {_MOST_BYTES} bytes")
         try:
-            return cls(GitIgnoreSpec.from_lines(raw.decode().splitlines()))
+            lines = [each.removesuffix("\r") for each in raw.decode("utf-8-sig").split("\n")]
+            # All that is in a directory is not the directory itself.
+            inside = (f"{each}/*" if each.endswith("/**") else each for each in lines)
+            files, directories = map(GitIgnoreSpec.from_lines, (lines, inside))
+            return cls(files, tuple(p for p in directories.patterns if p.include is not None))
         except ValueError as error:
             raise UsageError(problem=f"{IGNORE} cannot be read: {error}") from error
 
     def takes(self, path: str) -> bool:
-        """Whether a file is not to ship."""
-        return self._spec is not None and self._spec.match_file(path)
+        """Whether a file is not to ship. As in git, nothing below a directory that is taken away
+        is given back."""
+        above = (path[: at + 1] for at, each in enumerate(path) if each == "/")
+        by_name = self._files is not None and self._files.match_file(path)
+        return by_name or any(map(self._takes_directory, above))
+
+    def _takes_directory(self, path: str) -> bool:
+        """By the last pattern that is of the directory itself, and not of one above it."""
+        above, _, name = path[:-1].rpartition("/")
+        taken = False
+        for pattern in self._directories:
+            if not pattern.match_file(path):
+                continue
+            if above and pattern.match_file(f"{above}/") and not pattern.match_file(f"{name}/"):
+                continue
+            taken = bool(pattern.include)
+        return taken
 
     def require_kept(self, paths: Iterable[str]) -> None:
         """Raises UsageError if one of them would be taken away."""

@@ -383,12 +383,20 @@ def require_no_branch(
 
 
 def require_same_ground(planned: PublicationPlan, now: PublicationPlan) -> None:
-    """Raises RevisionConflict if the destination is not what it was when ``planned`` was made.
+    """Raises RevisionConflict if the destination is not what it was when ``planned`` was made, and
+    UsageError if what was approved is not what its files come to.
 
     That it holds the planned content already is no conflict, nor that the planned branch was made
     meanwhile, just where it was to begin.
     """
-    if now.is_noop or (planned.parent, planned.start) == (now.parent, now.start):
+    if now.is_noop:
+        return
+    if (planned.parent, planned.start) == (now.parent, now.start):
+        if (planned.changes, planned.private) != (now.changes, now.private):
+            raise UsageError(
+                problem=f"the plan for {now.destination} does not say what would be done: its "
+                "changes, or who may see it, were edited; make another one"
+            )
         return
     if planned.start is not None and planned.start == now.parent:
         return

@@ -254,10 +254,16 @@ def _manifest(files: Sequence[Mapping[str, Any]]) -> Manifest:
         ManifestEntry(
             ArtifactPath(each["path"]),
             _is(int, each["size"]),
-            tuple(Digest(name, _is(str, value)) for name, value in each["digests"].items()),
+            _digests(each["digests"]),
         )
         for each in files
     )
+
+
+def _digests(said: Mapping[str, Any]) -> tuple[Digest, ...]:
+    if not said:
+        raise ValueError("a file has no digest")
+    return tuple(Digest(name, _is(str, value)) for name, value in said.items())
 
 
 def _plan(document: Mapping[str, Any], wishes: Wishes) -> PublicationPlan:

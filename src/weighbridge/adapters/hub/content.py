@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from attrs import field, frozen
 
 from weighbridge.adapters.hub.sending import Sent
+from weighbridge.application.send import git_blob_id
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import ArtifactChanged
 from weighbridge.domain.shipping import CARD
@@ -152,16 +153,8 @@ def with_git_digests(
         if there is None or there.size != entry.size or entry.path not in blobs:
             continue
         if there.digest("git-sha1") and not entry.comparable(there):
-            more[entry.path] = _git_digest(blobs[entry.path], entry.size)
+            more[entry.path] = git_blob_id(blobs[entry.path])
     return manifest.with_digests(more)
-
-
-def _git_digest(blob: Blob, size: int) -> Digest:
-    git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-    with blob.open() as stream:
-        while chunk := stream.read(_CHUNK):
-            git.update(chunk)
-    return Digest("git-sha1", git.hexdigest())
 
 
 def _digests(content: bytes) -> tuple[Digest, ...]:

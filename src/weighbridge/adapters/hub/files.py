@@ -127,9 +127,9 @@ class HubFiles(FileSystem):
 
     def _listed(self, root: str) -> tuple[_Place, dict[str, int]]:
         """The commit behind ``root``, and the size of each of its files."""
+        require_no_login(root)
         found = _LOCATION.fullmatch(root.rstrip("/"))
         if found is None:
-            require_no_login(root)
             raise UsageError(problem=f"{root!r} is not hf://org/name[@revision]")
         name, asked = found["name"], found["revision"] or "main"
         key = f"{name}@{asked}"
