@@ -80,9 +80,10 @@ def raw_tensors(header: bytes, data: bytes = b"") -> bytes:
 
 
 def npz(specs: Iterable[TensorSpec]) -> bytes:
-    """An archive as mlx-lm wrote it until 0.5, by numpy itself; every element is 0.01."""
+    """An archive as mlx-lm wrote it until 0.5, by numpy itself; all values differ."""
     target = io.BytesIO()
-    np.savez(target, **{s.name: np.full(s.shape, 0.01, np.float32) for s in specs})
+    dice = np.random.default_rng(0)
+    np.savez(target, **{s.name: dice.normal(0, 0.01, s.shape).astype(np.float32) for s in specs})
     return target.getvalue()
 
 

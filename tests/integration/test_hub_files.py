@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ import weighbridge
 from tests import builders
 from tests.hub_server import HubServer
 from weighbridge.adapters.hub import HubFiles
+from weighbridge.adapters.hub.ranges import fetch_range
 from weighbridge.application.load import read_base
 from weighbridge.domain.artifact import ArtifactPath
 from weighbridge.domain.errors import (
@@ -128,6 +131,32 @@ def test_a_repository_is_judged_by_headers_and_small_files(hub: HubServer) -> No
     assert report.complete and report.manifest.fingerprint is None
     whole = weighbridge.validate(ROOT, weights=True, settings=settings)
     assert whole.unexamined == () and whole.manifest.fingerprint is not None
+
+
+def test_the_header_of_each_shard_is_asked_for_once(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counted(name: str, path: str, *more: Any, **options: Any) -> bytes:
+        asked.append(path)
+        return fetch_range(name, path, *more, **options)
+
+    monkeypatch.setattr("weighbridge.adapters.hub.files.fetch_range", counted)
+    hub.create_repo("acme/shards", files=builders.sharded_files())
+    report = weighbridge.validate(
+        "hf://acme/shards", settings=Settings(endpoint=hub.url, token=hub.token)
+    )
+    assert report.kind is Kind.FUSED
+    # Its beginning, which tells the length, and the rest; small files are looked through as well.
+    shards = Counter(path for path in asked if path.endswith(".safetensors"))
+    assert len(shards) == 2 and max(shards.values()) <= 3
+
+
+@pytest.mark.parametrize("place", ["acme/none", "acme/base@none", "acme/base/none"])
+def test_what_nobody_shows_is_no_verdict(hub: HubServer, place: str) -> None:
+    with pytest.raises(PathMissing):
+        weighbridge.validate(f"hf://{place}", settings=Settings(endpoint=hub.url, token=hub.token))
 
 
 def test_a_release_names_the_commit_of_its_base(hub: HubServer, tmp_path: Path) -> None:

@@ -288,6 +288,13 @@ def test_what_the_model_needs_is_not_taken_away(run: str, pattern: str) -> None:
         plan(run)
 
 
+@pytest.mark.parametrize("pattern", ["*a*a*a*a*b", "**/**/**/**/x"])
+def test_a_pattern_that_takes_for_ever_is_refused(run: str, pattern: str) -> None:
+    Path(run, ".weighbridgeignore").write_text(pattern)
+    with pytest.raises(UsageError, match="wildcards"):
+        plan(run)
+
+
 def test_a_link_is_not_followed_and_not_passed_over(run: str) -> None:
     Path(run, "patterns").write_text("LICENSE")
     Path(run, ".weighbridgeignore").symlink_to("patterns")

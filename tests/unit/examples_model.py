@@ -214,8 +214,8 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "WT006": (surveyed((BACK[0], stats(1e-39))), surveyed((BACK[0], ZERO), (BACK[1], SOUND))),
     "WT007": (with_bytes(RAMP, RAMP), with_bytes(RAMP, RAMP[::-1])),
     "WT020": (
-        surveyed((BACK[0], SOUND), (BACK[1], ZERO), (NORMS[0], ZERO)),
-        surveyed((BACK[0], ZERO), (BACK[1], SOUND), (NORMS[0], ZERO)),
+        surveyed((NORMS[0], SOUND), *((spec, ZERO) for spec in BACK)),
+        surveyed((BACK[0], ZERO), (NORMS[0], ZERO), (BACK[1], SOUND), (NORMS[1], ZERO)),
     ),
     "WT009": (
         surveyed(*((spec, ZERO) for spec in BACK)),

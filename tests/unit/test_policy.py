@@ -31,7 +31,7 @@ from weighbridge.domain.fingerprints import fingerprints
 from weighbridge.domain.models import Kind
 from weighbridge.domain.policy.application import apply, wanted_digests
 from weighbridge.domain.policy.baseline import Baseline, baseline_of
-from weighbridge.domain.policy.globs import matches
+from weighbridge.domain.policy.globs import Globs, matches
 from weighbridge.domain.policy.parsing import KEYS, from_table, overridden
 from weighbridge.domain.policy.policy import LastingException, PathIgnore, Policy, SeverityChange
 from weighbridge.domain.rulebook import Offer, rulebook
@@ -156,6 +156,15 @@ def test_the_most_exact_severity_counts_and_the_last_of_equals() -> None:
         ("a.b", "axb", False),
         ("a(b|c)", "ab", False),
         ("config.json", "config.json.bak", False),
+        ("**", "a/b", True),
+        ("a/**/b", "a/b", True),
+        ("**/a/**/b/*", "x/a/y/a/z/b/c", True),
+        ("**/a/**/b/*", "x/a/y/b", False),
+        ("*a*ab", "xaxxaab", True),
+        ("a**b/c", "a/b/c", False),
+        # What a file is called must not decide how long a policy takes.
+        ("**/" * 12 + "x", "a/" * 63 + "y", False),
+        ("*a" * 12 + "*b", "a" * 255, False),
     ],
 )
 def test_globs(pattern: str, path: str, fits: bool) -> None:
@@ -165,6 +174,12 @@ def test_globs(pattern: str, path: str, fits: bool) -> None:
 @given(st.text(st.characters(exclude_characters="*?[]/"), min_size=1))
 def test_a_plain_pattern_fits_itself_alone(text: str) -> None:
     assert matches(text, text) and not matches(text, text + "x")
+
+
+def test_thousands_of_patterns_are_asked_at_once() -> None:
+    globs = Globs(tuple(f"d{n}/**/x{n}*.txt" for n in range(3000)))
+    assert globs.first("d2999/a/x2999.txt") == "d2999/**/x2999*.txt"
+    assert all(globs.first(f"d{n}/a/y{n}.txt") is None for n in range(3000))
 
 
 def test_ignored_paths_do_not_count_and_are_told() -> None:

@@ -6,7 +6,9 @@ Reads no weights.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 _MAX_JSON = 10_000_000
 _MAX_TOKENIZER = 128_000_000
 _SMALL_TEXT = 4096
+_AT_ONCE = 8
 #: What loaders read and must be an object. Others may end in config.json and hold a list.
 _OBJECTS = re.compile(
     r"((adapter_|generation_|tokenizer_|processor_|preprocessor_)?config|tokenizer"
@@ -80,10 +83,13 @@ class Loaded:
 
 
 def scan_model(files: FileSystem, location: str) -> Scan:
-    """The files of ``location``. Raises InvalidModelStructure if it is no directory."""
+    """The files of ``location``. Raises InvalidModelStructure if it is no directory; PathMissing if
+    it is far away, where nobody can tell what is not there from what is not shown."""
     try:
         return files.scan(location)
     except (PathMissing, PathConflict) as error:
+        if isinstance(error, PathMissing) and "://" in location:
+            raise
         what = "no such directory"
         if not isinstance(error, PathMissing):
             what = "not a directory; give the one that holds the model's files"
@@ -149,12 +155,13 @@ def read_artifact(
     everything = extent is not Extent.KIND
     most = SMALL_BYTES if extent is Extent.SMALL else None
     documents, tensor_files, texts = [], [], []
+    headers = _headers(files, location, scan, extent)
     for entry in scan.files:
         name = entry.path.name
         if in_repository(entry.path.text) or is_companion(name):
             continue
-        if name.endswith(".safetensors") and entry.path.text.count("/") <= 1:
-            tensor_files.append(read_header(files, location, entry))
+        if entry.path.text in headers:
+            tensor_files.append(headers[entry.path.text])
         elif name == NPZ_WEIGHTS and entry.path.text.count("/") <= 1:
             tensor_files.append(read_npz(files, location, entry))
         elif name in _MODEL_DOCUMENTS or (
@@ -168,6 +175,25 @@ def read_artifact(
         return found
     contents = examine(files, location, scan, documents, tensor_files, most)
     return evolve(found, contents=contents)
+
+
+def _headers(
+    files: FileSystem, location: str, scan: Scan, extent: Extent
+) -> Mapping[str, TensorFile]:
+    """Of all files of tensors that are not too deep, by their paths."""
+    entries = [
+        e for e in scan.files
+        if e.path.name.endswith(".safetensors") and e.path.text.count("/") <= 1
+        and not in_repository(e.path.text) and not is_companion(e.path.name)
+    ]  # fmt: skip
+    read = partial(read_header, files, location)
+    if extent is not Extent.SMALL:
+        return {e.path.text: read(e) for e in entries}
+    from concurrent.futures import ThreadPoolExecutor
+
+    # Little is read of what is far away, and each of hundreds of shards waits for two answers.
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return {file.path.text: file for file in pool.map(read, entries)}
 
 
 def classify(artifact: ModelArtifact, wanted: Choice | Kind | None = None) -> Detected:

@@ -6,6 +6,7 @@ cannot be without.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 IGNORE = ".weighbridgeignore"
 _MOST_BYTES = 1 << 20
+_MOST_STARS = 3
 
 
 @frozen
@@ -39,6 +41,7 @@ class Ignored:
             raise UsageError(problem=f"{IGNORE} has more than {_MOST_BYTES} bytes")
         try:
             lines = [each.removesuffix("\r") for each in raw.decode("utf-8-sig").split("\n")]
+            require_bounded(lines)
             # All that is in a directory is not the directory itself.
             inside = (f"{each}/*" if each.endswith("/**") else each for each in lines)
             files, directories = map(GitIgnoreSpec.from_lines, (lines, inside))
@@ -72,6 +75,17 @@ class Ignored:
             raise UsageError(
                 problem=f"{IGNORE} takes away {', '.join(taken)}, without which there is no model "
                 "to publish; remove the pattern"
+            )
+
+
+def require_bounded(lines: Iterable[str]) -> None:
+    """Raises UsageError for a pattern that some name of a file would have matched without end."""
+    for line in lines:
+        stars = [len(re.findall(r"\*+", part)) for part in line.split("/")]
+        if max(stars) > _MOST_STARS or line.count("**") > _MOST_STARS:
+            raise UsageError(
+                problem=f"{IGNORE}: {line[:80]!r} has more than {_MOST_STARS} wildcards in a name, "
+                "or ** as often; write several patterns"
             )
 
 

@@ -102,6 +102,8 @@ _DENSE = 4
 #: two, so a text without it is known at once to be without what has it.
 _RARE = b"~\\&%@=/QKUGPASx:"
 _OVERLAP = 16384
+#: What has several lines, as a login in a .netrc, has no more than so many bytes.
+_ACROSS_LINES = 640
 _MOST_OF_A_KIND = 20
 _MOST_AT_ONCE = 50
 _MOST_TRIED = 4096
@@ -133,7 +135,8 @@ class LeakScanner:
         """The next bytes. What a chunk's end cuts is looked at again with the next."""
         text = self._rest + chunk
         self._scan(unescaped(text))
-        kept = max(text.rfind(b"\n") + 1, len(text) - _OVERLAP)
+        whole = text.rfind(b"\n", 0, max(0, len(text) - _ACROSS_LINES)) + 1
+        kept = max(whole, len(text) - _OVERLAP)
         self._line += text.count(b"\n", 0, kept)
         self._rest = text[kept:]
 

@@ -61,11 +61,11 @@ def base_directory(
     if base is not None:
         return os.fspath(base)
     if base_model is None:
-        if not _may_name_a_base(os.fspath(path)):
-            return None
         from weighbridge.entrypoints.container import build
 
         try:
+            if not _may_name_a_base(os.fspath(path), settings):
+                return None
             found = build(settings).inspect()(os.fspath(path), choice(kind_of, None))
             base_model = found.base_model
         except WeighbridgeError:
@@ -101,9 +101,12 @@ def same_file(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> 
         return False
 
 
-def _may_name_a_base(location: str) -> bool:
+def _may_name_a_base(location: str, settings: Settings) -> bool:
     """False if no adapter's config is there; to inspect takes as long as to check the headers."""
     if location.startswith("hf://"):
-        return True
+        from weighbridge.entrypoints.container import build
+
+        listed = build(settings).hub_files().scan(location).files
+        return any(entry.path.name == "adapter_config.json" for entry in listed)
     names = ("adapter_config.json", "*/adapter_config.json")
     return any(next(Path(location).glob(name), None) for name in names)

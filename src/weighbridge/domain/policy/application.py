@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from weighbridge.domain.contents import Unexamined
 from weighbridge.domain.findings import (
@@ -20,6 +20,7 @@ from weighbridge.domain.findings import (
 )
 from weighbridge.domain.fingerprints import fingerprints
 from weighbridge.domain.policy.baseline import Baseline, may_be_known
+from weighbridge.domain.policy.globs import Globs
 from weighbridge.domain.policy.policy import LastingException, Policy
 from weighbridge.domain.policy.rules import EXPIRED, OTHER_BYTES, UNMATCHED
 from weighbridge.domain.policy.selectors import Named, is_on
@@ -79,13 +80,15 @@ class _Sieve:
     policy: Policy
     today: str
     digests: Mapping[str, str]
+    _ignored: dict[str, Globs] = field(factory=dict, init=False)
 
     def waived(self, finding: Finding) -> Waived | None:
         """Why the finding does not count; None if it does."""
         rule, path = Named(finding.code, finding.name), finding.location.path
-        for ignored in self.policy.path_ignores:
-            if ignored.covers(rule, path):
-                return Waived(finding, WaivedBy.PATH, ignored.pattern)
+        if finding.code not in self._ignored:
+            self._ignored[finding.code] = self.policy.ignored_places(rule)
+        if (pattern := self._ignored[finding.code].first(path)) is not None:
+            return Waived(finding, WaivedBy.PATH, pattern)
         for exception in self.policy.exceptions:
             if self._holds(exception, finding):
                 reason = f"{exception.reason} (until {exception.expires})"

@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from weighbridge.domain.findings import FailOn, Rule, Severity
 from weighbridge.domain.policy.baseline import Baseline
-from weighbridge.domain.policy.globs import matches
+from weighbridge.domain.policy.globs import Globs
 from weighbridge.domain.policy.selectors import (
     Named,
     exactness,
@@ -24,12 +24,6 @@ class PathIgnore:
 
     pattern: str
     selectors: tuple[str, ...]
-
-    def covers(self, rule: Named, path: str) -> bool:
-        """True if a finding of ``rule`` at ``path`` does not count."""
-        if is_protected(rule.code) or not matches(self.pattern, path):
-            return False
-        return most_exact(self.selectors, rule) >= 0
 
 
 @frozen
@@ -67,6 +61,13 @@ class Policy:
     def selected(self, rules: Iterable[Rule]) -> tuple[Rule, ...]:
         """The rules that are to be run, in their order."""
         return tuple(r for r in rules if is_on(Named.of(r), self.select, self.ignore))
+
+    def ignored_places(self, rule: Named) -> Globs:
+        """Where findings of ``rule`` do not count; nowhere, of those on executable content."""
+        if is_protected(rule.code):
+            return Globs(())
+        listed = (p for p in self.path_ignores if most_exact(p.selectors, rule) >= 0)
+        return Globs(tuple(p.pattern for p in listed))
 
     def severity(self, rule: Named, usual: Severity) -> Severity:
         """What a finding of ``rule`` counts as. A prefix lowers no rule on executable content."""

@@ -92,9 +92,9 @@ def _zero_end(subject: Subject) -> Iterator[Observation]:
     keeps its length: what never came is zeros, in a file of the right size."""
     for path, held in groupby(_examined(subject), key=lambda one: one[0]):
         tail = list(takewhile(lambda one: one[2].zero, reversed(list(held))))
-        # Training begins with a lora_b of zeros, and leaves no other matrix so.
-        if len(tail) > 1 and any(min(s.shape, default=0) > 1 and not _FIRST_ZERO.fullmatch(s.name)
-                                 for _, s, _ in tail):  # fmt: skip
+        # Training begins with a lora_b of zeros, and leaves no other matrix so; one may be pruned.
+        whole = [spec for _, spec, _ in tail if min(spec.shape, default=0) > 1]
+        if sum(_FIRST_ZERO.fullmatch(spec.name) is None for spec in whole) > 1:
             size = sum(spec.nbytes for _, spec, _ in tail)
             yield Observation(Location(path, tail[-1][1].name), {"count": len(tail), "size": size})
 
