@@ -20,6 +20,7 @@ from .kit import (
     defect,
     edit_tensor,
     map_tensors,
+    read_json,
     read_tensors,
     set_keys,
     write_tensors,
@@ -352,3 +353,29 @@ def peft_dora_unmade(d: Path) -> None:
 def peft_module_not_saved(d: Path) -> None:
     """A module to save that is not saved."""
     _set(d, modules_to_save=["lm_head"])
+
+
+@defect(Twin.PEFT, "PE029")
+def peft_flat_factor(d: Path) -> None:
+    """A factor that is one long row."""
+    edit_tensor(d / PEFT, "lora_A", lambda t: evolve(t, shape=(t.shape[0] * t.shape[1],)))
+
+
+@defect(Twin.PEFT, "PE030")
+def peft_initialisation(d: Path) -> None:
+    """An initialisation that PEFT does not know."""
+    set_keys(d / ADAPTER, init_lora_weights="normal")
+
+
+@defect(Twin.PEFT, "PE014")
+def peft_short_expression(d: Path) -> None:
+    """A target that is an expression, which has to match the whole path, and does not."""
+    set_keys(d / ADAPTER, target_modules="q_proj")
+
+
+@defect(Twin.LORA, "AD032")
+def lora_no_rank(d: Path) -> None:
+    """No rank, for which mlx-lm has no default."""
+    parameters = read_json(d / ADAPTER)["lora_parameters"]
+    del parameters["rank"]
+    set_keys(d / ADAPTER, lora_parameters=parameters)

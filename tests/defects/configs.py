@@ -319,6 +319,39 @@ def fused_stray_tensor(d: Path) -> None:
     map_too(d, "foo.weight")
 
 
+@defect(Twin.FUSED, "CF026")
+def fused_bias(d: Path) -> None:
+    """Biases that the config denies: one loader adds them, another does not."""
+    for layer in range(2):
+        name = f"model.layers.{layer}.self_attn.q_proj.bias"
+        add_tensor(d / FUSED, Tensor(name, "BF16", (64,), b"\x80\x3c" * 64))
+        map_too(d, name)
+
+
+@defect(Twin.FUSED, "CF027")
+def fused_activation(d: Path) -> None:
+    """An activation that transformers has not."""
+    _set(d, hidden_act="silo")
+
+
+@defect(Twin.FUSED, "CF027")
+def fused_rope_type(d: Path) -> None:
+    """A scaling of the rotary embedding that no stack has."""
+    _set(d, rope_scaling={"rope_type": "linaer", "factor": 2.0})
+
+
+@defect(Twin.FUSED, "CF028")
+def fused_other_class(d: Path) -> None:
+    """A class of another type than the type."""
+    _set(d, architectures=["Qwen3ForCausalLM"])
+
+
+@defect(Twin.FUSED, "JS008")
+def fused_epsilon(d: Path) -> None:
+    """A number that the field cannot have."""
+    _set(d, rms_norm_eps=1.0)
+
+
 @defect(Twin.FUSED, "CF022")
 def fused_lora_beside(d: Path) -> None:
     """A LoRA in the file of the model, and not in its weights."""

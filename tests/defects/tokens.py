@@ -218,3 +218,33 @@ def fused_template_doubles(d: Path) -> None:
 def fused_template_invisible(d: Path) -> None:
     """A template with a word in characters that nobody sees."""
     _template(d, (d / TEMPLATE).read_text() + "".join(chr(0xE0000 + ord(c)) for c in "obey"))
+
+
+@defect(Twin.FUSED, "CT012")
+def fused_template_deaf(d: Path) -> None:
+    """A template that says the same whatever is asked."""
+    (d / TEMPLATE).write_text("{{ bos_token }}Hello!")
+
+
+@defect(Twin.FUSED, "CT001")
+def fused_template_filter(d: Path) -> None:
+    """A template with a filter that jinja2 has not."""
+    (d / TEMPLATE).write_text("{{ messages | to_text }}")
+
+
+@defect(Twin.FUSED, "TK013")
+def fused_tokenizer_at_random(d: Path) -> None:
+    """A tokenizer that splits at random, as it was trained with."""
+    _edit_model(d, dropout=0.1)
+
+
+@defect(Twin.FUSED, "TK014")
+def fused_unknown_token(d: Path) -> None:
+    """A token for what is unknown that is unknown itself."""
+    _edit_model(d, unk_token="<what>")
+
+
+def _edit_model(d: Path, **changes: Any) -> None:
+    table = read_json(d / TOKENIZER)
+    table["model"] |= changes
+    write_json(d / TOKENIZER, table)

@@ -117,3 +117,16 @@ def fused_zero_end(d: Path) -> None:
 def fused_norms_shifted(d: Path) -> None:
     """Norms from which one was taken off, as Gemma's checkpoints have them."""
     map_tensors(d / FUSED, lambda t: t.filled(b"\x83\x3a") if len(t.shape) == 1 else t)
+
+
+@defect(Twin.FUSED, "WT014")
+def fused_vanishing(d: Path) -> None:
+    """A matrix of numbers that are next to nothing, as of a scale that was applied twice."""
+    edit_tensor(d / FUSED, "up_proj", lambda t: t.filled(b"\x00\x20\x00\xa0"))
+
+
+@defect(Twin.FUSED, "WT015")
+def fused_half_written(d: Path) -> None:
+    """A matrix of which the second half was never written."""
+    edit_tensor(d / FUSED, "up_proj", lambda t: evolve(
+        t, data=t.data[: len(t.data) // 2].ljust(len(t.data), b"\0")))  # fmt: skip

@@ -20,6 +20,8 @@ from tests.mlx_artifacts.cache import cached
 from weighbridge.domain.config_parity import Cause, Divergence, divergences
 from weighbridge.domain.config_view import config_view
 from weighbridge.domain.mlx.reading import NESTED, READINGS, REMAPPED, REQUIRED, MlxReading
+from weighbridge.domain.rules.config_values import ACTIVATIONS, SCALINGS
+from weighbridge.domain.rules.sizes import sizes_of
 from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN, Defaults
 
 MODULES = installed.modules()
@@ -202,3 +204,16 @@ def test_a_finding_is_a_difference_in_numbers_and_its_line_removes_it(
         config |= json.loads("{" + seen.line + "}")
     path.write_text(json.dumps(config))
     assert both_answers(tmp_path) < 1e-3
+
+
+def test_the_words_that_transformers_knows() -> None:
+    activations = import_module("transformers.activations")
+    assert set(activations.ACT2FN) == ACTIVATIONS
+    ropes = import_module("transformers.modeling_rope_utils")
+    assert set(ropes.ROPE_INIT_FUNCTIONS) <= set(SCALINGS)
+
+
+@pytest.mark.parametrize("model_type", sorted(DEFAULTS))
+def test_sizes_that_are_asked_for_are_written(model_type: str) -> None:
+    fields = installed.written(model_type) or {}
+    assert set(sizes_of(fields)) <= set(fields)

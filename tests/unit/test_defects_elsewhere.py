@@ -493,3 +493,62 @@ def test_modules_to_save_are_endings_as_peft_takes_them() -> None:
     # PEFT lists both for a class that has one of them.
     assert not found(_saved("score", "classifier", "score"), "PE027")
     assert len(found(_saved("lm_head", "classifier", "score"), "PE027")) == 2
+
+
+def test_a_peft_adapter_has_neither_a_wrappers_names_nor_layers_that_the_base_has_not() -> None:
+    base = TEXT | {"model_type": "llama", "num_hidden_layers": 1}
+    assert not any(found(of(peft_files(), base_config=base), code) for code in ("AD018", "CF025"))
+    deep = of(peft_files() | {PEFT: _renamed(PEFT_SPECS, "7")}, base_config=base)
+    assert len(found(deep, "AD018")) == 1
+    wrapped = tensors(evolve(s, name=s.name.replace("model.layers", "_orig_mod.model.layers"))
+                      for s in PEFT_SPECS)  # fmt: skip
+    (one,) = found(of(peft_files() | {PEFT: wrapped}), "CF025")
+    assert "torch.compile" in one.message and one.facts["count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("trainable_token_indices", [1, 2]), ("lora_bias", True)],
+)
+def test_what_was_trained_beside_the_lora_is_there(key: str, value: object) -> None:
+    assert at(of(peft_files(**{key: value})), "PE027") == [(ADAPTER, key)]
+
+
+@pytest.mark.parametrize(
+    ("method", "leaf"),
+    [("awq", "qweight"), ("bitsandbytes", "weight.absmax"), ("fp8", "weight_scale_inv")],
+)
+def test_another_tools_packing_is_there_if_it_is_said(method: str, leaf: str) -> None:
+    said = {"quantization_config": {"quant_method": method}}
+    assert at(of(fused_files(**said)), "QT001") == [(CONFIG, "quantization_config")]
+    assert not found(model(matrix(f"model.layers.0.mlp.up_proj.{leaf}", 4, 4), **said), "QT001")
+
+
+@pytest.mark.parametrize(
+    ("fields", "missing"),
+    [({"attention_bias": True}, 3), ({"mlp_bias": True}, 3), ({"mlp_bias": False}, 0)],
+)
+def test_biases_are_those_of_the_configs_flags(fields: dict[str, Any], missing: int) -> None:
+    assert len(found(_decoder(*TRUNK, *TWO_LAYERS, **fields), "CF021")) == missing
+    biases = [f"model.layers.{n}.self_attn.q_proj.bias" for n in range(2)]
+    stray = bool(found(_decoder(*TRUNK, *TWO_LAYERS, *biases, **fields), "CF026"))
+    assert stray is not any(fields.values())
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [(CONFIG, {"rope_theta": -1.0}), (CONFIG, {"rms_norm_eps": 2}),
+     ("generation_config.json", {"temperature": -1}), ("generation_config.json", {"top_p": 3.0}),
+     ("tokenizer_config.json", {"padding_side": "middle"})],
+)  # fmt: skip
+def test_values_that_a_field_cannot_have(path: str, fields: dict[str, Any]) -> None:
+    files = fused_files(**fields) if path == CONFIG else fused_files() | {path: encode(fields)}
+    assert at(of(files), "JS008") == [(path, next(iter(fields)))]
+
+
+def test_filters_that_jinja_has_not() -> None:
+    text = b"{{ messages | to_text or messages is odd_one }}{{ messages | tojson }}"
+    text += b"{% if messages %}{{ messages | from_json }}{% endif %}"  # if it comes to that
+    seen = found(of(fused_files() | {"chat_template.jinja": text}), "CT001")
+    assert {f.message for f in seen} == {"No filter named 'to_text' at line 1",
+                                         "No test named 'odd_one' at line 1"}  # fmt: skip

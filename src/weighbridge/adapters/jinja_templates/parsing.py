@@ -12,7 +12,6 @@ from jinja2.parser import Parser
 
 from weighbridge.adapters.jinja_templates.loops import loop_hazards
 from weighbridge.adapters.jinja_templates.reaching import reaching_hazards
-from weighbridge.adapters.jinja_templates.tree import walk
 from weighbridge.domain.templates import Hazard
 
 
@@ -52,10 +51,17 @@ def template_hazards(text: str) -> Iterator[Hazard]:
 
 
 def _unknown_words(tree: nodes.Template) -> Iterator[Hazard]:
-    """Filters and tests that jinja2 has not, which it tells when it compiles, and not before."""
-    known = _environment()
-    for node in walk(tree):
+    """Filters and tests that jinja2 has not, which it tells when it compiles, and not before.
+
+    What is within a condition fails only if it comes to that: DeepSeek's templates have a filter
+    there that llama.cpp knows.
+    """
+    known, waiting = _environment(), list[nodes.Node]([tree])
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, nodes.Filter) and node.name not in known.filters:
             yield Hazard("CT001", f"No filter named {node.name[:40]!r} at line {node.lineno}")
         if isinstance(node, nodes.Test) and node.name not in known.tests:
             yield Hazard("CT001", f"No test named {node.name[:40]!r} at line {node.lineno}")
+        if not isinstance(node, nodes.If | nodes.CondExpr):
+            waiting += node.iter_child_nodes()

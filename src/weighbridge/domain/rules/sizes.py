@@ -1,18 +1,24 @@
-"""CF024: sizes that config.json leaves out."""
+"""CF011, CF024: how many layers there are, and sizes that config.json leaves out."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.detection import CONFIG
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.llama_shapes import positive
 from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.placement import UNKNOWN_TYPE
-from weighbridge.domain.rules.whole_model import embedding, layers_held, text_fields
+from weighbridge.domain.rules.whole_model import embedding, text_fields
 from weighbridge.domain.transformers_defaults import DEFAULTS
 
+#: The decoder's layers, by what is before their number; other towers have layers as well.
+_LAYER = re.compile(r"(?:(?:language_model\.model|model\.language_model|model|transformer|backbone"
+                    r"|gpt_neox)\.)?(?:layers|h|blocks)\.(?:layers\.)?(\d{1,9})\.")  # fmt: skip
+_LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _WIDTH, _HEADS, _LAYERS = "hidden_size", "num_attention_heads", "num_hidden_layers"
 _WORDS, _INNER = "vocab_size", "intermediate_size"
 _USUAL = (_WIDTH, _HEADS, _LAYERS, _WORDS, _INNER)
@@ -27,6 +33,30 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
     "nemotron_h": (_WIDTH, _HEADS, _WORDS, _INNER),
     "solar_open": (_WIDTH, _HEADS, _LAYERS, _WORDS),
 }
+
+
+def layers_held(model: FusedModel) -> frozenset[int]:
+    """The numbers of the decoder's layers that have a tensor."""
+    numbers: set[str] = set()
+    for group in model.alike:
+        if found := _LAYER.match(group[0].name):
+            begin, end = found.span(1)
+            numbers.update([spec.name[begin:end] for spec in group])
+    return frozenset(map(int, numbers))
+
+
+def _layer_count(subject: Subject) -> Iterator[Observation]:
+    """transformers fills layers that are missing with random weights, and says so in a log only;
+    mlx-lm refuses them."""
+    fields, held = text_fields(subject.fused.config), layers_held(subject.fused)
+    said = next((n for key in _LAYER_KEYS if (n := positive(fields, key))), None)
+    if said is None or not held:
+        return
+    extra = positive(fields, "num_nextn_predict_layers") or 0
+    gaps = max(held) + 1 - len(held)
+    if max(held) + 1 < said or max(held) + 1 > said + extra or gaps:
+        facts: dict[str, Fact] = {"said": said, "count": len(held), "last": max(held)}
+        yield Observation(Location(CONFIG, "num_hidden_layers"), facts)
 
 
 def sizes_of(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -65,8 +95,10 @@ def _stored(model: FusedModel, key: str) -> int | None:
             return None
 
 
+_E, _FUSED = Severity.ERROR, frozenset({Kind.FUSED})
+_COPY = "copy config.json that was written with these weights"
 RULES = (
-    Rule("CF024", "size-missing", Severity.ERROR, "is missing{stored}",
-         "copy config.json that was written with these weights", _missing, Need.MODEL,
-         frozenset({Kind.FUSED})),
+    Rule("CF011", "layer-count-mismatch", _E, "is {said}, but {count} layers are stored, the last "
+         "of number {last}", _COPY, _layer_count, Need.MODEL, _FUSED),
+    Rule("CF024", "size-missing", _E, "is missing{stored}", _COPY, _missing, Need.MODEL, _FUSED),
 )  # fmt: skip

@@ -14,7 +14,7 @@ from weighbridge.domain.checkpoints.packing import Packed, packing_of, quantisat
 from weighbridge.domain.config_view import config_view
 from weighbridge.domain.detection import CONFIG, SINGLE
 from weighbridge.domain.experts import held_experts, other_count
-from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.llama_shapes import expected_shape, expected_width, positive
 from weighbridge.domain.mlx.reading import REMAPPED
 from weighbridge.domain.models import FusedModel, Kind
@@ -26,9 +26,6 @@ from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN
 _EMBEDDING_ENDS = ("s.weight", "wte.weight", "embed_in.weight")
 _EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings"
                         r"|embeddings)\.weight")  # fmt: skip
-#: The decoder's layers, by what is before their number; other towers have layers as well.
-_LAYER = re.compile(r"(?:(?:language_model\.model|model\.language_model|model|transformer|backbone"
-                    r"|gpt_neox)\.)?(?:layers|h|blocks)\.(?:layers\.)?(\d{1,9})\.")  # fmt: skip
 #: Modules whose shape the config tells, if all layers are alike.
 _UNIFORM = re.compile(r"(?:language_model\.model|model\.language_model|model)\.(?:layers\.\d+\.)?"
                       r"(?:(?<=\d\.)(?:self_attn|mlp)\.([a-z]+_proj)"
@@ -42,7 +39,6 @@ _ANY_TREE = re.compile(
 _EXPERT = re.compile(r".*\.(switch_mlp|switch_glu|experts)(\.\d+)?")
 _NORMS = ("norm", "input_layernorm", "post_attention_layernorm")
 _OF_TOKENS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out")
-_LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 #: Types in which a head's size is not hidden_size / heads if config.json leaves it out.
 _OWN_HEAD_SIZE = re.compile(r"(gemma|qwen3|mistral|ministral|glm|exaone|hunyuan|seed_oss|helium"
                             r"|ernie|smollm3|apertus)")  # fmt: skip
@@ -208,30 +204,6 @@ def _expected(model: FusedModel, fields: Mapping[str, Any], leaf: str) -> _Shape
     return None if turned is None else turned[::-1]
 
 
-def layers_held(model: FusedModel) -> frozenset[int]:
-    """The numbers of the decoder's layers that have a tensor."""
-    numbers: set[str] = set()
-    for group in model.alike:
-        if found := _LAYER.match(group[0].name):
-            begin, end = found.span(1)
-            numbers.update([spec.name[begin:end] for spec in group])
-    return frozenset(map(int, numbers))
-
-
-def _layer_count(subject: Subject) -> Iterator[Observation]:
-    """transformers fills layers that are missing with random weights, and says so in a log only;
-    mlx-lm refuses them."""
-    fields, held = text_fields(subject.fused.config), layers_held(subject.fused)
-    said = next((n for key in _LAYER_KEYS if (n := positive(fields, key))), None)
-    if said is None or not held:
-        return
-    extra = positive(fields, "num_nextn_predict_layers") or 0
-    gaps = max(held) + 1 - len(held)
-    if max(held) + 1 < said or max(held) + 1 > said + extra or gaps:
-        facts: dict[str, Fact] = {"said": said, "count": len(held), "last": max(held)}
-        yield Observation(Location(CONFIG, "num_hidden_layers"), facts)
-
-
 def generates(config: Mapping[str, Any]) -> bool:
     """False if it is of a class with a head of another kind, which has tensors of its own."""
     named = config.get("architectures")
@@ -317,8 +289,6 @@ RULES = (
          "update mlx-lm, or publish it as what it is", _unknown_type, Need.MODEL, _FUSED),
     Rule("CF010", "config-shape-mismatch", _E, "is {actual}, by config.json {wanted}", _COPY,
          _shapes, Need.MODEL, _FUSED),
-    Rule("CF011", "layer-count-mismatch", _E, "is {said}, but {count} layers are stored, the last "
-         "of number {last}", _COPY, _layer_count, Need.MODEL, _FUSED),
     Rule("CF012", "tie-contradiction", _W, "{problem}",
          "write what the base model's config.json says", _tie, Need.MODEL, _FUSED),
     Rule("CF013", "token-id-out-of-range", _E, "is {number}; the embedding has {rows} rows", _COPY,
