@@ -27,7 +27,7 @@ def slow(tmp_path: Path) -> Iterator[HubServer]:
     with HubServer(xet=False, part_size=1 << 20) as hub:
         hub.inject(Fault.slow(0.6, "/part/", times=None))
         weights = tensors([_WIDE, *FUSED_SPECS[1:]])
-        write(tmp_path / "run", fused_files() | {"model.safetensors": weights})
+        write(tmp_path / "run", fused_files(vocab_size=65536) | {"model.safetensors": weights})
         yield hub
 
 

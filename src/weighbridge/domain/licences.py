@@ -37,7 +37,7 @@ _TITLES = tuple(
     (re.compile(said), re.compile(identifiers))
     for said, identifiers in (
         (rb"apache license,? version 2", r"apache-2\.0"),
-        (rb"\bmit license|permission is hereby granted, free of charge", r"mit|ncsa"),
+        (rb"\bmit license|permission is hereby granted, free of charge", r"mit|ncsa|bsl-1\.0"),
         (rb"gnu affero general public license", r"agpl.*"),
         (rb"gnu (lesser|library) general public license", r"lgpl.*"),
         (rb"gnu general public license", r"gpl.*"),
