@@ -53,7 +53,7 @@ def fused_model(root: Path, size: int) -> Path:
         files[name] = encode_header(listed) + noise.standard_normal(count, np.float32).tobytes()
     weight_map = {spec.name: name for name, spec in shards.items()} | {norm.name: min(shards)}
     documents = {
-        "config.json": encode(FUSED_CONFIG | {"tie_word_embeddings": False}),
+        "config.json": encode(FUSED_CONFIG | {"tie_word_embeddings": False, "vocab_size": rows}),
         "tokenizer.json": encode(TOKENIZER),
         "model.safetensors.index.json": encode({"metadata": {}, "weight_map": weight_map}),
     }

@@ -206,7 +206,8 @@ def test_dequantize(models: Path, tmp_path: Path) -> None:
     assert code == 0 and len(document["files"]) == 7
     packing = {"mode": "affine", "bits": 4, "group_size": 64, "modules": 1}
     assert document["packings"] == [packing] and document["renamed"] == 0
-    assert run(models, "validate", str(tmp_path / "out"), "--format", "json")[0] == 0
+    few = ("--ignore", "CF021,CF024")  # a layer of one matrix
+    assert run(models, "validate", str(tmp_path / "out"), "--format", "json", *few)[0] == 0
     code, document = run(models, *command)
     assert (code, document["error"]) == (2, "OutputExists")
     code, document = run(models, *command, "--shard-gb", "0")

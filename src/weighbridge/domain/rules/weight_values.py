@@ -90,11 +90,13 @@ def _zero(subject: Subject) -> Iterator[Observation]:
 def _zero_end(subject: Subject) -> Iterator[Observation]:
     """Programs that fetch a file in pieces make room for all of it first, and a disk without power
     keeps its length: what never came is zeros, in a file of the right size."""
+    # Training begins with a lora_b of zeros, and leaves no other matrix so; one may be pruned. A
+    # PEFT adapter has whole pairs of zeros for the layers that were not trained.
+    usual = _FACTOR if subject.kind is Kind.PEFT else _FIRST_ZERO
     for path, held in groupby(_examined(subject), key=lambda one: one[0]):
         tail = list(takewhile(lambda one: one[2].zero, reversed(list(held))))
-        # Training begins with a lora_b of zeros, and leaves no other matrix so; one may be pruned.
         whole = [spec for _, spec, _ in tail if min(spec.shape, default=0) > 1]
-        if sum(_FIRST_ZERO.fullmatch(spec.name) is None for spec in whole) > 1:
+        if sum(usual.fullmatch(spec.name) is None for spec in whole) > 1:
             size = sum(spec.nbytes for _, spec, _ in tail)
             yield Observation(Location(path, tail[-1][1].name), {"count": len(tail), "size": size})
 
