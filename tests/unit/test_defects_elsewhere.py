@@ -205,6 +205,16 @@ def test_an_untrained_adapter_whose_tensors_have_its_name() -> None:
     assert at(build, "WT002") == [("adapter_model.safetensors", "")]
 
 
+def test_layers_of_an_adapter_that_were_not_trained_are_zeros() -> None:
+    def build() -> Any:
+        figures = dict.fromkeys((spec.name for spec in PEFT_SPECS), ZERO)
+        return evolve(
+            of(peft_files())(), survey=WeightSurvey({"adapter_model.safetensors": figures})
+        )
+
+    assert not found(build, "WT020")
+
+
 def test_a_rank_that_the_pattern_contradicts() -> None:
     wrong = of(peft_files(r=4, rank_pattern={"q_proj": 8}))
     assert at(wrong, "PE004") == [("adapter_model.safetensors", PEFT_SPECS[0].name)]
