@@ -155,7 +155,7 @@ def read_artifact(
     everything = extent is not Extent.KIND
     most = SMALL_BYTES if extent is Extent.SMALL else None
     documents, tensor_files, texts = [], [], []
-    headers = _headers(files, location, scan, extent)
+    headers = _headers(files, location, scan)
     for entry in scan.files:
         name = entry.path.name
         if in_repository(entry.path.text) or is_companion(name):
@@ -177,9 +177,7 @@ def read_artifact(
     return evolve(found, contents=contents)
 
 
-def _headers(
-    files: FileSystem, location: str, scan: Scan, extent: Extent
-) -> Mapping[str, TensorFile]:
+def _headers(files: FileSystem, location: str, scan: Scan) -> Mapping[str, TensorFile]:
     """Of all files of tensors that are not too deep, by their paths."""
     entries = [
         e for e in scan.files
@@ -187,11 +185,11 @@ def _headers(
         and not in_repository(e.path.text) and not is_companion(e.path.name)
     ]  # fmt: skip
     read = partial(read_header, files, location)
-    if extent is not Extent.SMALL:
+    if "://" not in location:
         return {e.path.text: read(e) for e in entries}
     from concurrent.futures import ThreadPoolExecutor
 
-    # Little is read of what is far away, and each of hundreds of shards waits for two answers.
+    # Each of hundreds of shards waits for two answers.
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return {file.path.text: file for file in pool.map(read, entries)}
 
