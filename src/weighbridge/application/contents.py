@@ -171,8 +171,7 @@ class _Examiner:
 
     def told_of(self, path: str) -> bool:
         """True if something was found in that file, or left out."""
-        leaks, rest = ({found.path for found in all_of} for all_of in (self.leaks, self.unexamined))
-        return path in leaks or path in rest
+        return path in [*(leak.path for leak in self.leaks), *(u.path for u in self.unexamined)]
 
     def metadata(self, file: TensorFile, seen: Container[str]) -> None:
         """What was written into the header: names, but those ``seen`` elsewhere, and the rest."""

@@ -8,20 +8,13 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 MAX_DEPTH = 100
 #: transformers writes a model_max_length of 31 digits.
 _MAX_INT_DIGITS = 40
 #: Every digit becomes 0, so that a long number is found as a string.
 DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
-
-#: How many strings a value of a known form holds, keys among them; None of any other.
-Count: TypeAlias = Callable[[Any], int | None]
-
-
-def _not_counted(_value: Any) -> None:
-    return None
 
 
 class StrictJsonError(ValueError):
@@ -33,16 +26,16 @@ class StrictJsonError(ValueError):
         super().__init__(f"{code} {detail}")
 
 
-def parse_object(raw: bytes, counted: Count = _not_counted) -> dict[str, Any]:
+def parse_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in ``raw``. Raises as ``parse_strictly``, and JS006 for any other value."""
-    value = parse_strictly(raw, counted)
+    value = parse_strictly(raw)
     if not isinstance(value, dict):
         raise StrictJsonError("JS006", f"holds a {type(value).__name__}, not an object")
     return value
 
 
-def parse_strictly(raw: bytes, counted: Count = _not_counted) -> Any:
-    """The JSON value in ``raw``. It is walked through unless ``counted`` knows its form.
+def parse_strictly(raw: bytes) -> Any:
+    """The JSON value in ``raw``.
 
     Raises StrictJsonError: JS001 syntax, JS002 duplicate key, JS003 NaN or Infinity, JS004 number
     too large, JS005 too deep, JS007 encoding.
@@ -53,9 +46,7 @@ def parse_strictly(raw: bytes, counted: Count = _not_counted) -> Any:
     plain = "\\" not in text
     integers = _bounded_int if _holds_odd_integers(raw) else None
     value = _parse(text, integers, None if plain else _no_duplicates)
-    strings = counted(value) if plain else None
-    if strings is None:
-        strings = _check_tree(value, surrogates="\\u" in text)
+    strings = _check_tree(value, surrogates="\\u" in text)
     if plain and text.count('"') != 2 * strings:
         _parse(text, integers, _no_duplicates)
     return value

@@ -131,10 +131,10 @@ def parse_header(raw: bytes, file_size: int) -> Header:
     Raises HeaderInvalid with every defect: fields, dtypes, shapes, sizes, overlap, holes,
     truncation, trailing bytes.
     """
-    table, spans = _parse_table(raw)
+    table = _parse_table(raw)
     defects: list[HeaderDefect] = []
     metadata = _parse_metadata(table.pop("__metadata__", None), defects)
-    spans = spans or _sound_spans(table)
+    spans = _sound_spans(table)
     if spans is None:
         spans = [s for name, entry in table.items() if (s := _parse_entry(name, entry, defects))]
     if (name := uncountable(table)) is not None:
@@ -152,33 +152,18 @@ def parse_header(raw: bytes, file_size: int) -> Header:
     return Header(tuple(map(_slot_of, zip(specs, starts, strict=True))), metadata, start)
 
 
-def _parse_table(raw: bytes) -> tuple[dict[str, Any], list[_Span] | None]:
-    """The whole object, and the tensors' places if none of them is unsound."""
+def _parse_table(raw: bytes) -> dict[str, Any]:
     if raw[:1] != b"{":
         raise HeaderInvalid([HeaderDefect("ST010", "does not begin with '{'")])
     end = raw.rfind(b"}") + 1
     if end and raw[end:].strip(b" "):
         raise HeaderInvalid([HeaderDefect("ST012", "is padded with other bytes than spaces")])
-    spans: list[_Span] | None = None
-
-    def strings(value: Any) -> int | None:
-        nonlocal spans
-        if not isinstance(value, dict):
-            return None
-        tensors = {name: entry for name, entry in value.items() if name != "__metadata__"}
-        spans = _sound_spans(tensors)
-        words = value.get("__metadata__") or {}
-        if spans is None or not isinstance(words, dict) or set(map(type, words.values())) - {str}:
-            return None
-        named = len(value) + 2 * len(words)
-        return named + (len(_FIELDS) + 1) * len(tensors)  # its keys, and its dtype
-
     try:
-        table = parse_object(raw, strings)
+        table = parse_object(raw)
     except StrictJsonError as error:
         code = {"JS002": "ST013", "JS007": "ST010"}.get(error.code, "ST011")
         raise HeaderInvalid([HeaderDefect(code, error.detail)]) from error
-    return table, spans
+    return table
 
 
 def _parse_metadata(value: Any, defects: list[HeaderDefect]) -> Mapping[str, str] | None:
