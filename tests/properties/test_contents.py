@@ -50,6 +50,22 @@ def test_a_secret_is_found_once_wherever_the_chunks_end(
     assert leak.place == f"line {before.count(chr(10)) + 1}"
 
 
+_LEAKS = st.sampled_from(
+    [hf_token().encode(), b"/Users/ada/runs", b"ada@lovelace.org", b"http://10.1.2.3/models"]
+)
+
+
+@settings(deadline=None)
+@given(_LEAKS, st.integers(0, 999))
+def test_one_entry_of_an_index_that_leaks_is_found(leak: bytes, at: int) -> None:
+    entries = [b'"model.layers.%d.norm.weight": "model-1.safetensors"' % n for n in range(1000)]
+    entries[at] = b'"model.layers.%d.norm.weight": "%s"' % (at, leak)
+    scanner = LeakScanner("model.safetensors.index.json", closely=True)
+    scanner.feed(b"{" + b",\n".join(entries) + b"}")
+    (found,) = scanner.found
+    assert found.place == f"line {at + 1}"
+
+
 @given(_JSON)
 def test_every_telling_key_is_marked(value: object) -> None:
     assert len(list(marks_in("x.json", value))) == repr(value).count("'auto_map':")

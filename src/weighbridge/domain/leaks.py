@@ -6,7 +6,7 @@ What tokens look like is in ``domain/token_forms.py``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import TypeAlias
 
@@ -16,6 +16,7 @@ from weighbridge.domain.commands import commands
 from weighbridge.domain.contents import Leak
 from weighbridge.domain.escapes import unescaped, unwrapped
 from weighbridge.domain.home_paths import home_paths
+from weighbridge.domain.strict_json import DIGITS_ALIKE
 from weighbridge.domain.token_forms import DOTTED, PRIVATE_KEY, TOKENS
 
 
@@ -109,6 +110,7 @@ _MOST_AT_ONCE = 50
 _MOST_TRIED = 4096
 #: Offset, the rule's code, what it is, masked.
 _Hit: TypeAlias = tuple[int, str, str, str]
+_Search: TypeAlias = Callable[[bytes], Iterator[_Hit]]
 
 
 @define
@@ -134,7 +136,9 @@ class LeakScanner:
     def feed(self, chunk: bytes) -> None:
         """The next bytes. What a chunk's end cuts is looked at again with the next."""
         text = self._rest + chunk
-        self._scan(unescaped(text))
+        plain = unescaped(text)
+        if not self.closely or _says_anything(plain, self._searches):
+            self._scan(plain)
         whole = text.rfind(b"\n", 0, max(0, len(text) - _ACROSS_LINES)) + 1
         kept = max(whole, len(text) - _OVERLAP)
         self._line += text.count(b"\n", 0, kept)
@@ -142,10 +146,14 @@ class LeakScanner:
 
     def _scan(self, text: bytes) -> None:
         # Of each search only so many: a file full of them is no better known for its thousandth.
-        for search in (*_SEARCHES, *((_close, self._commands) if self.closely else ())):
+        for search in self._searches:
             for at, code, what, masked in islice(search(text), _MOST_AT_ONCE):
                 if self._count.get(what, 0) < _MOST_OF_A_KIND:
                     self._add(code, self._where(text, at), what, masked)
+
+    @property
+    def _searches(self) -> tuple[_Search, ...]:
+        return (*_SEARCHES, *((_close, self._commands) if self.closely else ()))
 
     def _commands(self, text: bytes) -> Iterator[_Hit]:
         for at, what in commands(text, calls=self.place != "line"):
@@ -161,6 +169,19 @@ class LeakScanner:
         if key not in self._seen:
             self._seen[key] = Leak(code, self.path, place, what, masked)
             self._count[what] = self._count.get(what, 0) + 1
+
+
+def _says_anything(text: bytes, searches: Iterable[_Search]) -> bool:
+    """False if there is nothing in a text that says the same again and again, as an index does.
+
+    Most of its ten thousand entries differ in the numbers of layers and shards alone, and one of
+    each form is looked at: nobody's secret differs from another entry in its digits alone.
+    """
+    alike = text.translate(DIGITS_ALIKE).split(b",")
+    once = b",".join(dict(zip(alike, text.split(b","), strict=True)).values())
+    if len(once) * _DENSE > len(text):
+        return True
+    return any(True for search in searches for _ in search(once))
 
 
 def _holds(text: bytes, needle: bytes) -> bool:
