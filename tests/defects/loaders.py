@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .peers import HANG, SECONDS
+from .forked import end_after
+from .peers import HANG, SECONDS, TIMERS
 
 LOADERS = ("safetensors", "transformers")
 
@@ -66,13 +66,13 @@ def _forked(load: Callable[[Path], Iterator[str]], directory: Path) -> list[str]
         text = stream.read()
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
-        return [HANG if os.WTERMSIG(status) == signal.SIGALRM else "killed"]
+        return [HANG if os.WTERMSIG(status) in TIMERS else "killed"]
     return [re.sub(r"\d+", "#", line) for line in json.loads(text)]
 
 
 def _tell(load: Callable[[Path], Iterator[str]], directory: Path, send: int) -> None:
-    """In the child, which the alarm ends."""
-    signal.alarm(SECONDS)
+    """In the child, which a timer ends."""
+    end_after(SECONDS)
     try:
         found = list(load(directory))
     except BaseException:

@@ -16,9 +16,10 @@ from attrs import frozen
 
 BUILD = Path(__file__).resolve().parents[2] / ".build"
 _HOMES = BUILD / "peers"
-#: What a checker may take for one directory.
+#: What a checker may take of a processor for one directory.
 SECONDS = 60
 HANG = "hang"
+TIMERS = {signal.SIGPROF, signal.SIGALRM}
 #: One thread, no network, no telling home.
 QUIET = {
     "OMP_NUM_THREADS": "1",
@@ -74,7 +75,7 @@ def run(peer: Peer, listed: Path) -> None:
 def reactions(peer: Peer, directory: Path) -> set[str]:
     """All that it said of the directory, in a form that can be compared with a twin's."""
     code = int(directory.with_name(f"{peer.package}.code").read_text())
-    if code == -signal.SIGALRM:
+    if -code in TIMERS:
         return {HANG}
     out = directory.with_name(f"{peer.package}.out").read_text("utf-8", "replace")
     found = {_plain(finding, directory) for finding in peer.findings(Ran(code, out, directory))}
