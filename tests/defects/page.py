@@ -23,8 +23,8 @@ transformers wrote, and what every checker says of it. `make defects` builds all
 (`tests/defects`), installs the checkers, runs them and writes this page.
 
 ● is a finding or an exit code that the good twin does not get. A checker that takes more than
-{seconds} seconds of a processor is stopped: *hang*. Under weighbridge are the [rules](rules.md) that fire;
-on the good twins none does.
+{seconds} seconds of a processor is stopped: *hang*. Under weighbridge are the [rules](rules.md)
+that fire; on the good twins none does.
 
 The loader of safetensors reads every file of that ending. That of transformers reads tokenizer
 and model, and ● is an error, or weights that it reports missing, unexpected or of another shape;
