@@ -117,7 +117,7 @@ def test_the_documented_commands_are_those_of_the_installed_package() -> None:
     page = Path("docs/how-to/sign-a-release.md").read_text().replace("\\\n", "")
     lines = [line.split() for line in page.splitlines() if line.startswith("model_signing ")]
     assert {tuple(words[1:3]) for words in lines} == {
-        ("verify", "key"), ("sign", "sigstore"), ("verify", "sigstore"),
+        ("verify", "key"), ("verify", "sigstore"),
     }  # fmt: skip
     for _, verb, method, *rest in lines:
         command = [sys.executable, "-m", "model_signing", verb, method, "--help"]
@@ -237,16 +237,17 @@ def test_keys_that_are_none(tmp_path: Path) -> None:
 
 
 def test_a_signature_by_a_certificate_is_named_as_such(tmp_path: Path) -> None:
-    """As the format's own tools make them, keyless too; here it is never taken for valid."""
-    _, public = keys(tmp_path)
-    release = released(tmp_path, "lora")
-    bundle = {"verificationMaterial": {"x509CertificateChain": {}}, "dsseEnvelope": {}}
+    """As the format's own tools make them; a key never takes it for valid."""
+    private, public = keys(tmp_path)
+    release = released(tmp_path, "lora", private)
+    bundle = json.loads((release / "model.sig").read_bytes())
+    bundle["verificationMaterial"] = {"x509CertificateChain": {}}
     (release / "model.sig").write_text(json.dumps(bundle))
     assert weighbridge.verify_release(release).signature == "unverified"
     verdict = weighbridge.verify_release(release, key=public)
     assert verdict.signature == "invalid"
     assert verdict.problems == (
-        "model.sig: it is not by a key; verify it with the tools of its signer",
+        "model.sig: it is by a certificate and not by a key; verify it with --identity",
     )
 
 

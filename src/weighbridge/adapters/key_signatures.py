@@ -36,6 +36,8 @@ class KeySignatures:
         from cryptography.exceptions import InvalidSignature
 
         public: Any = _loaded(key, private=False)
+        if signed.key is None:
+            return "it is by a certificate and not by a key; verify it with --identity"
         if signed.key and signed.key != _fingerprint(public):
             return "it was made with another key"
         try:

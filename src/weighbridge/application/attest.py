@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -19,16 +19,17 @@ from weighbridge.domain.provenance import (
     training_of,
 )
 from weighbridge.domain.shipping import own_paths
-from weighbridge.domain.signature import render_bundle, render_payload
+from weighbridge.domain.signature import MOST_BYTES, render_bundle, render_payload
 
 if TYPE_CHECKING:
     from weighbridge.application.convert import Wanted
     from weighbridge.application.load import Loaded
-    from weighbridge.application.ports import Signatures, Stage
+    from weighbridge.application.ports import Identities, Registry, Signatures, Stage
     from weighbridge.domain.artifact import ManifestEntry
     from weighbridge.domain.findings import ValidationReport
     from weighbridge.domain.models import Model
     from weighbridge.domain.proof import Proof
+    from weighbridge.domain.publication import Destination
     from weighbridge.domain.tensor_plan import ConversionPlan
 
 # A snapshot of the Hugging Face cache, or a Hub location at a commit.
@@ -55,6 +56,7 @@ class Attest:
 
     tool: str
     signatures: Signatures | None = None
+    identities: Identities | None = None
 
     def __call__(
         self,
@@ -64,22 +66,39 @@ class Attest:
         *,
         name: str,
         key: str | None,
+        earlier: Callable[[], bytes | None] | None = None,
     ) -> tuple[ManifestEntry, ...]:
         """The entries written into ``stage``, for a release of ``files`` called ``name``.
 
-        ``key`` is the PEM file of the private key to sign with; None: unsigned. Raises
-        MissingExtra, and UsageError for a key that is none.
+        ``key`` is the PEM file of the private key to sign with. Without one, whoever runs this
+        signs if ``earlier`` is given, which reads the signature that the destination has now;
+        else nobody does. Raises MissingExtra, UsageError for a key that is none, and as
+        ``Identities.sign``.
         """
         listed = tuple(files)
         names = frozenset(e.path.text for e in listed)
         statement = render_statement(listed, facts_of(made, self.tool, names))
         entry = stage.write(STATEMENT, [statement], digest=True)
-        if key is None:
+        if key is None and earlier is None:
             return (entry,)
-        assert self.signatures is not None
         payload = render_payload(name, (*listed, entry))
-        bundle = render_bundle(self.signatures.sign(payload, key))
+        if key is not None:
+            assert self.signatures is not None
+            bundle = render_bundle(self.signatures.sign(payload, key))
+        else:
+            assert self.identities is not None and earlier is not None
+            bundle = self.identities.sign(payload, earlier())
         return entry, stage.write(SIGNATURE, [bundle], digest=True)
+
+
+def signature_at(registry: Registry, destination: Destination) -> bytes | None:
+    """The signature that is published there now; None if there is none."""
+    head = registry.head(destination)
+    entry = head.manifest.find(SIGNATURE) if head else None
+    if head is None or entry is None or entry.size > MOST_BYTES:
+        return None
+    with registry.open(destination, head.revision, SIGNATURE) as stream:
+        return stream.read(MOST_BYTES)
 
 
 def facts_of(made: Made, tool: str, names: frozenset[str]) -> Facts:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         RemoteHead,
         Revision,
     )
-    from weighbridge.domain.signature import Signed
+    from weighbridge.domain.signature import Identity, Signed
     from weighbridge.domain.survey import TensorStats
     from weighbridge.domain.templates import Hazard
     from weighbridge.domain.tensor_plan import ConversionPlan
@@ -328,6 +328,22 @@ class Signatures(Protocol):
 
     def problem(self, signed: Signed, key: str) -> str | None:
         """Why this is no signature by that key; None if it is. Raises as ``sign``."""
+
+
+class Identities(Protocol):
+    """Signs as whoever runs this, vouched for by an identity provider, and verifies that."""
+
+    def sign(self, payload: bytes, earlier: bytes | None) -> bytes:
+        """The bundle of a new signature, which is logged for everybody to see; ``earlier``, as it
+        is, if that is a valid one of the same payload by the same identity.
+
+        Raises MissingExtra; UsageError if there is nobody to sign as; StorageError; the
+        RegistryError family for what the services answer.
+        """
+
+    def problem(self, bundle: bytes, identity: Identity) -> str | None:
+        """Why this is no signature by that identity; None if it is. Raises MissingExtra, and
+        RegistryUnreachable if nobody tells now whom to believe."""
 
 
 @frozen

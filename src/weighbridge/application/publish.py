@@ -6,10 +6,11 @@ Nothing is sent before everything before it is good.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from attrs import evolve, field, frozen
 
-from weighbridge.application.attest import Attest, Made
+from weighbridge.application.attest import Attest, Made, signature_at
 from weighbridge.application.convert import Wanted
 from weighbridge.application.gather import Gather
 from weighbridge.application.history import registry_of
@@ -51,7 +52,7 @@ class PublishRequest:
     """What to publish, to where, and how; ``require`` is a level that the proof must reach.
 
     With ``planned`` exactly that is published, or nothing. ``sign_key`` is a PEM file with the
-    private key to sign with.
+    private key to sign with; with ``keyless`` whoever runs this signs.
     """
 
     location: str
@@ -70,6 +71,7 @@ class PublishRequest:
     pull_request: bool = False
     planned: Planned | None = None
     sign_key: str | None = None
+    keyless: bool = False
 
 
 @frozen
@@ -130,12 +132,17 @@ class Publish:
                 again = self._judge(request, stage.root, Choice(Kind.PEFT), made_policy, progress)
                 _require_same(made, again.manifest)
             blobs = gather.blobs(stage, made, report.manifest)
+            if request.keyless:  # Nothing is logged of what is refused.
+                Send(registry, request, blobs, progress).plan()
             attested = self.attest(
                 [blob.entry for blob in blobs.values()],
                 Made(loaded, request.wanted, report, converted, proof),
                 stage,
                 name=request.destination.name,
                 key=request.sign_key,
+                earlier=partial(signature_at, registry, request.destination)
+                if request.keyless
+                else None,
             )
             blobs |= gather.staged(stage, attested)
             send = Send(registry, request, blobs, progress)

@@ -30,15 +30,23 @@ from weighbridge.domain.signature import (
 )
 
 if TYPE_CHECKING:
-    from weighbridge.application.ports import FileSystem, Progress, Registry, Signatures
+    from weighbridge.application.ports import (
+        FileSystem,
+        Identities,
+        Progress,
+        Registry,
+        Signatures,
+    )
     from weighbridge.domain.publication import Destination
+    from weighbridge.domain.signature import Identity
 
 
 @frozen
 class ReleaseVerdict:
     """What was found of one revision; ``facts`` are what the statement says of its making.
 
-    ``signature`` is "valid", "invalid", "unverified" if no key was given, or "none".
+    ``signature`` is "valid", "invalid", "unverified" if neither key nor identity was given, or
+    "none".
     """
 
     location: str
@@ -50,7 +58,7 @@ class ReleaseVerdict:
 
     @property
     def sound(self) -> bool:
-        """True if every file is as stated, and as signed if a key was given."""
+        """True if every file is as stated, and as signed if it was said by whom."""
         return not self.problems
 
 
@@ -81,19 +89,22 @@ class VerifyRelease:
     files: FileSystem
     registries: Mapping[type, Registry]
     signatures: Signatures
+    identities: Identities
 
     def __call__(
         self,
         source: Destination | str,
         *,
         key: str | None = None,
+        identity: Identity | None = None,
         progress: Progress = no_progress,
     ) -> ReleaseVerdict:
         """Judge a published revision, or a directory that holds one.
 
-        ``key`` is the PEM file of a public key; with it a release without its signature is not
-        sound. A digest that the registry itself states is taken from there; every other file is
-        read. Raises DestinationMissing, PathMissing, MissingExtra, or the families of what is read.
+        ``key`` is the PEM file of a public key; with it, or with an ``identity``, a release without
+        its signature by that is not sound. A digest that the registry itself states is taken from
+        there; every other file is read. Raises DestinationMissing, PathMissing, MissingExtra, or
+        the families of what is read.
         """
         found = (
             self._directory(source)
@@ -102,7 +113,7 @@ class VerifyRelease:
         )
         release = evolve(found, manifest=_hashed(found, progress))
         statement, problems = _statement(release)
-        signature, more = self._signature(release, key)
+        signature, more = self._signature(release, key, identity)
         return ReleaseVerdict(
             release.location,
             release.revision,
@@ -144,15 +155,19 @@ class VerifyRelease:
             root, None, manifest, lambda path: self.files.open_stream(root, path), tuple(odd)
         )
 
-    def _signature(self, release: _Release, key: str | None) -> tuple[str, tuple[str, ...]]:
+    def _signature(
+        self, release: _Release, key: str | None, identity: Identity | None
+    ) -> tuple[str, tuple[str, ...]]:
         raw = release.read(SIGNATURE, MOST_SIGNATURE_BYTES)
         if raw is None:
-            return "none", (f"{SIGNATURE}: there is no signature",) if key else ()
-        if key is None:
+            return "none", (f"{SIGNATURE}: there is no signature",) if key or identity else ()
+        if key is None and identity is None:
             return "unverified", ()
         try:
             signed = parse_bundle(raw)
-            wrong = self.signatures.problem(signed, key)
+            wrong = self.signatures.problem(signed, key) if key is not None else None
+            if identity is not None and wrong is None:
+                wrong = self.identities.problem(raw, identity)
             found = (wrong,) if wrong else signed_differences(signed.payload, release.manifest)
         except NoSignature as error:
             found = (str(error),)

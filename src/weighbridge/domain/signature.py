@@ -35,13 +35,23 @@ class NoSignature(ValueError):
 
 
 @frozen
+class Identity:
+    """Whom a certificate names (an e-mail address, a CI job's workflow), and who vouches for it:
+    the address of the identity provider."""
+
+    name: str
+    issuer: str
+
+
+@frozen
 class Signed:
     """A signature that was read, not yet verified: ``payload`` is what ``signature`` signs, and
-    ``key`` the sha256 of the public key's PEM; '' if the bundle does not say."""
+    ``key`` the sha256 of the public key's PEM; '' if the bundle does not say, None if it is not by
+    a key but by a certificate."""
 
     payload: bytes
     signature: bytes
-    key: str
+    key: str | None
 
     @property
     def message(self) -> bytes:
@@ -95,18 +105,17 @@ def render_bundle(signed: Signed) -> bytes:
 
 
 def parse_bundle(raw: bytes) -> Signed:
-    """Raises NoSignature for anything but a DSSE envelope with one signature by a key."""
+    """By whatever it is signed. Raises NoSignature for anything but a DSSE envelope with one
+    signature."""
     try:
         bundle = parse_object(raw)
         envelope = bundle["dsseEnvelope"]
-        material = bundle["verificationMaterial"]
-        if "publicKey" not in material:
-            raise NoSignature("it is not by a key; verify it with the tools of its signer")
+        key = bundle["verificationMaterial"].get("publicKey")
         if envelope["payloadType"] != _PAYLOAD_TYPE or len(envelope["signatures"]) != 1:
             raise NoSignature("its envelope is not of one in-toto statement with one signature")
         payload = base64.b64decode(envelope["payload"], validate=True)
         signature = base64.b64decode(envelope["signatures"][0]["sig"], validate=True)
-        return Signed(payload, signature, str(material["publicKey"].get("hint", "")))
+        return Signed(payload, signature, None if key is None else str(key.get("hint", "")))
     except StrictJsonError as error:
         raise NoSignature(str(error)) from error
     except (KeyError, TypeError, AttributeError, IndexError, binascii.Error) as error:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from weighbridge.domain.policy.policy import Policy
     from weighbridge.domain.proof import Proof, ProofLevel
     from weighbridge.domain.publication import Destination, Revision
+    from weighbridge.domain.signature import Identity
     from weighbridge.entrypoints.container import Container
     from weighbridge.entrypoints.saved_plans import SavedPlan
 
@@ -393,6 +394,7 @@ def publish(
     pull_request: bool = False,
     policy: Policy | None = None,
     sign_key: PathLike | None = None,
+    sign_keyless: bool = False,
     settings: Settings | None = None,
     progress: Progress = no_progress,
 ) -> PublishOutcome:
@@ -404,7 +406,7 @@ def publish(
     Hugging Face cache if it is there. ``policy`` is the same as for ``validate``; without one every
     error blocks. ``tags`` are set once it is read back, and stay where they are without
     ``move_tag``. ``sign_key`` is a PEM file with an elliptic curve's private key: the release is
-    signed with it.
+    signed with it. ``sign_keyless`` signs by Sigstore as whoever runs this, for everybody to see.
 
     With ``plan``, from ``weighbridge.plan`` or its file, exactly that is published: raises
     ArtifactChanged if a byte is another now, RevisionConflict if the head is. All is checked again,
@@ -414,7 +416,7 @@ def publish(
 
     settings = settings or Settings.from_environment()
     if plan is not None:
-        if path is not None or to is not None or dry_run:
+        if path is not None or to is not None or dry_run or sign_keyless:
             raise UsageError(problem="a plan says what goes where; give nothing beside it")
         return apply(as_plan(plan), settings, policy, progress)
     if path is None or to is None:
@@ -425,7 +427,7 @@ def publish(
         require_proof=require_proof, licence=licence, message=message, tags=tags,
         move_tag=move_tag, pull_request=pull_request, sign_key=_path(sign_key),
     )  # fmt: skip
-    return publish_now(wishes, settings, policy, progress, dry_run=dry_run)
+    return publish_now(wishes, settings, policy, progress, dry_run=dry_run, keyless=sign_keyless)
 
 
 def _place(destination: str | os.PathLike[str] | Destination, name: str | None) -> Destination:
@@ -473,11 +475,15 @@ def verify_release(
     *,
     name: str | None = None,
     key: PathLike | None = None,
+    identity: str | None = None,
+    identity_issuer: str | None = None,
     settings: Settings | None = None,
     progress: Progress = no_progress,
 ) -> ReleaseVerdict:
     """Whether a release is what its statement, and with a public ``key`` its signature, say.
 
+    For a signature without a key, ``identity`` is whom its certificate has to name and
+    ``identity_issuer`` the address of the identity provider.
     ``source`` is a destination as for :func:`publish`, or a directory that holds a release.
     """
     where = os.fspath(source) if isinstance(source, os.PathLike) else source
@@ -485,7 +491,16 @@ def verify_release(
         where = _place(where, name)
     settings = settings or Settings.from_environment()
     use = _container(settings).verify_release()
-    return use(where, key=_path(key), progress=progress)
+    who = _identity(identity, identity_issuer)
+    return use(where, key=_path(key), identity=who, progress=progress)
+
+
+def _identity(name: str | None, issuer: str | None) -> Identity | None:
+    from weighbridge.domain.signature import Identity
+
+    if (name is None) is not (issuer is None):
+        raise UsageError(problem="who signed is known by an identity and its issuer, both")
+    return None if name is None or issuer is None else Identity(name, issuer)
 
 
 def rollback(

@@ -252,10 +252,17 @@ class Container(containers.DeclarativeContainer):
         measure=measure,
     )
     signatures = providers.Singleton(_later("adapters.key_signatures.KeySignatures"))
+    identities = providers.Singleton(
+        _later("adapters.sigstore_identities.SigstoreIdentities"),
+        token=settings.provided.identity_token,
+        config=settings.provided.sigstore_config,
+        timeout=settings.provided.timeout,
+    )
     attest = providers.Factory(
         _later("application.attest.Attest"),
         tool=providers.Callable(_version),
         signatures=signatures,
+        identities=identities,
     )
     log: providers.Factory[Log] = providers.Factory(
         _later("application.history.Log"), registries=registries
@@ -281,6 +288,7 @@ class Container(containers.DeclarativeContainer):
         files=files,
         registries=registries,
         signatures=signatures,
+        identities=identities,
     )
     pull: providers.Factory[Pull] = providers.Factory(
         _later("application.pull.Pull"), files=files, registries=registries

@@ -156,10 +156,24 @@ def plan_publication(
 
 
 def publish_now(
-    wishes: Wishes, settings: Settings, policy: Policy | None, progress: Progress, *, dry_run: bool
+    wishes: Wishes,
+    settings: Settings,
+    policy: Policy | None,
+    progress: Progress,
+    *,
+    dry_run: bool,
+    keyless: bool = False,
 ) -> PublishOutcome:
-    """Without a plan of before."""
-    return _carry_out(evolve(wishes.request(settings, policy), dry_run=dry_run), settings, progress)
+    """Without a plan of before. ``keyless``: whoever runs this signs."""
+    if keyless and dry_run:
+        raise UsageError(
+            problem="a signature without a key is made, and logged, when it is published; no plan "
+            "knows its bytes"
+        )
+    if keyless and wishes.sign_key is not None:
+        raise UsageError(problem="sign with a key or without one, not both")
+    request = evolve(wishes.request(settings, policy), dry_run=dry_run, keyless=keyless)
+    return _carry_out(request, settings, progress)
 
 
 def apply(

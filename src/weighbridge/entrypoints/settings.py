@@ -21,7 +21,9 @@ class Settings:
     ``transfer`` is auto, xet or lfs; ``converter`` is numpy or mlx. ``registry_logins`` are the
     files where docker and podman keep logins, ``registry_certificates`` the directories where they
     keep certificates, ``plain_http`` the registries that have no TLS.
-    ``timeout`` is the seconds that the Hub, an OCI registry or S3 may be silent.
+    ``timeout`` is the seconds that the Hub, an OCI registry, S3 or Sigstore may be silent.
+    ``identity_token`` is what Sigstore knows the signer by, None to look for it;
+    ``sigstore_config`` the file with the trust config of another Sigstore than the public one.
     """
 
     endpoint: str | None = None
@@ -33,13 +35,15 @@ class Settings:
     plain_http: tuple[str, ...] = ()
     registry_certificates: tuple[str, ...] = ()
     timeout: float = 60.0
+    identity_token: str | None = field(default=None, repr=False)
+    sigstore_config: str | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """From HF_ENDPOINT, HF_TOKEN, HF_OIDC_RESOURCE, HF_HUB_CACHE, HF_HOME, DOCKER_CONFIG,
-        REGISTRY_AUTH_FILE, and
+        REGISTRY_AUTH_FILE, SIGSTORE_IDENTITY_TOKEN, SIGSTORE_ID_TOKEN, and
         WEIGHBRIDGE_TRANSFER, WEIGHBRIDGE_CONVERTER, WEIGHBRIDGE_PLAIN_HTTP (host:port,...),
-        WEIGHBRIDGE_TIMEOUT. Raises UsageError."""
+        WEIGHBRIDGE_TIMEOUT, WEIGHBRIDGE_SIGSTORE_CONFIG. Raises UsageError."""
         env = os.environ if environ is None else environ
         home = env.get("HF_HOME") or os.path.join(
             env.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"), "huggingface"
@@ -55,6 +59,11 @@ class Settings:
             registry_certificates=_certificates(env),
             plain_http=tuple(env.get("WEIGHBRIDGE_PLAIN_HTTP", "").replace(",", " ").split()),
             timeout=_seconds(env.get("WEIGHBRIDGE_TIMEOUT") or "60"),
+            # As sigstore's own command has it, and as cosign.
+            identity_token=_clean(
+                env.get("SIGSTORE_IDENTITY_TOKEN") or env.get("SIGSTORE_ID_TOKEN")
+            ),
+            sigstore_config=env.get("WEIGHBRIDGE_SIGSTORE_CONFIG") or None,
         )
 
     def cached_base(self, name: str | None) -> str | None:

@@ -23,6 +23,8 @@ _WITH_A_PLAN = frozenset(
 @click.option("--plan", "plan_file", type=click.Path(), metavar="FILE",
               help="Carry out this plan, exactly; RUN and DEST are in it.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Do everything but send; print the plan.")
+@click.option("--sign-keyless", is_flag=True,
+              help="Sign by Sigstore as whoever runs this, logged for everybody.")  # fmt: skip
 @publication_options
 @policy_options
 @common_options

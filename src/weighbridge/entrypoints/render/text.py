@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from weighbridge.domain.tensor_plan import ConversionPlan
 
 _SIGNED = {
-    "valid": "by this key",
+    "valid": "valid, by whom you named",
     "invalid": "INVALID",
-    "unverified": "there is one; verify it with --key",
+    "unverified": "there is one; verify it with --key or --identity",
     "none": "none",
 }
 _STATED = (("base model", "baseModel"), ("made from", "kind"))
