@@ -19,6 +19,7 @@ from tests.sigstore_services import GITHUB, Services, identity_token, sigstore
 from weighbridge.application.publish import PublishOutcome
 from weighbridge.application.verify_release import ReleaseVerdict
 from weighbridge.domain.errors import (
+    ArtifactChanged,
     AuthenticationFailed,
     RateLimited,
     RegistryError,
@@ -28,6 +29,7 @@ from weighbridge.domain.errors import (
     TagTaken,
     UsageError,
 )
+from weighbridge.entrypoints.saved_plans import SavedPlan
 from weighbridge.entrypoints.settings import Settings
 
 pytest.importorskip("sigstore")
@@ -170,6 +172,26 @@ def test_nothing_is_logged_of_what_is_refused(desk: Desk) -> None:
     assert desk.services.entries == []
 
 
+def test_a_plan_is_carried_out_and_signed(desk: Desk) -> None:
+    def planned() -> SavedPlan:
+        return weighbridge.plan(
+            desk.room / "run", desk.room / "shelf", name="acme/bot", base_model="acme/base"
+        )
+
+    def publish(plan: SavedPlan) -> PublishOutcome:
+        settings = evolve(desk.settings, identity_token=ADA)
+        return weighbridge.publish(plan=plan, sign_keyless=True, settings=settings)
+
+    first = planned()
+    assert publish(first).receipt and desk.verify().signature == "valid"
+    again = publish(planned()).receipt
+    assert again and not again.created and len(desk.services.entries) == 1
+    write(desk.room / "run", lora_files(iters=8))
+    with pytest.raises(ArtifactChanged):
+        publish(first)
+    assert len(desk.services.entries) == 1
+
+
 def test_who_signs_has_to_be_known(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     # A machine of a cloud has an identity of its own.
     monkeypatch.setattr("sigstore.oidc.detect_credential", lambda: None)
@@ -182,7 +204,7 @@ def test_who_signs_has_to_be_known(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_cannot_be_said_together(desk: Desk, tmp_path: Path) -> None:
     private, _ = keys(tmp_path)
-    with pytest.raises(UsageError, match="no plan"):
+    with pytest.raises(UsageError, match="only plans"):
         desk.publish(dry_run=True)
     with pytest.raises(UsageError, match="not both"):
         desk.publish(sign_key=private)

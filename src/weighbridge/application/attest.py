@@ -58,37 +58,36 @@ class Attest:
     signatures: Signatures | None = None
     identities: Identities | None = None
 
-    def __call__(
+    def __call__(self, files: Iterable[ManifestEntry], made: Made, stage: Stage) -> ManifestEntry:
+        """The statement of a release of ``files``, written into ``stage``."""
+        listed = tuple(files)
+        names = frozenset(e.path.text for e in listed)
+        statement = render_statement(listed, facts_of(made, self.tool, names))
+        return stage.write(STATEMENT, [statement], digest=True)
+
+    def sign(
         self,
         files: Iterable[ManifestEntry],
-        made: Made,
         stage: Stage,
         *,
         name: str,
         key: str | None,
-        earlier: Callable[[], bytes | None] | None = None,
-    ) -> tuple[ManifestEntry, ...]:
-        """The entries written into ``stage``, for a release of ``files`` called ``name``.
+        earlier: Callable[[], bytes | None],
+    ) -> ManifestEntry:
+        """The signature of a release of ``files``, the statement among them, called ``name``.
 
-        ``key`` is the PEM file of the private key to sign with. Without one, whoever runs this
-        signs if ``earlier`` is given, which reads the signature that the destination has now;
-        else nobody does. Raises MissingExtra, UsageError for a key that is none, and as
-        ``Identities.sign``.
+        ``key`` is the PEM file of the private key to sign with; without one, whoever runs this
+        signs, and ``earlier`` reads the signature that is published now. Raises MissingExtra,
+        UsageError for a key that is none, and as ``Identities.sign``.
         """
-        listed = tuple(files)
-        names = frozenset(e.path.text for e in listed)
-        statement = render_statement(listed, facts_of(made, self.tool, names))
-        entry = stage.write(STATEMENT, [statement], digest=True)
-        if key is None and earlier is None:
-            return (entry,)
-        payload = render_payload(name, (*listed, entry))
+        payload = render_payload(name, files)
         if key is not None:
             assert self.signatures is not None
             bundle = render_bundle(self.signatures.sign(payload, key))
         else:
-            assert self.identities is not None and earlier is not None
+            assert self.identities is not None
             bundle = self.identities.sign(payload, earlier())
-        return entry, stage.write(SIGNATURE, [bundle], digest=True)
+        return stage.write(SIGNATURE, [bundle], digest=True)
 
 
 def signature_at(registry: Registry, destination: Destination) -> bytes | None:

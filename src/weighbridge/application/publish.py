@@ -22,6 +22,7 @@ from weighbridge.application.ports import (
     Progress,
     Prover,
     Registry,
+    Stage,
     no_progress,
 )
 from weighbridge.application.send import Send, require_same_files
@@ -132,23 +133,34 @@ class Publish:
                 again = self._judge(request, stage.root, Choice(Kind.PEFT), made_policy, progress)
                 _require_same(made, again.manifest)
             blobs = gather.blobs(stage, made, report.manifest)
-            if request.keyless:  # Nothing is logged of what is refused.
-                Send(registry, request, blobs, progress).plan()
-            attested = self.attest(
+            statement = self.attest(
                 [blob.entry for blob in blobs.values()],
                 Made(loaded, request.wanted, report, converted, proof),
                 stage,
-                name=request.destination.name,
-                key=request.sign_key,
-                earlier=partial(signature_at, registry, request.destination)
-                if request.keyless
-                else None,
             )
-            blobs |= gather.staged(stage, attested)
+            blobs |= gather.staged(stage, (statement,))
             send = Send(registry, request, blobs, progress)
+            if request.keyless or request.sign_key is not None:
+                send = self._signed(send, gather, stage)
             plan = send.plan()
             receipt = None if request.dry_run else send.carry_out(plan)
             return PublishOutcome(report, plan, receipt, proof)
+
+    def _signed(self, send: Send, gather: Gather, stage: Stage) -> Send:
+        """The same with a signature. Without a key it is logged, which nothing is that is refused,
+        and no plan knows it: what was planned is compared before."""
+        request = send.request
+        if request.keyless:
+            ground = send.plan()
+            send = evolve(send, ground=ground, request=evolve(request, planned=None))
+        signature = self.attest.sign(
+            [blob.entry for blob in send.blobs.values()],
+            stage,
+            name=request.destination.name,
+            key=request.sign_key,
+            earlier=partial(signature_at, send.registry, request.destination),
+        )
+        return evolve(send, blobs={**send.blobs, **gather.staged(stage, (signature,))})
 
     def _judge(
         self,

@@ -33,6 +33,7 @@ from weighbridge.domain.publication import (
     plan_publication,
     read_back_differences,
     require_same_ground,
+    require_same_revision,
     with_tags,
 )
 
@@ -45,12 +46,13 @@ _NAMED = 5
 
 @frozen
 class Send:
-    """One publication whose files are ready."""
+    """One publication whose files are ready; with ``ground``, only on the revision of that."""
 
     registry: Registry
     request: PublishRequest
     blobs: Mapping[ArtifactPath, Blob]
     progress: Progress
+    ground: PublicationPlan | None = None
 
     def plan(self) -> PublicationPlan:
         """What would change. Raises VisibilityMismatch, TagTaken; and ArtifactChanged or
@@ -65,6 +67,8 @@ class Send:
             request.destination, manifest, head, start=start,
             private=not request.public, pull_request=request.pull_request,
         )  # fmt: skip
+        if self.ground is not None:
+            require_same_revision(self.ground, plan)
         if request.planned is not None:
             require_same_files(request.planned.plan.manifest, manifest, both_ways=True)
             require_same_ground(request.planned.plan, plan)

@@ -398,7 +398,13 @@ def require_same_ground(planned: PublicationPlan, now: PublicationPlan) -> None:
                 "changes, or who may see it, were edited; make another one"
             )
         return
-    if planned.start is not None and planned.start == now.parent:
+    if planned.start is None or planned.start != now.parent:
+        require_same_revision(planned, now)
+
+
+def require_same_revision(planned: PublicationPlan, now: PublicationPlan) -> None:
+    """Raises RevisionConflict if the two begin where the destination stood at different times."""
+    if (planned.parent, planned.start) == (now.parent, now.start):
         return
     raise RevisionConflict(
         destination=str(now.destination),

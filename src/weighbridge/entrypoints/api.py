@@ -410,15 +410,16 @@ def publish(
 
     With ``plan``, from ``weighbridge.plan`` or its file, exactly that is published: raises
     ArtifactChanged if a byte is another now, RevisionConflict if the head is. All is checked again,
-    since a plan is no permission; what else is said then is ``policy``, ``settings``, ``progress``.
+    since a plan is no permission; what else is said then is ``policy``, ``settings``, ``progress``,
+    and ``sign_keyless``.
     """
     from weighbridge.entrypoints.saved_plans import Wishes, apply, as_plan, publish_now
 
     settings = settings or Settings.from_environment()
     if plan is not None:
-        if path is not None or to is not None or dry_run or sign_keyless:
+        if path is not None or to is not None or dry_run:
             raise UsageError(problem="a plan says what goes where; give nothing beside it")
-        return apply(as_plan(plan), settings, policy, progress)
+        return apply(as_plan(plan), settings, policy, progress, keyless=sign_keyless)
     if path is None or to is None:
         raise UsageError(problem="what to publish and where is needed, or a plan")
     wishes = Wishes.said(

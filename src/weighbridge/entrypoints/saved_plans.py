@@ -167,27 +167,36 @@ def publish_now(
     """Without a plan of before. ``keyless``: whoever runs this signs."""
     if keyless and dry_run:
         raise UsageError(
-            problem="a signature without a key is made, and logged, when it is published; no plan "
-            "knows its bytes"
+            problem="a signature without a key is made, and logged, when it is published: leave it "
+            "out of what only plans"
         )
-    if keyless and wishes.sign_key is not None:
-        raise UsageError(problem="sign with a key or without one, not both")
-    request = evolve(wishes.request(settings, policy), dry_run=dry_run, keyless=keyless)
-    return _carry_out(request, settings, progress)
+    return _carry_out(
+        evolve(wishes.request(settings, policy), dry_run=dry_run, keyless=keyless),
+        settings,
+        progress,
+    )
 
 
 def apply(
-    saved: SavedPlan, settings: Settings, policy: Policy | None, progress: Progress
+    saved: SavedPlan,
+    settings: Settings,
+    policy: Policy | None,
+    progress: Progress,
+    *,
+    keyless: bool = False,
 ) -> PublishOutcome:
-    """Exactly what the plan says. Raises ArtifactChanged, RevisionConflict."""
+    """Exactly what the plan says, and with ``keyless`` a signature by whoever runs this. Raises
+    ArtifactChanged, RevisionConflict."""
     request = saved.wishes.request(settings, policy)
     planned = Planned(saved.plan, saved.source)
-    return _carry_out(evolve(request, planned=planned), settings, progress)
+    return _carry_out(evolve(request, planned=planned, keyless=keyless), settings, progress)
 
 
 def _carry_out(request: PublishRequest, settings: Settings, progress: Progress) -> PublishOutcome:
     from weighbridge.entrypoints.container import build
 
+    if request.keyless and request.sign_key is not None:
+        raise UsageError(problem="sign with a key or without one, not both")
     return build(settings).publish()(request, progress)
 
 

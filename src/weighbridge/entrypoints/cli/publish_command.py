@@ -13,7 +13,17 @@ from weighbridge.entrypoints.cli.output import common_options, emit, progress, s
 from weighbridge.entrypoints.cli.policy_options import chosen_policy, policy_options
 
 _WITH_A_PLAN = frozenset(
-    {"plan_file", "select", "ignore", "severity", "fail_on", "baseline", "config", "isolated"}
+    {
+        "plan_file",
+        "sign_keyless",
+        "select",
+        "ignore",
+        "severity",
+        "fail_on",
+        "baseline",
+        "config",
+        "isolated",
+    }
 )
 
 
@@ -63,7 +73,8 @@ def command(
         config=config, isolated=isolated,
     )  # fmt: skip
     if saved is not None:
-        done = api.publish(plan=saved, policy=policy, progress=progress())
+        keyless = bool(options["sign_keyless"])
+        done = api.publish(plan=saved, policy=policy, sign_keyless=keyless, progress=progress())
     else:
         done = api.publish(
             run, dest, require_proof=require, policy=policy, progress=progress(), **options
