@@ -13,8 +13,9 @@ from weighbridge.entrypoints.cli.output import common_options, emit, progress, s
 from weighbridge.entrypoints.cli.policy_options import chosen_policy, policy_options
 
 _WITH_A_PLAN = frozenset(
-    "plan_file sign_keyless select ignore severity fail_on baseline config isolated".split()
-)
+    {"plan_file", "sign_keyless", "select", "ignore", "severity", "fail_on", "baseline", "config",
+     "isolated"}
+)  # fmt: skip
 
 
 @click.command("publish")
