@@ -56,6 +56,11 @@ class Attest:
     tool: str
     signatures: Signatures | None = None
 
+    def require(self, key: str | None) -> None:
+        """Raises, before any work, what the call would for that key."""
+        if key is not None and self.signatures is not None:
+            self.signatures.require(key)
+
     def __call__(
         self,
         files: Iterable[ManifestEntry],
@@ -67,7 +72,7 @@ class Attest:
     ) -> tuple[ManifestEntry, ...]:
         """The entries written into ``stage``, for a release of ``files`` called ``name``.
 
-        ``key`` is the PEM file of the private key to sign with; None: unsigned. Raises
+        ``key`` is the file of the private key to sign with; None: unsigned. Raises
         MissingExtra, and UsageError for a key that is none.
         """
         listed = tuple(files)

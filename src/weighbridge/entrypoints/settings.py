@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from attrs import field, frozen
@@ -22,6 +22,8 @@ class Settings:
     files where docker and podman keep logins, ``registry_certificates`` the directories where they
     keep certificates, ``plain_http`` the registries that have no TLS.
     ``timeout`` is the seconds that the Hub, an OCI registry or S3 may be silent.
+    ``passphrase`` opens the key to sign with; without it ``ask_passphrase`` is asked, with the path
+    of a key that needs one.
     """
 
     endpoint: str | None = None
@@ -33,13 +35,15 @@ class Settings:
     plain_http: tuple[str, ...] = ()
     registry_certificates: tuple[str, ...] = ()
     timeout: float = 60.0
+    passphrase: str | None = field(default=None, repr=False)
+    ask_passphrase: Callable[[str], str | None] | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """From HF_ENDPOINT, HF_TOKEN, HF_OIDC_RESOURCE, HF_HUB_CACHE, HF_HOME, DOCKER_CONFIG,
         REGISTRY_AUTH_FILE, and
         WEIGHBRIDGE_TRANSFER, WEIGHBRIDGE_CONVERTER, WEIGHBRIDGE_PLAIN_HTTP (host:port,...),
-        WEIGHBRIDGE_TIMEOUT. Raises UsageError."""
+        WEIGHBRIDGE_TIMEOUT, WEIGHBRIDGE_SIGN_PASSPHRASE. Raises UsageError."""
         env = os.environ if environ is None else environ
         home = env.get("HF_HOME") or os.path.join(
             env.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"), "huggingface"
@@ -55,6 +59,8 @@ class Settings:
             registry_certificates=_certificates(env),
             plain_http=tuple(env.get("WEIGHBRIDGE_PLAIN_HTTP", "").replace(",", " ").split()),
             timeout=_seconds(env.get("WEIGHBRIDGE_TIMEOUT") or "60"),
+            # The line end of a secret that came from a file is no part of it; spaces may be.
+            passphrase=env.get("WEIGHBRIDGE_SIGN_PASSPHRASE", "").rstrip("\r\n") or None,
         )
 
     def cached_base(self, name: str | None) -> str | None:
