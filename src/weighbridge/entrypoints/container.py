@@ -107,7 +107,7 @@ def _oci(settings: Settings) -> Registry:
 def _s3(settings: Settings) -> Registry:
     from weighbridge.adapters.s3_registry import S3Registry
 
-    return S3Registry(timeout=settings.timeout)
+    return S3Registry(timeout=settings.timeout, also=settings.s3)
 
 
 def _signatures(settings: Settings) -> Signatures:
