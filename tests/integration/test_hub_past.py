@@ -239,6 +239,19 @@ def test_a_lost_answer_to_a_roll_back_that_landed(hub: HubServer, place: Subject
     assert len(hub.repo(REPO).commits()) == before + 1 and place.holds(FIRST)
 
 
+def test_of_a_long_past_no_more_is_asked_for_than_is_told() -> None:
+    with HubServer(xet=False, page_size=3) as hub:
+        place = on(hub)
+        for number in range(4):
+            place.publish({**FIRST, "config.json": b'{"n": %d}' % number})
+        hub.clear_log()
+        asked = lambda: [e.path for e in hub.log if "/commits/" in e.path]  # noqa: E731
+        place.publish(SECOND)
+        assert len(asked()) == 1
+        assert len(place.registry.history(place.destination, limit=2)) == 2 and len(asked()) == 2
+        assert len(place.registry.history(place.destination, limit=99)) == 6 and len(asked()) == 4
+
+
 def test_a_roll_back_while_somebody_publishes(hub: HubServer, place: Subject) -> None:
     first = place.registry.head(place.destination)
     second = place.publish(SECOND)
