@@ -104,6 +104,16 @@ def test_a_card_that_the_server_refuses_is_found_before_the_weights_go(
     assert not hub.requests("POST", "/repos/create") and not hub.requests("PUT")
 
 
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_server_without_a_judge_of_cards_takes_one(
+    hub: HubServer, place: Subject, status: int
+) -> None:
+    hub.inject(Fault.refuse(status, "/validate-yaml", times=None))
+    files = {**FIRST, "README.md": b"---\nlicense: apache-2.0\n---\n"}
+    place.publish(files)
+    assert place.holds(files) and len(hub.requests("POST", "/validate-yaml")) == 1
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [

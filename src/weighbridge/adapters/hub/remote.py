@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 #: Large files on their way by LFS, which takes only whole ones: what an interruption costs at most.
 _AT_ONCE = 2
-_NO_XET = frozenset({404, 405, 501})
+#: How a server answers a question that it does not know.
+_UNKNOWN = frozenset({404, 405, 501})
 
 
 @frozen
@@ -126,15 +127,19 @@ class Remote:
 
     @patiently
     def require_card(self, content: str) -> None:
-        """Raises RegistryRejected if the server refuses the card, which the client asks only when
-        everything else was sent; passes if it cannot tell."""
-        ask = getattr(self.api, "_validate_yaml", None)
-        try:
-            with self.errors.calls():
+        """Raises RegistryRejected if the server refuses the card; passes if it cannot tell, or has
+        no judge of cards."""
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError
+
+        ask = getattr(HfApi, "_validate_yaml", None)
+        with suppress(NotUnderstood), self.errors.calls():
+            try:
                 if ask is not None:
-                    ask(content)
-        except NotUnderstood:
-            return
+                    ask(self.api, content)
+            except HfHubHTTPError as error:
+                if error.response.status_code not in _UNKNOWN:
+                    raise
 
     def create(self, *, private: bool) -> None:
         """Create the repository, and stop if it is not as private as was asked."""
@@ -177,7 +182,7 @@ class Remote:
         url = self._address("xet-write-token", self.repo.revision)
         with self.errors.calls():
             response = get_session().get(url, headers=self._headers())
-            if response.status_code in _NO_XET:
+            if response.status_code in _UNKNOWN:
                 return False
             hf_raise_for_status(response)
         return _is_xet_token(response)
