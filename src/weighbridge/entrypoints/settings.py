@@ -51,7 +51,7 @@ class Settings:
         WEIGHBRIDGE_S3_REQUEST_PAYER, WEIGHBRIDGE_SIGN_PASSPHRASE. Raises UsageError."""
         env = os.environ if environ is None else environ
         home = env.get("HF_HOME") or os.path.join(
-            env.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"), "huggingface"
+            env.get("XDG_CACHE_HOME") or _home(".cache"), "huggingface"
         )
         return cls(
             endpoint=env.get("HF_ENDPOINT") or None,
@@ -81,6 +81,12 @@ class Settings:
             return None
         snapshot = folder / "snapshots" / revision
         return str(snapshot) if (snapshot / "config.json").is_file() else None
+
+
+def _home(name: str) -> str:
+    """A directory of the user's; in a container the user may have no home at all."""
+    home = os.path.expanduser("~")
+    return os.path.join(home if os.path.isabs(home) else "/nonexistent", name)
 
 
 def _seconds(said: str) -> float:
@@ -128,8 +134,8 @@ def _certificates(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _docker(env: Mapping[str, str]) -> str:
-    return env.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
+    return env.get("DOCKER_CONFIG") or _home(".docker")
 
 
 def _config(env: Mapping[str, str]) -> str:
-    return env.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return env.get("XDG_CONFIG_HOME") or _home(".config")
