@@ -181,7 +181,7 @@ def test_who_belongs_to_no_organisation_may_propose(hub: HubServer, opens: bool)
     if not opens:
         hub.inject(Fault.refuse(403, "/status", times=None))
     outsider = on(hub, hub.add_token("bob", "write", ["bobs"]))
-    with pytest.raises(PermissionDenied):
+    with pytest.raises(PermissionDenied, match="--pull-request"):
         outsider.registry.check(outsider.destination)
     files = {**SECOND, "w.safetensors": LARGE[1:]}
     revision, _ = proposed(outsider, files, private=False)
