@@ -15,6 +15,7 @@ import pytest
 
 from tests.builders import FUSED_SPECS, fused_files, tensors, write
 from tests.hub_server import Fault, HubServer
+from tests.integration.test_releases import private_key
 from weighbridge.domain.tensors import TensorSpec
 
 WEIGHBRIDGE = str(Path(sys.prefix) / "bin" / "weighbridge")
@@ -50,8 +51,8 @@ def shown(transcript: str) -> list[str]:
     return lines
 
 
-def in_a_terminal(hub: HubServer, folder: Path, *arguments: str) -> str:
-    """Everything that was written to it."""
+def in_a_terminal(hub: HubServer, folder: Path, *arguments: str, typed: str = "") -> str:
+    """Everything that was written to it; ``typed`` is, when a passphrase is asked for."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 100))
     process = subprocess.Popen(
@@ -63,6 +64,9 @@ def in_a_terminal(hub: HubServer, folder: Path, *arguments: str) -> str:
     try:
         while chunk := os.read(ours, 4096):
             told += chunk
+            if typed and told.rstrip().endswith(b":"):
+                os.write(ours, typed.encode())
+                typed = ""
     except OSError:  # How Linux says that the other side is closed.
         pass
     assert process.wait() == 0, told.decode()
@@ -93,3 +97,13 @@ def test_a_pipe_gets_no_bar(slow: HubServer, tmp_path: Path) -> None:
 
 def test_the_quiet_say_nothing_in_a_terminal_either(slow: HubServer, tmp_path: Path) -> None:
     assert in_a_terminal(slow, tmp_path, "publish", "run", "hf://acme/bot", "-q") == ""
+
+
+def test_a_passphrase_is_typed_and_not_shown(tmp_path: Path) -> None:
+    write(tmp_path / "run", fused_files())
+    private_key(tmp_path / "key", passphrase=b"geheim")
+    arguments = ("publish", "run", "shelf", "--name", "acme/bot", "--sign-key", "key")
+    with HubServer() as hub:
+        told = in_a_terminal(hub, tmp_path, *arguments, typed="geheim\n")
+    assert "Passphrase of key:" in told and "geheim" not in told
+    assert [*tmp_path.glob("shelf/**/model.sig")]

@@ -25,7 +25,7 @@ from tests.hub_server.storage import Repository
 
 def preupload(hub: Hub, request: Request) -> Response:
     """``POST .../preupload/{revision}``."""
-    repository = hub.open(request, "propose" if request.flag("create_pr") else "write")
+    repository = hub.open(request, hub.change(request))
     body = request.json()
     commit = repository.resolve(request.args["rev"]) if repository.begun else None
     entries = repository.entries(commit) if commit else []
@@ -85,7 +85,7 @@ def _odd(line: str) -> bool:
 def commit(hub: Hub, request: Request) -> Response:
     """``POST .../commit/{revision}``."""
     proposal = request.flag("create_pr")
-    repository = hub.open(request, "propose" if proposal else "write")
+    repository = hub.open(request, hub.change(request))
     author = hub.signed_in(request).name
     header, operations = _parse(request)
     expected = header.get("parentCommit") if hub.can.enforce_parent or proposal else None

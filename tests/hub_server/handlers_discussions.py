@@ -71,10 +71,12 @@ def comment(hub: Hub, request: Request) -> Response:
 
 
 def status(hub: Hub, request: Request) -> Response:
-    """``POST .../discussions/{num}/status``."""
-    repository = hub.open(request, "write")
+    """``POST .../discussions/{num}/status``, by its author or whoever may write."""
+    repository = hub.open(request, "propose")
     wanted = request.json()["status"]
     num = int(request.args["num"])
+    if hub.discussions.get(repository, num).author != hub.signed_in(request).name:
+        hub.open(request, "write")
     changed = hub.discussions.change(repository, num, lambda each: each.with_status(wanted))
     return json_response({"newStatus": changed.events[-1]})
 

@@ -18,7 +18,7 @@ _LIFETIME = 3600
 
 def write_token(hub: Hub, request: Request) -> Response:
     """``GET .../xet-write-token/{revision}``."""
-    return _token(hub, request, "propose" if request.flag("create_pr") else "write")
+    return _token(hub, request, hub.change(request))
 
 
 def read_token(hub: Hub, request: Request) -> Response:

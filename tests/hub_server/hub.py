@@ -94,6 +94,13 @@ class Hub:
                 raise ApiError(403, "Forbidden: this needs a token with write access.")
         return repository
 
+    @staticmethod
+    def change(request: Request, ref: str | None = None) -> Need:
+        """What a change of ``ref`` (that of the path, if none is given) needs: to propose is
+        everybody's right, and so are the commits of a proposal."""
+        ref = request.args.get("rev", "") if ref is None else ref
+        return "propose" if request.flag("create_pr") or ref.startswith("refs/pr/") else "write"
+
     def find(self, repo_id: str, kind: str) -> Repository | None:
         """A repository by id and kind (``models``, ``datasets``, ``spaces``)."""
         with self._lock:

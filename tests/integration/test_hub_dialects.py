@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
 
 import weighbridge
 from tests.builders import lora_files, write
 from tests.contracts.registry import FIRST, SECOND, Subject
 from tests.hub_server import Fault, HubServer
 from weighbridge.adapters.hub import HubRegistry
-from weighbridge.domain.errors import PermissionDenied, RegistryRejected, UsageError
+from weighbridge.domain.errors import (
+    PermissionDenied,
+    RegistryRejected,
+    RevisionConflict,
+    UsageError,
+)
 from weighbridge.domain.publication import HubRepo
 from weighbridge.entrypoints.settings import Settings
 
@@ -102,6 +108,34 @@ def test_a_card_that_the_server_refuses_is_found_before_the_weights_go(
     with pytest.raises(RegistryRejected, match="no end"):
         place.publish(files)
     assert not hub.requests("POST", "/repos/create") and not hub.requests("PUT")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_card_that_was_edited_after_the_plan_is_a_conflict(
+    hub: HubServer, place: Subject, tmp_path: Path, gone: bool
+) -> None:
+    """And no change of the source: a card that was edited there is kept."""
+    run = write(tmp_path / "run", lora_files("adapters"))
+    settings = Settings(endpoint=hub.url, token=hub.token, transfer="lfs")
+    weighbridge.publish(run, f"hf://{REPO}", base_model="acme/base", settings=settings)
+    (run / "LICENSE").write_text("MIT")
+    plan = weighbridge.plan(run, f"hf://{REPO}", base_model="acme/base", settings=settings)
+    if gone:
+        HfApi(endpoint=hub.url, token=hub.token).delete_repo(REPO)
+    else:
+        place.publish({"README.md": b"---\nlicense: mit\n---\n# By hand\n"})
+    with pytest.raises(RevisionConflict, match="Run again"):
+        weighbridge.publish(plan=plan, settings=settings)
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_server_without_a_judge_of_cards_takes_one(
+    hub: HubServer, place: Subject, status: int
+) -> None:
+    hub.inject(Fault.refuse(status, "/validate-yaml", times=None))
+    files = {**FIRST, "README.md": b"---\nlicense: apache-2.0\n---\n"}
+    place.publish(files)
+    assert place.holds(files) and len(hub.requests("POST", "/validate-yaml")) == 1
 
 
 @pytest.mark.parametrize(

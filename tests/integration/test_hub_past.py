@@ -4,7 +4,7 @@ tags, the past, and the bytes that go over the line."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -154,11 +154,14 @@ def test_nothing_private_goes_to_a_new_branch_of_a_public_repository(hub: HubSer
 # --- pull requests -------------------------------------------------------------------------------
 
 
-def proposed(subject: Subject) -> tuple[str, str]:
-    """The revision and the page of a pull request with ``SECOND``."""
+def proposed(
+    subject: Subject, files: Mapping[str, bytes] = SECOND, *, private: bool = True
+) -> tuple[str, str]:
+    """The revision and the page of a pull request with those files."""
     head = subject.registry.head(subject.destination)
-    plan = plan_publication(subject.destination, manifest_of(SECOND), head, pull_request=True)
-    receipt = subject.push(plan, blobs_of(plan, SECOND))
+    manifest = manifest_of(files)
+    plan = plan_publication(subject.destination, manifest, head, pull_request=True, private=private)
+    receipt = subject.push(plan, blobs_of(plan, files))
     return receipt.revision, receipt.url
 
 
@@ -170,6 +173,20 @@ def test_a_pull_request_leaves_main_where_it_is(hub: HubServer, place: Subject) 
     assert waiting.revision == revision
     assert {e.path.text for e in waiting.manifest.entries} - {".gitattributes"} == set(SECOND)
     assert hub.repo(REPO).commits("refs/pr/1")[1].oid == hub.repo(REPO).commits()[0].oid
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_who_belongs_to_no_organisation_may_propose(hub: HubServer, opens: bool) -> None:
+    hub.create_repo(REPO)
+    if not opens:
+        hub.inject(Fault.refuse(403, "/status", times=None))
+    outsider = on(hub, hub.add_token("bob", "write", ["bobs"]))
+    with pytest.raises(PermissionDenied, match="--pull-request"):
+        outsider.registry.check(outsider.destination)
+    files = {**SECOND, "w.safetensors": LARGE[1:]}
+    revision, _ = proposed(outsider, files, private=False)
+    assert hub.repo(REPO).resolve("refs/pr/1") == revision
+    assert hub.repo(REPO).files("refs/pr/1")["w.safetensors"] == LARGE[1:]
 
 
 def test_a_server_without_pull_requests_gets_no_byte() -> None:
@@ -237,6 +254,19 @@ def test_a_lost_answer_to_a_roll_back_that_landed(hub: HubServer, place: Subject
     done = RollBack({HubRepo: place.registry})(place.destination, first.revision)
     assert done.receipt is not None and done.receipt.created
     assert len(hub.repo(REPO).commits()) == before + 1 and place.holds(FIRST)
+
+
+def test_of_a_long_past_no_more_is_asked_for_than_is_told() -> None:
+    with HubServer(xet=False, page_size=3) as hub:
+        place = on(hub)
+        for number in range(4):
+            place.publish({**FIRST, "config.json": b'{"n": %d}' % number})
+        hub.clear_log()
+        asked = lambda: [e.path for e in hub.log if "/commits/" in e.path]  # noqa: E731
+        place.publish(SECOND)
+        assert len(asked()) == 1
+        assert len(place.registry.history(place.destination, limit=2)) == 2 and len(asked()) == 2
+        assert len(place.registry.history(place.destination, limit=99)) == 6 and len(asked()) == 4
 
 
 def test_a_roll_back_while_somebody_publishes(hub: HubServer, place: Subject) -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -517,7 +518,10 @@ def test_files_that_came_whole_do_not_come_again(way: FaultyWay, tmp_path: Path)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]  # nothing is left of what was kept
 
 
-def test_a_pull_that_is_killed_goes_on(way: FaultyWay, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_a_pull_that_is_ended_goes_on(
+    way: FaultyWay, tmp_path: Path, number: signal.Signals
+) -> None:
     place = on(way.host)
     files = {f"w{n}.safetensors": uuid4().bytes * 100_000 for n in range(3)}
     place.publish(files)
@@ -525,8 +529,8 @@ def test_a_pull_that_is_killed_goes_on(way: FaultyWay, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "weighbridge", "pull", str(place.destination),
                "-o", str(tmp_path / "out")]  # fmt: skip
     pulling = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    way.meanwhile("before", "GET", last, lambda: (pulling.kill(), pulling.wait()))
-    pulling.wait(60)
+    way.meanwhile("before", "GET", last, lambda: (pulling.send_signal(number), pulling.wait()))
+    assert pulling.wait(60) == (-number if number == signal.SIGKILL else 128 + number)
     assert not (tmp_path / "out").exists() and len(list(tmp_path.iterdir())) == 1
     way.seen.clear()
     weighbridge.pull(str(place.destination), tmp_path / "out")

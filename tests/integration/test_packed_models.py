@@ -8,6 +8,7 @@ import io
 import json
 import sys
 import tarfile
+import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from weighbridge.domain.errors import (
 )
 from weighbridge.domain.publication import OciRepo
 
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CNCF = "application/vnd.cncf.model.weight.v1."
 KIT = "application/vnd.kitops.modelkit.model.v1."
 FILES = {"config.json": b"{}", "deep/er/w.safetensors": bytes(range(256)) * 9000, "empty": b""}
@@ -64,9 +66,10 @@ def stored(
     registry: DockerRegistry,
     layers: Iterable[tuple[str, bytes, dict[str, str]]],
     announced: int = 0,
+    name: str = "",
 ) -> OciRepo:
     """A model of layers: their types, contents and annotations. As another tool pushes it."""
-    place = OciRepo(registry.host, f"acme/{uuid4().hex}", "v1")
+    place = OciRepo(registry.host, name or f"acme/{uuid4().hex}", "v1")
     repository = OciRegistry()._repository(place)
 
     def put(kind: str, content: bytes, annotations: dict[str, str]) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def stored(
     config = put("application/vnd.cncf.model.config.v1+json", b"{}", {})
     document = {
         "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "mediaType": MANIFEST,
         "config": config | {"size": 2},
         "layers": [put(*layer) for layer in layers],
     }
@@ -129,6 +132,71 @@ def test_a_directory_that_oras_packed(plain: DockerRegistry, tmp_path: Path) -> 
     place = stored(plain, [(kind, gzip.compress(tar({"model/a.json": b"[]"})), marks)])
     weighbridge.pull(str(place), tmp_path / "out")
     assert read(tmp_path / "out") == {"model/a.json": b"[]"}
+
+
+def index(host: str, name: str, tag: str, *members: dict[str, Any]) -> dict[str, Any]:
+    """An index, stored as docker does; the answer is what another index would say of it."""
+    kind = "application/vnd.oci.image.index.v1+json"
+    content = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": members}).encode()
+    request = urllib.request.Request(f"http://{host}/v2/{name}/manifests/{tag}", content,
+                                     {"Content-Type": kind}, method="PUT")  # fmt: skip
+    urllib.request.urlopen(request).close()
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return {"mediaType": kind, "digest": digest, "size": len(content)}
+
+
+def of_docker(plain: DockerRegistry, *layers: tuple[str, bytes], name: str = "") -> dict[str, Any]:
+    """A model of Docker's first kind, as an index says it."""
+    place = stored(plain, [(f"application/vnd.docker.ai.{k}", c, {}) for k, c in layers], name=name)
+    digest = OciRegistry()._repository(place).manifest("v1")
+    assert digest is not None
+    return {"mediaType": MANIFEST, "digest": digest.digest, "size": len(digest.content),
+            "name": place.name}  # fmt: skip
+
+
+def test_layers_without_names_have_those_of_docker_s_runner(
+    plain: DockerRegistry, tmp_path: Path
+) -> None:
+    shards = [("safetensors", b"one"), ("safetensors", b"two")]
+    more = [("license", b"MIT"), ("chat.template.jinja", b"{{ x }}"), ("mmproj", b"p")]
+    packed = [("vllm.config.tar", tar({"config.json": b"{}"}))]
+    model = of_docker(plain, *shards, *more, *packed)
+    weighbridge.pull(f"oci://{plain.host}/{model['name']}:v1", tmp_path / "out")
+    assert read(tmp_path / "out") == {
+        "model-00001-of-00002.safetensors": b"one", "model-00002-of-00002.safetensors": b"two",
+        "LICENSE": b"MIT", "template.jinja": b"{{ x }}", "model.mmproj": b"p",
+        "config.json": b"{}",
+    }  # fmt: skip
+    alone = of_docker(plain, ("gguf.v3", b"GGUF"))
+    weighbridge.pull(f"oci://{plain.host}/{alone['name']}:v1", tmp_path / "alone")
+    assert read(tmp_path / "alone") == {"model.gguf": b"GGUF"}
+    other = of_docker(plain, ("gguf.v3", b"GGUF"), ("novel", b""))
+    with pytest.raises(RegistryRejected, match="layer 2 of its manifest names no file"):
+        weighbridge.pull(f"oci://{plain.host}/{other['name']}:v1", tmp_path / "other")
+
+
+def test_the_one_model_of_an_index_is_pulled(plain: DockerRegistry, tmp_path: Path) -> None:
+    model = of_docker(plain, ("gguf.v3", b"GGUF"))
+    name = model.pop("name")
+    image = of_docker(plain, ("something.else", b"x"), name=name)
+    attests = of_docker(plain, ("gguf.v3", b"of another"), name=name) | {
+        "annotations": {"vnd.docker.reference.type": "attestation-manifest"}}  # fmt: skip
+    inner = index(plain.host, name, "inner", model, image)
+    index(plain.host, name, "outer", attests, inner, model)
+    where = f"oci://{plain.host}/{name}"
+    done = weighbridge.pull(f"{where}:outer", tmp_path / "out")
+    assert read(tmp_path / "out") == {"model.gguf": b"GGUF"} and done.revision == model["digest"]
+    with pytest.raises(ModelPacked, match=model["digest"]):
+        on(plain.host, name=name, tag="outer").publish(FIRST)
+    weighbridge.copy(f"{where}@{model['digest']}", str(on(plain.host).destination))
+
+    other = of_docker(plain, ("gguf.v3", b"other"), name=name)
+    index(plain.host, name, "two", model, other | {"platform": {"os": "linux"}})
+    with pytest.raises(RegistryRejected, match=rf"2 models.*{model['digest']}.*linux, 1 files"):
+        weighbridge.pull(f"{where}:two", tmp_path / "two")
+    index(plain.host, name, "none", image)
+    with pytest.raises(RegistryRejected, match="no model but an image"):
+        weighbridge.pull(f"{where}:none", tmp_path / "none")
 
 
 def test_nothing_else_is_done_with_it(plain: DockerRegistry, tmp_path: Path) -> None:

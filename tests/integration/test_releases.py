@@ -17,6 +17,8 @@ from tests.builders import fused_files, lora_files, peft_files, write
 from weighbridge.adapters.key_signatures import KeySignatures
 from weighbridge.domain.errors import DestinationMissing, PathMissing, UsageError
 from weighbridge.domain.signature import NoSignature, parse_bundle, render_bundle
+from weighbridge.entrypoints.container import build
+from weighbridge.entrypoints.settings import Settings
 
 KINDS = {
     "lora": lora_files(data="/Users/ada/data", iters=7),
@@ -205,35 +207,89 @@ def test_what_was_not_published_by_us(tmp_path: Path) -> None:
         weighbridge.verify_release(tmp_path / "registry", name="acme/bot")
 
 
+PKCS8, SEC1 = serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL
+SSH = serialization.PrivateFormat.OpenSSH
+PARAMETERS = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+
+
+def private_key(
+    path: Path,
+    form: serialization.PrivateFormat = PKCS8,
+    passphrase: bytes | None = None,
+    pair: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
+) -> Path:
+    """A file with a private key in that form."""
+    lock = serialization.BestAvailableEncryption(passphrase) if passphrase else None
+    pair = pair or ec.generate_private_key(ec.SECP256R1())
+    pem = serialization.Encoding.PEM
+    path.write_bytes(pair.private_bytes(pem, form, lock or serialization.NoEncryption()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("form", "passphrase"), [(PKCS8, "gehéim"), (SEC1, "two words "), (SEC1, None), (SSH, None)]
+)
+def test_every_form_of_a_key(
+    tmp_path: Path, form: serialization.PrivateFormat, passphrase: str | None
+) -> None:
+    pair = ec.generate_private_key(ec.SECP256R1())
+    secret = passphrase.encode() if passphrase else None
+    path = private_key(tmp_path / "key", form, secret, pair)
+    before = b"" if form is SSH else PARAMETERS  # as openssl ecparam -genkey writes it
+    path.write_bytes((before + path.read_bytes()).replace(b"\n", b"\r\n"))
+    settings = Settings.from_environment({"WEIGHBRIDGE_SIGN_PASSPHRASE": f"{passphrase or ''}\n"})
+    assert not passphrase or passphrase not in repr(settings)
+    signatures = build(settings).signatures()
+    public = tmp_path / "public"
+    for encoding, shape in (
+        (serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH),
+        (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo),
+    ):
+        public.write_bytes(pair.public_key().public_bytes(encoding, shape))
+        assert signatures.problem(signatures.sign(b"{}", str(path)), str(public)) is None
+
+
+def test_a_passphrase_is_asked_for_once_and_before_any_work(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def publish(typed: str | None, said: str | None = None) -> None:
+        def ask(path: str) -> str | None:
+            asked.append(path)
+            return typed
+
+        weighbridge.publish(
+            tmp_path / "run", tmp_path / "registry", name="acme/bot", base_model="acme/base",
+            sign_key=key, settings=Settings(passphrase=said, ask_passphrase=ask),
+        )  # fmt: skip
+
+    key = private_key(tmp_path / "key", passphrase=b"right")
+    for typed, said, told in (
+        (None, None, "WEIGHBRIDGE_SIGN_PASSPHRASE"),
+        ("wr0ng", None, "another passphrase"),
+        (None, "wr0ng", "another passphrase"),
+    ):  # There is no run yet, of which everything else would complain.
+        with pytest.raises(UsageError, match=told) as caught:
+            publish(typed, said)
+        assert "wr0ng" not in str(caught.value)
+    assert len(asked) == 2
+    write(tmp_path / "run", KINDS["lora"])
+    publish("right")
+    assert asked[2:] == [str(key)]
+
+
 def test_keys_that_are_none(tmp_path: Path) -> None:
-    private, _ = keys(tmp_path)
+    keys(tmp_path)
     run = write(tmp_path / "run", KINDS["lora"])
     (tmp_path / "text.pem").write_text("hello")
-    locked = tmp_path / "locked.pem"
-    locked.write_bytes(
-        ec.generate_private_key(ec.SECP256R1()).private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(b"x"),
-        )
-    )
-    other = tmp_path / "rsa.pem"
-    other.write_bytes(
-        rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    for key in ("text.pem", "locked.pem", "rsa.pem", "pub.pem", "missing.pem"):
+    private_key(tmp_path / "curve.pem", pair=ec.generate_private_key(ec.BrainpoolP256R1()))
+    pair = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private_key(tmp_path / "rsa.pem", pair=pair)
+    for key in ("text.pem", "curve.pem", "rsa.pem", "pub.pem", "missing.pem"):
         with pytest.raises((UsageError, PathMissing)) as caught:
             weighbridge.publish(
                 run, tmp_path / "registry", name="acme/bot", sign_key=tmp_path / key
             )
         assert key in str(caught.value)
-        assert not (tmp_path / "registry" / "models--acme--bot" / "refs").exists()
-    with pytest.raises(UsageError, match=r"public key in PEM; it is '(EC )?PRIVATE KEY'"):
-        weighbridge.verify_release(released(tmp_path / "again", "lora", private), key=private)
 
 
 def test_a_signature_by_a_certificate_is_named_as_such(tmp_path: Path) -> None:

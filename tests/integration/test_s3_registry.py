@@ -21,6 +21,7 @@ import weighbridge
 from tests.contracts.registry import FIRST, LARGE, SECOND, Subject, blobs_of
 from tests.docker_registry import DockerRegistry
 from tests.docker_registry.faulty import FaultyWay
+from tests.integration.test_silent_registries import server
 from tests.s3_server import bucket_server, moto_bucket, weed
 from weighbridge.adapters.oci_registry import OciRegistry
 from weighbridge.adapters.s3_registry import S3Registry
@@ -33,12 +34,17 @@ from weighbridge.domain.errors import (
     DestinationMissing,
     PermissionDenied,
     RateLimited,
+    RegistryError,
     RegistryRejected,
     RegistryUnreachable,
     RevisionConflict,
+    TooLarge,
     Unsupported,
+    UsageError,
 )
 from weighbridge.domain.publication import OciRepo, PublicationPlan, S3Prefix
+from weighbridge.entrypoints.container import Container
+from weighbridge.entrypoints.settings import Settings
 
 HUGE = bytes(range(251)) * 160_000  # three parts
 KEY = "models/x"
@@ -441,8 +447,12 @@ def test_a_store_that_does_not_know_our_sums(
         ("InternalError", 500, RegistryUnreachable),
         ("NoSuchBucket", 404, DestinationMissing),
         ("ConditionalRequestConflict", 409, RevisionConflict),
-        ("EntityTooLarge", 400, RegistryRejected),
+        ("EntityTooLarge", 400, TooLarge),
+        ("XMinioStorageFull", 507, TooLarge),
         ("RequestTimeTooSkewed", 403, AuthenticationFailed),
+        ("InvalidObjectState", 403, RegistryRejected),
+        ("KMS.DisabledException", 400, RegistryRejected),
+        ("PermanentRedirect", 301, RegistryRejected),
     ],
 )
 def test_errors_by_their_code(code: str, status: int, kind: type[Exception]) -> None:
@@ -453,6 +463,60 @@ def test_errors_by_their_code(code: str, status: int, kind: type[Exception]) -> 
     with pytest.raises(kind) as failed, translated("s3://b/p", "writing"):
         raise ClientError(told, "PutObject")  # type: ignore[arg-type]
     assert f"{code}: no way" in failed.value.reason  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("code", "operation", "said", "told"),
+    [
+        ("RequestTimeTooSkewed", "GetObject", "", "clock of this machine"),
+        ("PermanentRedirect", "HeadObject", "", "AWS_DEFAULT_REGION"),
+        ("InvalidObjectState", "GetObject", "", "restore it"),
+        ("AccessDenied", "GetObject", "Access Denied.", "Denied; without the right s3:ListBucket"),
+        ("AccessDenied", "GetObject", "x is not authorized to perform: kms:Decrypt", "Decrypt$"),
+        ("AccessDenied", "AssumeRole", "x is not authorized to perform: sts:AssumeRole", "Role$"),
+    ],
+)
+def test_what_helps_is_said(code: str, operation: str, said: str, told: str) -> None:
+    from botocore.exceptions import ClientError
+
+    response = {"Error": {"Code": code, "Message": said},
+                "ResponseMetadata": {"HTTPStatusCode": 403}}  # fmt: skip
+    with pytest.raises(RegistryError, match=told) as failed, translated("s3://b/p", "reading x"):
+        raise ClientError(response, operation)  # type: ignore[arg-type]
+    assert isinstance(failed.value, AuthenticationFailed) == (
+        operation == "AssumeRole" or code == "RequestTimeTooSkewed"
+    )
+
+
+def test_a_page_is_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+    with moto_bucket(monkeypatch), server(page, b"") as (host, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}")
+        with pytest.raises(RegistryRejected, match="no store that speaks S3"):
+            on("bucket").publish(FIRST)
+
+
+def test_how_it_is_encrypted_and_who_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    surroundings = {"WEIGHBRIDGE_S3_ENCRYPTION": "aws:kms:arn:aws:kms:eu-west-1:1:key/k",
+                    "WEIGHBRIDGE_S3_REQUEST_PAYER": "requester"}  # fmt: skip
+    payers: set[str | None] = set()
+    with moto_bucket(monkeypatch) as name:
+        registry = Container(settings=Settings.from_environment(surroundings)).s3_registry()
+        place = Subject(registry, S3Prefix(name, KEY, "main"))
+        place.publish({"w.safetensors": HUGE})
+        registry._client.meta.events.register(
+            "before-send.s3",
+            lambda request, **_: payers.add(request.headers["x-amz-request-payer"]),
+        )
+        assert place.holds({"w.safetensors": HUGE}) and payers == {b"requester"}
+        for key in keys(registry._client, name):
+            stored = registry._client.head_object(Bucket=name, Key=key)
+            assert stored["SSEKMSKeyId"] == "arn:aws:kms:eu-west-1:1:key/k"
+    for said in ("AES256", "aws:kms", "aws:kms:dsse"):
+        settings = Settings.from_environment({"WEIGHBRIDGE_S3_ENCRYPTION": said})
+        assert settings.s3 == {"ServerSideEncryption": said}
+    with pytest.raises(UsageError, match="WEIGHBRIDGE_S3_ENCRYPTION"):
+        Settings.from_environment({"WEIGHBRIDGE_S3_ENCRYPTION": "yes"})
 
 
 def test_without_the_right_to_list(bucket: str, way: FaultyWay) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,3 +166,16 @@ def test_xet_is_bounded_unless_somebody_said_otherwise(
             fast = "HF_XET_HIGH_PERFORMANCE" in theirs
             assert os.environ.get(name) == (theirs.get(name) if fast else theirs.get(name, bound))
     assert dict(os.environ) == before
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under any number."""
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    settings = Settings.from_environment({})
+    assert settings.cached_base("acme/base") is None
+    assert all(Path(each).is_absolute() for each in settings.registry_logins)

@@ -58,9 +58,16 @@ class SigstoreIdentities:
     config: str | None = None
     timeout: float = 60.0
 
+    def require(self) -> None:
+        """Raises MissingExtra without the package."""
+        try:
+            import sigstore.sign  # noqa: F401
+        except ImportError as error:
+            raise MissingExtra(problem=_INSTALL, extra="keyless") from error
+
     def sign(self, payload: bytes, earlier: bytes | None) -> bytes:
         """The bundle of a signature; ``earlier`` if that is one of the same, by the same."""
-        self._require()
+        self.require()
         trust = self._trust()
         token = self._identity(trust)
         if earlier is not None and _is_of(earlier, payload, token, trust):
@@ -69,15 +76,9 @@ class SigstoreIdentities:
 
     def problem(self, bundle: bytes, identity: Identity) -> str | None:
         """Why this is no signature by that identity; None if it is."""
-        self._require()
+        self.require()
         found = _verified(bundle, identity.name, identity.issuer, self._trust())
         return found if isinstance(found, str) else None
-
-    def _require(self) -> None:
-        try:
-            import sigstore.sign  # noqa: F401
-        except ImportError as error:
-            raise MissingExtra(problem=_INSTALL, extra="keyless") from error
 
     def _trust(self) -> ClientTrustConfig:
         from sigstore.models import ClientTrustConfig

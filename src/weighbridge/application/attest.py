@@ -58,6 +58,13 @@ class Attest:
     signatures: Signatures | None = None
     identities: Identities | None = None
 
+    def require(self, key: str | None, *, keyless: bool) -> None:
+        """Raises, before any work, what ``sign`` would for want of a key or a package."""
+        if key is not None and self.signatures is not None:
+            self.signatures.require(key)
+        if keyless and self.identities is not None:
+            self.identities.require()
+
     def __call__(self, files: Iterable[ManifestEntry], made: Made, stage: Stage) -> ManifestEntry:
         """The statement of a release of ``files``, written into ``stage``."""
         listed = tuple(files)
@@ -76,9 +83,9 @@ class Attest:
     ) -> ManifestEntry:
         """The signature of a release of ``files``, the statement among them, called ``name``.
 
-        ``key`` is the PEM file of the private key to sign with; without one, whoever runs this
-        signs, and ``earlier`` reads the signature that is published now. Raises MissingExtra,
-        UsageError for a key that is none, and as ``Identities.sign``.
+        ``key`` is the file of the private key to sign with; without one, whoever runs this signs,
+        and ``earlier`` reads the signature that is published now. Raises MissingExtra, UsageError
+        for a key that is none, and as ``Identities.sign``.
         """
         payload = render_payload(name, files)
         if key is not None:

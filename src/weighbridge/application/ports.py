@@ -318,12 +318,16 @@ class GgufWriter(Protocol):
 
 
 class Signatures(Protocol):
-    """Signs with a private key and verifies with a public one; each is named by a PEM file."""
+    """Signs with a private key and verifies with a public one; each is named by its file."""
+
+    def require(self, key: str) -> None:
+        """Find out now whether ``sign`` can use that key. Raises as ``sign``."""
 
     def sign(self, payload: bytes, key: str) -> Signed:
         """The same for the same payload and key, if the library can.
 
-        Raises MissingExtra; UsageError for what is no such key; StorageError if it is unreadable.
+        Raises MissingExtra; UsageError for what is no such key, or for one that is encrypted with
+        another passphrase than is known; StorageError if it is unreadable.
         """
 
     def problem(self, signed: Signed, key: str) -> str | None:
@@ -332,6 +336,9 @@ class Signatures(Protocol):
 
 class Identities(Protocol):
     """Signs as whoever runs this, vouched for by an identity provider, and verifies that."""
+
+    def require(self) -> None:
+        """Raises MissingExtra if it cannot be done here."""
 
     def sign(self, payload: bytes, earlier: bytes | None) -> bytes:
         """The bundle of a new signature, which is logged for everybody to see; ``earlier``, as it

@@ -102,6 +102,7 @@ class Publish:
     def __call__(self, request: PublishRequest, progress: Progress = no_progress) -> PublishOutcome:
         """Raises PublicationBlocked, NotConvertible, ProofFailed, or the RegistryError family."""
         registry = registry_of(self.registries, request.destination)
+        self.attest.require(request.sign_key, keyless=request.keyless)
         choice, policy = request.choice, request.policy
         # Whoever publishes without a card gets one.
         policy = evolve(policy, ignore=(*policy.ignore, "CD001"))

@@ -32,8 +32,8 @@ from weighbridge.domain.publication import (
     Receipt,
     plan_publication,
     read_back_differences,
+    require_same_changes,
     require_same_ground,
-    require_same_revision,
     with_tags,
 )
 
@@ -68,10 +68,13 @@ class Send:
             private=not request.public, pull_request=request.pull_request,
         )  # fmt: skip
         if self.ground is not None:
-            require_same_revision(self.ground, plan)
+            require_same_ground(self.ground, plan)
         if request.planned is not None:
-            require_same_files(request.planned.plan.manifest, manifest, both_ways=True)
-            require_same_ground(request.planned.plan, plan)
+            planned = request.planned.plan
+            # First: a card that others edited there makes another file of ours.
+            require_same_ground(planned, plan)
+            require_same_files(planned.manifest, manifest, both_ways=True)
+            require_same_changes(planned, plan)
         if not request.tags:
             return plan
         there_now = self.registry.tags(request.destination, wanted=request.tags)

@@ -340,7 +340,8 @@ class RegistryRejected(RegistryError):
 @define(kw_only=True, eq=False, slots=False)
 class ModelPacked(RegistryRejected):
     """A model whose files, or some of them, are in archives, so that what is in it is known only
-    once they came: a pull takes them apart, and nothing else can be done with it."""
+    once they came, or that is one of an index: a pull takes it out, and nothing else can be done
+    with it. ``revision`` is that of the model itself."""
 
     revision: str
     files: Manifest

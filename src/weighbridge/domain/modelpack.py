@@ -18,6 +18,7 @@ from typing import Any
 from attrs import frozen
 
 from weighbridge.domain.artifact import Archive, ArtifactPath, Digest, Manifest, ManifestEntry
+from weighbridge.domain.docker_models import file_names
 from weighbridge.domain.shipping import is_legal
 from weighbridge.domain.strict_json import StrictJsonError, parse_object
 
@@ -75,6 +76,11 @@ def blob_digest(entry: ManifestEntry) -> str:
     if known is None:
         raise ValueError(f"the sha256 of {entry.path} is not known")
     return f"sha256:{known.value}"
+
+
+def is_digest(text: str) -> bool:
+    """Whether it is a digest as manifests are named by here."""
+    return _DIGEST.fullmatch(text) is not None
 
 
 def pack(manifest: Manifest) -> ModelPack:
@@ -153,11 +159,14 @@ def _kind(path: ArtifactPath) -> str:
 
 
 def _contents(layers: list[Any]) -> Iterator[ManifestEntry | Archive]:
-    for number, layer in enumerate(layers, 1):
-        fields: Mapping[str, Any] = layer if isinstance(layer, dict) else {}
+    described: list[Mapping[str, Any]] = [x if isinstance(x, dict) else {} for x in layers]
+    named = [_name(_annotations(fields)) for fields in described]
+    unnamed = zip(described, named, strict=True)
+    dockers = file_names([str(f.get("mediaType")) for f, name in unnamed if name is None])
+    for number, (fields, name) in enumerate(zip(described, named, strict=True), 1):
         annotations = _annotations(fields)
         form = _form(fields, annotations)
-        path: object = next((p for key in _NAMES if (p := annotations.get(key))), None)
+        path = next(dockers) if name is None else name
         if form is not None:
             path = f"layer {number}"
         elif path is None and fields.get("mediaType") == _KITFILE:
@@ -185,6 +194,10 @@ def _form(fields: Mapping[str, Any], annotations: Mapping[str, Any]) -> str | No
         return "tar+gzip"
     found = _ARCHIVE.fullmatch(kind)
     return found[1] if found else None
+
+
+def _name(annotations: Mapping[str, Any]) -> object:
+    return next((p for key in _NAMES if (p := annotations.get(key))), None)
 
 
 def _annotations(fields: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -405,8 +405,9 @@ def publish(
     way to say the revision. The proof uses ``base``, else the base model's snapshot in the
     Hugging Face cache if it is there. ``policy`` is the same as for ``validate``; without one every
     error blocks. ``tags`` are set once it is read back, and stay where they are without
-    ``move_tag``. ``sign_key`` is a PEM file with an elliptic curve's private key: the release is
-    signed with it. ``sign_keyless`` signs by Sigstore as whoever runs this, for everybody to see.
+    ``move_tag``. ``sign_key`` is a file with an elliptic curve's private key: the release is signed
+    with it. The passphrase of one that has one is ``settings.passphrase``. ``sign_keyless`` signs
+    by Sigstore as whoever runs this, for everybody to see.
 
     With ``plan``, from ``weighbridge.plan`` or its file, exactly that is published: raises
     ArtifactChanged if a byte is another now, RevisionConflict if the head is. All is checked again,

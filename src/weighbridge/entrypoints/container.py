@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from weighbridge.application.history import Log, RollBack
     from weighbridge.application.inspect import Inspect
     from weighbridge.application.loadable_base import LoadableBase
-    from weighbridge.application.ports import Converter, Prover, Registry
+    from weighbridge.application.ports import Converter, Prover, Registry, Signatures
     from weighbridge.application.publish import Publish
     from weighbridge.application.pull import Pull
     from weighbridge.application.repair import Repair
@@ -107,7 +107,13 @@ def _oci(settings: Settings) -> Registry:
 def _s3(settings: Settings) -> Registry:
     from weighbridge.adapters.s3_registry import S3Registry
 
-    return S3Registry(timeout=settings.timeout)
+    return S3Registry(timeout=settings.timeout, also=settings.s3)
+
+
+def _signatures(settings: Settings) -> Signatures:
+    from weighbridge.adapters.key_signatures import KeySignatures
+
+    return KeySignatures(settings.passphrase, settings.ask_passphrase)
 
 
 class _Registries(Mapping[type, "Registry"]):
@@ -251,7 +257,7 @@ class Container(containers.DeclarativeContainer):
         loadable=loadable,
         measure=measure,
     )
-    signatures = providers.Singleton(_later("adapters.key_signatures.KeySignatures"))
+    signatures = providers.Singleton(_signatures, settings)
     identities = providers.Singleton(
         _later("adapters.sigstore_identities.SigstoreIdentities"),
         token=settings.provided.identity_token,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from attrs import field, frozen
@@ -11,6 +12,7 @@ from attrs import field, frozen
 from weighbridge.domain.errors import UsageError
 
 _MOST_SECONDS = 86400
+_ENCRYPTION = re.compile(r"(AES256|aws:kms(?::dsse)?)(?::(?!dsse$)(.+))?")
 
 
 @frozen
@@ -22,8 +24,11 @@ class Settings:
     files where docker and podman keep logins, ``registry_certificates`` the directories where they
     keep certificates, ``plain_http`` the registries that have no TLS.
     ``timeout`` is the seconds that the Hub, an OCI registry, S3 or Sigstore may be silent.
-    ``identity_token`` is what Sigstore knows the signer by, None to look for it;
-    ``sigstore_config`` the file with the trust config of another Sigstore than the public one.
+    ``s3`` is what requests to S3 say besides, by boto3's names.
+    ``passphrase`` opens the key to sign with; without it ``ask_passphrase`` is asked, with the path
+    of a key that needs one. ``identity_token`` is what Sigstore knows the signer by, None to look
+    for it; ``sigstore_config`` the file with the trust config of another Sigstore than the public
+    one.
     """
 
     endpoint: str | None = None
@@ -35,6 +40,9 @@ class Settings:
     plain_http: tuple[str, ...] = ()
     registry_certificates: tuple[str, ...] = ()
     timeout: float = 60.0
+    s3: Mapping[str, str] = field(factory=dict)
+    passphrase: str | None = field(default=None, repr=False)
+    ask_passphrase: Callable[[str], str | None] | None = field(default=None, repr=False)
     identity_token: str | None = field(default=None, repr=False)
     sigstore_config: str | None = None
 
@@ -43,10 +51,12 @@ class Settings:
         """From HF_ENDPOINT, HF_TOKEN, HF_OIDC_RESOURCE, HF_HUB_CACHE, HF_HOME, DOCKER_CONFIG,
         REGISTRY_AUTH_FILE, SIGSTORE_IDENTITY_TOKEN, SIGSTORE_ID_TOKEN, and
         WEIGHBRIDGE_TRANSFER, WEIGHBRIDGE_CONVERTER, WEIGHBRIDGE_PLAIN_HTTP (host:port,...),
-        WEIGHBRIDGE_TIMEOUT, WEIGHBRIDGE_SIGSTORE_CONFIG. Raises UsageError."""
+        WEIGHBRIDGE_TIMEOUT, WEIGHBRIDGE_S3_ENCRYPTION (AES256, aws:kms or aws:kms:KEY),
+        WEIGHBRIDGE_S3_REQUEST_PAYER, WEIGHBRIDGE_SIGN_PASSPHRASE, WEIGHBRIDGE_SIGSTORE_CONFIG.
+        Raises UsageError."""
         env = os.environ if environ is None else environ
         home = env.get("HF_HOME") or os.path.join(
-            env.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"), "huggingface"
+            env.get("XDG_CACHE_HOME") or _home(".cache"), "huggingface"
         )
         return cls(
             endpoint=env.get("HF_ENDPOINT") or None,
@@ -59,6 +69,9 @@ class Settings:
             registry_certificates=_certificates(env),
             plain_http=tuple(env.get("WEIGHBRIDGE_PLAIN_HTTP", "").replace(",", " ").split()),
             timeout=_seconds(env.get("WEIGHBRIDGE_TIMEOUT") or "60"),
+            s3=_s3(env),
+            # The line end of a secret that came from a file is no part of it; spaces may be.
+            passphrase=env.get("WEIGHBRIDGE_SIGN_PASSPHRASE", "").rstrip("\r\n") or None,
             # As sigstore's own command has it, and as cosign.
             identity_token=_clean(
                 env.get("SIGSTORE_IDENTITY_TOKEN") or env.get("SIGSTORE_ID_TOKEN")
@@ -80,6 +93,12 @@ class Settings:
         return str(snapshot) if (snapshot / "config.json").is_file() else None
 
 
+def _home(name: str) -> str:
+    """A directory of the user's; in a container the user may have no home at all."""
+    home = os.path.expanduser("~")
+    return os.path.join(home if os.path.isabs(home) else "/nonexistent", name)
+
+
 def _seconds(said: str) -> float:
     try:
         seconds = float(said)
@@ -88,6 +107,18 @@ def _seconds(said: str) -> float:
     if not 0 < seconds < _MOST_SECONDS:
         raise UsageError(problem=f"WEIGHBRIDGE_TIMEOUT={said!r} is not a number of seconds")
     return seconds
+
+
+def _s3(env: Mapping[str, str]) -> dict[str, str]:
+    said = env.get("WEIGHBRIDGE_S3_ENCRYPTION", "")
+    found = _ENCRYPTION.fullmatch(said)
+    if said and not found:
+        problem = f"WEIGHBRIDGE_S3_ENCRYPTION={said!r} is not AES256, aws:kms or aws:kms:KEY"
+        raise UsageError(problem=problem)
+    how, key = found.groups() if found else (None, None)
+    payer = env.get("WEIGHBRIDGE_S3_REQUEST_PAYER")
+    told = {"ServerSideEncryption": how, "SSEKMSKeyId": key, "RequestPayer": payer}
+    return {name: value for name, value in told.items() if value}
 
 
 def _clean(token: str | None) -> str | None:
@@ -113,8 +144,8 @@ def _certificates(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _docker(env: Mapping[str, str]) -> str:
-    return env.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
+    return env.get("DOCKER_CONFIG") or _home(".docker")
 
 
 def _config(env: Mapping[str, str]) -> str:
-    return env.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return env.get("XDG_CONFIG_HOME") or _home(".config")

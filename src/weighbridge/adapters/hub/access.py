@@ -74,6 +74,10 @@ class Access:
                 api.auth_check(self.remote.repo.name, write=True)
         except ServerSilent:
             raise
+        except PermissionDenied as error:
+            self._require_role()  # which may say it better
+            error.reason += "; whoever may not write can propose: --pull-request"
+            raise
         except _UNKNOWN:  # There is no repository yet, or the question is not known.
             self._require_role()
 

@@ -11,16 +11,18 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from weighbridge.adapters.hub.answers import heard
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Progress
 
+#: What ends a process, and may be heard.
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _BATCH = "/info/lfs/objects/batch"
 
 
@@ -92,20 +94,23 @@ def _present(answer: bytes) -> int:
 def interrupts_reach(meter: Meter) -> Iterator[None]:
     """Ctrl-C stops the client's threads too. It would wait for them, and each would send its file
     to the end first, minutes long."""
-    before = signal.getsignal(signal.SIGINT)
-    if not callable(before) or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before = {number: signal.getsignal(number) for number in _ENDS}
 
     def interrupted(number: int, frame: FrameType | None) -> None:
         meter.stop()
-        before(number, frame)
+        cast(Callable[..., object], before[signal.Signals(number)])(number, frame)
 
-    signal.signal(signal.SIGINT, interrupted)
+    ours = [number for number, handler in before.items() if callable(handler)]
+    for number in ours:
+        signal.signal(number, interrupted)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in ours:
+            signal.signal(number, before[number])
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from weighbridge.adapters.hub.transfer import Transfer, chosen_transfer
 from weighbridge.domain.artifact import Manifest
 from weighbridge.domain.errors import (
     DestinationMissing,
+    PermissionDenied,
     RegistryError,
     RegistryRejected,
     RevisionConflict,
@@ -97,7 +98,8 @@ class Push:
         if there is None or there.revision != head.revision:
             raise self._conflict(there.revision if there else None, head.revision)
         receipt = evolve(self, remote=proposal)._publish(there, ready)
-        self.remote.set_pull_request(number, "open")
+        with suppress(PermissionDenied):  # Then it stays a draft, which others can open.
+            self.remote.set_pull_request(number, "open")
         return evolve(receipt, url=url)
 
     def _withdraw(self, kind: object, number: int) -> None:

@@ -197,11 +197,15 @@ class HubRegistry:
             logging,
         )
 
+        class Asked(HfApi):
+            def _validate_yaml(self, *_: Any, **__: Any) -> None:
+                """Nothing: ``Remote.require_card`` has asked, before anything was sent."""
+
         disable_progress_bars()  # Progress is the caller's to show.
         if "HF_HUB_VERBOSITY" not in os.environ:
             # Its warnings show signed addresses.
             logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-        return HfApi(
+        return Asked(
             endpoint=self.endpoint,
             token=self.token,
             library_name="weighbridge",

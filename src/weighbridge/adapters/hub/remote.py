@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 #: Large files on their way by LFS, which takes only whole ones: what an interruption costs at most.
 _AT_ONCE = 2
-_NO_XET = frozenset({404, 405, 501})
+#: How a server answers a question that it does not know.
+_UNKNOWN = frozenset({404, 405, 501})
 
 
 @frozen
@@ -118,24 +119,27 @@ class Remote:
     @patiently
     def parent_of(self, commit: str) -> str | None:
         """The commit before that one. Raises RegistryRejected if the server does not tell."""
-        with self.errors.calls():
-            history = self.api.list_repo_commits(self.repo.name, revision=commit)
-        if not history or history[0].commit_id != commit:
+        history = self._commits(commit, 2)
+        if not history or history[0].id != commit:
             reason = f"the server does not tell the history of {commit}"
             raise RegistryRejected(destination=str(self.repo), reason=reason)
-        return history[1].commit_id if len(history) > 1 else None
+        return history[1].id if len(history) > 1 else None
 
     @patiently
     def require_card(self, content: str) -> None:
-        """Raises RegistryRejected if the server refuses the card, which the client asks only when
-        everything else was sent; passes if it cannot tell."""
-        ask = getattr(self.api, "_validate_yaml", None)
-        try:
-            with self.errors.calls():
+        """Raises RegistryRejected if the server refuses the card; passes if it cannot tell, or has
+        no judge of cards."""
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError
+
+        ask = getattr(HfApi, "_validate_yaml", None)
+        with suppress(NotUnderstood), self.errors.calls():
+            try:
                 if ask is not None:
-                    ask(content)
-        except NotUnderstood:
-            return
+                    ask(self.api, content)
+            except HfHubHTTPError as error:
+                if error.response.status_code not in _UNKNOWN:
+                    raise
 
     def create(self, *, private: bool) -> None:
         """Create the repository, and stop if it is not as private as was asked."""
@@ -175,17 +179,10 @@ class Remote:
         anything else it asks again for many minutes, and says nothing."""
         from huggingface_hub import get_session, hf_raise_for_status
 
-        # Public, but exported in a way that type checkers do not see.
-        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
-
-        api, revision = self.api, quote(self.repo.revision, safe="")
-        url = f"{api.endpoint}/api/models/{self.repo.name}/xet-write-token/{revision}"
+        url = self._address("xet-write-token", self.repo.revision)
         with self.errors.calls():
-            headers = build_hf_headers(
-                token=api.token, library_name=api.library_name, library_version=api.library_version
-            )
-            response = get_session().get(url, headers=headers)
-            if response.status_code in _NO_XET:
+            response = get_session().get(url, headers=self._headers())
+            if response.status_code in _UNKNOWN:
                 return False
             hf_raise_for_status(response)
         return _is_xet_token(response)
@@ -221,14 +218,9 @@ class Remote:
     def history(self, limit: int) -> tuple[Revision, ...]:
         """The commits of the branch, newest first; () if there is none."""
         try:
-            with self.errors.calls():
-                found = self.api.list_repo_commits(self.repo.name, revision=self.repo.revision)
+            return self._commits(self.repo.revision, limit)
         except DestinationMissing:
             return ()
-        return tuple(
-            Revision(each.commit_id, each.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"), each.title)
-            for each in islice(found, limit)
-        )
 
     @patiently
     def create_tag(self, name: str, commit: str) -> None:
@@ -258,6 +250,35 @@ class Remote:
         """Make it open or closed."""
         with self.errors.calls():
             self.api.change_discussion_status(self.repo.name, number, status)
+
+    def _commits(self, revision: str, most: int) -> tuple[Revision, ...]:
+        """The newest of a history; the client asks for all pages of it, which may be hundreds."""
+        # Public, but exported in a way that type checkers do not see.
+        from huggingface_hub.utils import paginate, parse_datetime  # type: ignore[attr-defined]
+
+        with self.errors.calls():
+            listed = paginate(self._address("commits", revision), {}, self._headers())
+            return tuple(
+                Revision(
+                    each["id"],
+                    parse_datetime(each["date"]).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    each["title"],
+                )
+                for each in islice(listed, most)
+            )
+
+    def _address(self, what: str, revision: str) -> str:
+        where = f"{self.api.endpoint}/api/models/{self.repo.name}/{what}"
+        return f"{where}/{quote(revision, safe='')}"
+
+    def _headers(self) -> dict[str, str]:
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        api = self.api
+        made: dict[str, str] = build_hf_headers(
+            token=api.token, library_name=api.library_name, library_version=api.library_version
+        )
+        return made
 
     def _entry(self, item: RepoFile) -> ManifestEntry:
         problem = ArtifactPath.problem_with(item.path)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from attrs import field, frozen
 
 from weighbridge.adapters.oci_registry.failures import Failures
+from weighbridge.adapters.oci_registry.indexes import require_no_index
 from weighbridge.adapters.oci_registry.log import Log, without_branches
 from weighbridge.adapters.oci_registry.login import credential_for
 from weighbridge.adapters.oci_registry.push import Push, point, require_head, turn
@@ -78,14 +79,16 @@ class OciRegistry:
         """What the tag names; None if there is no such tag or repository. Raises ModelPacked, as
         all that reads does but ``open``."""
         place = _oci(destination)
-        stored = self._repository(place).manifest(place.revision)
-        return RemoteHead(stored.digest, _files(place, stored)) if stored else None
+        repository = self._repository(place)
+        stored = repository.manifest(place.revision)
+        return RemoteHead(stored.digest, _files(place, repository, stored)) if stored else None
 
     def recorded(self, destination: Destination, revision: str) -> RemoteHead:
         """The manifest of that digest or tag."""
         place = _oci(destination)
-        stored = _required(place, self._repository(place), revision)
-        return RemoteHead(stored.digest, _files(place, stored))
+        repository = self._repository(place)
+        stored = _required(place, repository, revision)
+        return RemoteHead(stored.digest, _files(place, repository, stored))
 
     def manifest(
         self, destination: Destination, revision: str, *, progress: Progress = no_progress
@@ -94,7 +97,7 @@ class OciRegistry:
         place = _oci(destination)
         repository = self._repository(place)
         stored = _required(place, repository, revision)
-        entries = _files(place, stored).entries
+        entries = _files(place, repository, stored).entries
         there = {d for d, size in {(modelpack.blob_digest(e), e.size) for e in entries}
                  if repository.has_blob(d, size)}  # fmt: skip
         return RemoteHead(
@@ -197,8 +200,9 @@ class OciRegistry:
         once for all the files that are read one after another."""
         found = self._read.get((place, revision))
         if found is None:
-            stored = _required(place, self._repository(place), revision)
-            files, archives = _contents(place, stored)
+            repository = self._repository(place)
+            stored = _required(place, repository, revision)
+            files, archives = _contents(place, repository, stored)
             found = Manifest((*files.entries, *(each.entry for each in archives)))
             if ":" in revision:
                 self._read.clear()
@@ -235,8 +239,8 @@ def _required(place: OciRepo, repository: Repository, revision: str) -> Stored:
     return stored
 
 
-def _files(place: OciRepo, stored: Stored) -> Manifest:
-    files, archives = _contents(place, stored)
+def _files(place: OciRepo, repository: Repository, stored: Stored) -> Manifest:
+    files, archives = _contents(place, repository, stored)
     if archives:
         raise ModelPacked(
             destination=str(place),
@@ -249,7 +253,10 @@ def _files(place: OciRepo, stored: Stored) -> Manifest:
     return files
 
 
-def _contents(place: OciRepo, stored: Stored) -> tuple[Manifest, tuple[Archive, ...]]:
+def _contents(
+    place: OciRepo, repository: Repository, stored: Stored
+) -> tuple[Manifest, tuple[Archive, ...]]:
+    require_no_index(place, repository, stored)
     try:
         return modelpack.contents(stored.content)
     except ValueError as error:

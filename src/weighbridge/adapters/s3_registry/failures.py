@@ -16,6 +16,7 @@ from weighbridge.domain.errors import (
     RegistryUnreachable,
     RevisionConflict,
     ServerSilent,
+    TooLarge,
     Unsupported,
     WeighbridgeError,
 )
@@ -27,11 +28,30 @@ _LOGIN = frozenset(
      "ExpiredTokenException", "TokenRefreshRequired"}
 )  # fmt: skip
 _NO_LOGIN = frozenset(
-    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError",
-     "TokenRetrievalError", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "ProfileNotFound"}
+    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "SSOError",
+     "TokenRetrievalError", "LoginError", "MetadataRetrievalError", "ProfileNotFound"}
 )  # fmt: skip
+#: What boto3 asks other services for, to have a login.
+_LOGGING_IN = ("AssumeRole", "GetRoleCredentials", "GetSessionToken", "CreateToken", "CreateOAuth2")
 _SILENT = frozenset({"ReadTimeoutError", "ConnectTimeoutError"})
 _TRANSPORT = frozenset({"HTTPClientError", "ConnectionError", "IncompleteReadError"})
+_DENIED = ("AccessDenied", "403", "Forbidden")
+_FULL = ("EntityTooLarge", "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded")
+#: Codes that say more than their status.
+_BY_CODE: Mapping[str, type[RegistryError]] = {
+    **dict.fromkeys(_LOGIN, AuthenticationFailed),
+    **dict.fromkeys(("SlowDown", "Throttling", "RequestLimitExceeded"), RateLimited),
+    **dict.fromkeys(_FULL, TooLarge),
+    "InvalidObjectState": RegistryRejected,
+}
+_REGION = "name the bucket's region in AWS_DEFAULT_REGION (boto3 takes no notice of AWS_REGION)"
+_REMEDIES: Mapping[str, str] = {
+    **dict.fromkeys(("PermanentRedirect", "AuthorizationHeaderMalformed"), _REGION),
+    **dict.fromkeys(("TemporaryRedirect", "IllegalLocationConstraintException"), _REGION),
+    "RequestTimeTooSkewed": "set the clock of this machine",
+    "SignatureDoesNotMatch": "the secret key, the region or the address of the store is another",
+    "InvalidObjectState": "it lies in an archive of the store; restore it first",
+}
 _BY_STATUS: Mapping[int, type[RegistryError]] = {
     401: AuthenticationFailed,
     403: PermissionDenied,
@@ -40,6 +60,7 @@ _BY_STATUS: Mapping[int, type[RegistryError]] = {
     412: RevisionConflict,
     429: RateLimited,
     501: Unsupported,
+    507: TooLarge,
 }
 
 
@@ -74,8 +95,10 @@ def _translation(error: Exception, destination: str, doing: str) -> RegistryErro
     """By the names of classes, so that this module needs no boto3; None for what is a bug."""
     names = {kind.__name__ for kind in type(error).__mro__}
     if "ClientError" in names:
+        if getattr(error, "operation_name", "").startswith(_LOGGING_IN):
+            return AuthenticationFailed(destination=destination, reason=_words(doing, error))
         return _answered(getattr(error, "response", {}), destination, doing)
-    reason = f"{doing}: {' '.join(str(error).split())[:_MOST_WORDS]}"
+    reason = _words(doing, error)
     if "Invalid header value" in reason:  # which is a token, and is shown whole
         reason = f"{doing}: a key or token in it cannot be sent; is there a line end in it?"
         return AuthenticationFailed(destination=destination, reason=reason)
@@ -94,15 +117,21 @@ def _translation(error: Exception, destination: str, doing: str) -> RegistryErro
 def _answered(response: Mapping[str, Any], destination: str, doing: str) -> RegistryError:
     said = response.get("Error", {})
     code, words = str(said.get("Code", "")), " ".join(str(said.get("Message", "")).split())
+    words = words.rstrip(".")
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     reason = f"{doing}: HTTP {status} {code}: {words}"[:_MOST_WORDS]
     reads = doing.startswith(("reading", "looking"))
-    if reads and status == 403 and code in ("AccessDenied", "403", "Forbidden"):
+    # Where it knows which right is missing, it says so.
+    vague = code in _DENIED and "not authorized to perform" not in words
+    if reads and status == 403 and vague:
         reason += "; without the right s3:ListBucket it says so of what is not there, too"
-    if code in _LOGIN:
-        return AuthenticationFailed(destination=destination, reason=reason)
-    if code in ("SlowDown", "Throttling", "RequestLimitExceeded"):
-        return RateLimited(destination=destination, reason=reason)
-    if status == 408 or (status >= 500 and status not in _BY_STATUS):
+    if code in _REMEDIES:
+        reason += f"; {_REMEDIES[code]}"
+    kind = _BY_CODE.get(code) or _BY_STATUS.get(status, RegistryRejected)
+    if kind is RegistryRejected and (status == 408 or status >= 500):
         return RegistryUnreachable(destination=destination, reason=reason, applied=False)
-    return _BY_STATUS.get(status, RegistryRejected)(destination=destination, reason=reason)
+    return kind(destination=destination, reason=reason)
+
+
+def _words(doing: str, error: Exception) -> str:
+    return f"{doing}: {' '.join(str(error).split())[:_MOST_WORDS]}"

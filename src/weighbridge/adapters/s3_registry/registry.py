@@ -49,11 +49,13 @@ class S3Registry:
     """A Registry for ``S3Prefix`` destinations.
 
     Endpoint, region and login are boto3's to find, as AWS_ENDPOINT_URL, AWS_PROFILE and the rest
-    say. For ``timeout`` seconds a store may be silent, each time that boto3 asks. All methods
+    say. For ``timeout`` seconds a store may be silent, each time that boto3 asks. ``also`` is what
+    every request says that knows it, by boto3's names: how to encrypt, who pays. All methods
     raise MissingExtra if boto3 is not installed.
     """
 
     timeout: float = 60.0
+    also: Mapping[str, str] = field(factory=dict)
     _client: Any = field(default=None, init=False, repr=False)
     _making: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
 
@@ -170,11 +172,11 @@ class S3Registry:
         with self._making:
             if self._client is None:
                 with configured(str(destination)):
-                    self._client = _client(self.timeout)
+                    self._client = _client(self.timeout, self.also)
         return Store(self._client, destination)
 
 
-def _client(timeout: float) -> Any:
+def _client(timeout: float, also: Mapping[str, str]) -> Any:
     try:
         import boto3
         from botocore.config import Config
@@ -189,7 +191,14 @@ def _client(timeout: float) -> Any:
         connect_timeout=timeout,
         read_timeout=timeout,
     )
-    return boto3.session.Session().client("s3", config=config)
+    client = boto3.session.Session().client("s3", config=config)
+
+    def add(params: dict[str, Any], model: Any, **_: Any) -> dict[str, Any]:
+        known = model.input_shape.members if model.input_shape else ()
+        return {name: value for name, value in also.items() if name in known} | params
+
+    client.meta.events.register("provide-client-params.s3", add)
+    return client
 
 
 def _digest(store: Store, revision: str) -> str:

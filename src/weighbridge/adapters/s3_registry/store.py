@@ -57,6 +57,10 @@ class Store:
             if answer is None:
                 return None
             with answer["Body"] as body:
+                if "ETag" not in answer:  # a page of something that says yes to everything
+                    reason = "what answers is no store that speaks S3: it gives no ETag; is "
+                    reason += "AWS_ENDPOINT_URL its address, and not that of its console?"
+                    raise RegistryRejected(destination=str(self.place), reason=reason)
                 return Index(self._all(body, "index.json"), answer["ETag"])
 
     def write_index(self, content: bytes, before: Index | None) -> None:
@@ -96,7 +100,7 @@ class Store:
             head = partial(self._head, self._blob(digest))
             told = {"ChecksumMode": "ENABLED"}
             found = unless_older(self.client, lambda more: head(**more), told, {})
-        if found is None or found["ContentLength"] != size:
+        if found is None or found.get("ContentLength") != size:
             return False
         stored = found.get("ChecksumSHA256", "")
         # Of an object in parts the sum is one of sums. Their number is behind it, or in some stores

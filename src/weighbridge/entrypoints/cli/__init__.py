@@ -51,25 +51,21 @@ def cli() -> None:
     """
 
 
-class _Terminated(BaseException):
-    """Unwinds, so that stages are removed. No SystemExit: of a rule, that is a crash."""
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Whoever ends us is heard as who interrupts us: stages are removed, and what came is kept. No
+    SystemExit: of a rule, that is a crash."""
+    raise KeyboardInterrupt(number)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit; see ``entrypoints.exit_codes``."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, _end)
     # A header of 10,000 tensors is 60,000 objects without a cycle among them: by default a quarter
     # of the time went into looking for one.
     gc.set_threshold(100_000)
     arguments = sys.argv[1:] if argv is None else argv
     from weighbridge.entrypoints.cli.failures import run
 
-    try:
-        code = run(cli, arguments)
-    except _Terminated:
-        code = 128 + signal.SIGTERM
-    sys.exit(code)
+    sys.exit(run(cli, arguments))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,9 +19,31 @@ from weighbridge.entrypoints.cli.arguments import (
     scale_option,
 )
 
+if TYPE_CHECKING:
+    from weighbridge.entrypoints.settings import Settings
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 name_option = click.option("--name", metavar="ORG/NAME[@REV]", help="Name in a directory registry.")
+
+
+def asking() -> Settings:
+    """The surroundings' settings; in a terminal the passphrase of a key is asked for."""
+    from attrs import evolve
+
+    from weighbridge.entrypoints.settings import Settings
+
+    settings = Settings.from_environment()
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
+        return settings
+    return evolve(settings, ask_passphrase=_typed)
+
+
+def _typed(key: str) -> str:
+    from weighbridge.entrypoints.render.escape import visible
+
+    typed: str = click.prompt(f"Passphrase of {visible(key)}", hide_input=True, err=True)
+    return typed
 
 
 def publication_options(function: _F) -> _F:
@@ -29,7 +52,7 @@ def publication_options(function: _F) -> _F:
         click.option("-m", "--message", default="Publish with Weighbridge",
                      help="Commit message."),
         click.option("--sign-key", type=PATH,
-                     help="Private key (PEM, elliptic curve) to sign the release with."),
+                     help="Private key (PEM or OpenSSH, elliptic curve) to sign with."),
         click.option("--license", "licence", metavar="ID",
                      help="Licence for a card written here."),
         checkpoint_option,

@@ -6,6 +6,7 @@ A bug is not handled here: it keeps its traceback.
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -36,9 +37,11 @@ def run(cli: click.Command, arguments: list[str]) -> int:
         error.show()
         _print_json(error, 2, as_json)
         return 2
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as stop:
         click.echo("interrupted; nothing half-written was left", err=True)
-        return 130
+        first = stop if isinstance(stop, KeyboardInterrupt) else stop.__cause__
+        number = first.args[0] if isinstance(first, KeyboardInterrupt) and first.args else 0
+        return 128 + (number or signal.SIGINT)
     except BrokenPipeError:
         reader_left()
         return 0

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from weighbridge.entrypoints.cli.arguments import run_argument
-from weighbridge.entrypoints.cli.destination_options import publication_options
+from weighbridge.entrypoints.cli.destination_options import asking, publication_options
 from weighbridge.entrypoints.cli.output import common_options, emit, next_step, progress, setting
 from weighbridge.entrypoints.cli.policy_options import chosen_policy, policy_options
 
@@ -52,6 +52,7 @@ def command(
     )  # fmt: skip
     made = api.plan(
         run, dest, require_proof=require, output=output, policy=policy, progress=progress(),
+        settings=asking(),
         **options,
     )  # fmt: skip
     emit(

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from weighbridge.entrypoints.cli.arguments import PATH
-from weighbridge.entrypoints.cli.destination_options import publication_options
+from weighbridge.entrypoints.cli.destination_options import asking, publication_options
 from weighbridge.entrypoints.cli.output import common_options, emit, progress, setting
 from weighbridge.entrypoints.cli.policy_options import chosen_policy, policy_options
 
@@ -65,10 +65,17 @@ def command(
     )  # fmt: skip
     if saved is not None:
         keyless = bool(options["sign_keyless"])
-        done = api.publish(plan=saved, policy=policy, sign_keyless=keyless, progress=progress())
+        done = api.publish(plan=saved, policy=policy, sign_keyless=keyless, progress=progress(),
+                           settings=asking())  # fmt: skip
     else:
         done = api.publish(
-            run, dest, require_proof=require, policy=policy, progress=progress(), **options
+            run,
+            dest,
+            require_proof=require,
+            policy=policy,
+            progress=progress(),
+            settings=asking(),
+            **options,
         )
     emit(
         lambda: publication_text.outcome(done, figures=bool(setting("verbose"))),
