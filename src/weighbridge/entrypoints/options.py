@@ -74,7 +74,7 @@ def base_directory(
 
 
 def _no_bare_name(base: str, settings: Settings) -> str:
-    """``base``. Raises UsageError if it is no directory, and a name such as the Hub's models have."""
+    """``base``. Raises UsageError if it is no directory, but a name of the Hub."""
     from weighbridge.domain.conversion import is_local_path
 
     if base.startswith("hf://") or os.path.exists(base) or is_local_path(base):
