@@ -7,8 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as in typing, whose import would double the time of this one
 if TYPE_CHECKING:
-    from typing import Any
-
+    from weighbridge.domain import errors as errors
     from weighbridge.entrypoints.api import (
         convert as convert,
         convert_mlx_to_peft as convert_mlx_to_peft,
@@ -29,15 +28,21 @@ if TYPE_CHECKING:
         validate as validate,
         validate_model_artifacts as validate_model_artifacts,
         verify as verify,
+        verify_release as verify_release,
     )
+    from weighbridge.entrypoints.settings import Settings as Settings
+
+    __version__: str
 
 __all__ = [
+    "Settings",
     "convert",
     "convert_mlx_to_peft",
     "copy",
     "dequantize",
     "detect_model_type",
     "diff",
+    "errors",
     "fuse",
     "inspect",
     "load_plan",
@@ -55,16 +60,22 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # or a checker would take any name for one of ours
 
-        return version("weighbridge")
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from weighbridge.entrypoints import api
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version
 
-    return getattr(api, name)
+            return version("weighbridge")
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "errors":
+            from weighbridge.domain import errors
+
+            return errors
+        from weighbridge.entrypoints import api
+
+        return getattr(api, name)
 
 
 def __dir__() -> list[str]:

@@ -56,6 +56,14 @@ def test_a_misspelt_command_is_told_what_was_meant(capsys: pytest.CaptureFixture
     assert "No such command 'unlike-any'." in capsys.readouterr().err
 
 
+def test_a_name_in_the_place_of_a_base_is_told_from_a_directory(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask("fuse", str(run), "-o", str(run.parent / "out"), "--base", "acme/base") == 2
+    assert "give hf://acme/base" in capsys.readouterr().err
+    assert ask("fuse", str(run), "-o", str(run.parent / "out"), "--base", "./base") == 3
+
+
 def test_the_next_command_can_be_copied(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run.parent / "my out"
     assert ask("convert", str(run), "-o", str(out), "--scale", "2", "--base-model", "a/b") == 0

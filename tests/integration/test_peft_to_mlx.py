@@ -68,6 +68,8 @@ def refusal(adapter: Path, base: Path, out: Path) -> str:
     ("form", "later"),
     [
         ({"use_rslora": True, "rank_pattern": {"v_proj": 7}, "alpha_pattern": {"q_proj": 3}}, {}),
+        ({"lora_alpha": -10, "alpha_pattern": {"q_proj": 3}}, {}),
+        ({"lora_alpha": 0, "alpha_pattern": {"q_proj": 9}}, {}),
         ({"exclude_modules": ["0.self_attn.q_proj"]}, {}),
         ({"exclude_modules": r".*\.0\..*q_proj"}, {}),
         ({"target_modules": "all-linear"}, {"target_modules": "all-linear"}),
@@ -84,6 +86,9 @@ def test_the_same_logits(form: dict[str, Any], later: dict[str, Any], tmp_path: 
     weighbridge.convert(adapter, tmp_path / "mlx", to="mlx", base=base, base_model="acme/tiny")
     plain, in_peft, _ = peft_logits(base, adapter)
     in_mlx = mlx_logits(base, tmp_path / "mlx")
+    # A negative scale in a config would be taken for a slip.
+    told = json.loads((tmp_path / "mlx" / "adapter_config.json").read_text())
+    assert told["lora_parameters"]["scale"] > 0
     assert np.abs(in_mlx - in_peft).max() < 1e-5 * np.abs(plain).max()
     assert np.abs(in_peft - plain).max() > 1e-2 * np.abs(plain).max()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,16 @@ from attrs import evolve
 pytest.importorskip("mlx_lm")
 pytest.importorskip("peft")
 
+import mlx.core as mx
+import safetensors.torch as torch_file
+import torch
 from safetensors.numpy import load_file, save_file
 
+from tests.matrix.run import base_of
 from tests.mlx_artifacts import cached, quantise, smollm2_base, tiny_base, tiny_lora, train_lora
 from weighbridge.adapters.binding_prover import BindingProver
 from weighbridge.adapters.logits_prover import LogitsProver
+from weighbridge.adapters.workers import mlx_logits_worker, peft_logits_worker
 from weighbridge.application.ports import ProofRequest
 from weighbridge.domain.proof import ProofLevel, ProofStep
 
@@ -216,6 +222,29 @@ OLDER: list[dict[str, Any]] = [
     {"lora_layers": 2, "lora_parameters": {"rank": 8, "alpha": 16, "scale": 10.0}},
     {"num_layers": 1, "lora_parameters": {"rank": 8, "dropout": 0.0, "scale": SCALE}},
 ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", ["qwen3_5", "qwen3_next"])
+def test_norms_that_mlx_lm_shifts_are_shifted_in_float32(model_type: str, tmp_path: Path) -> None:
+    """mlx-lm adds 1 to them, and of those that are published in bfloat16 rounds the sum."""
+    base = tmp_path / "base"
+    shutil.copytree(base_of(model_type), base)
+    for path in base.glob("*.safetensors"):
+        held = {name: tensor.bfloat16() for name, tensor in torch_file.load_file(path).items()}
+        torch_file.save_file(held, path, {"format": "pt"})
+    tokens = np.random.default_rng(5).integers(4, 300, (2, 24))
+    models = {
+        "read.npy": import_module("mlx_lm.utils").load_model(base)[0],
+        "ours.npy": mlx_logits_worker.load_base(base),
+    }
+    for name, model in models.items():
+        mlx_logits_worker.save_logits(model, mx.array(tokens), tmp_path / name)
+    model, _ = peft_logits_worker.load_base(str(base))
+    peft_logits_worker.save_logits(model, torch.tensor(tokens), tmp_path / "torch.npy")
+    read, ours, wanted = (np.load(tmp_path / f"{n}.npy") for n in ("read", "ours", "torch"))
+    assert np.abs(ours - wanted).max() < 1e-4 * np.abs(wanted).max()
+    assert np.abs(read - wanted).max() > 1e-3 * np.abs(wanted).max()
 
 
 @pytest.mark.slow

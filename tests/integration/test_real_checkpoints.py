@@ -257,6 +257,14 @@ class TestDequantize:
         found = weighbridge.dequantize(model, tmp_path / "again").plan.packings
         assert {p.mode.value for p, _ in found} == {"affine", "mxfp4"} and len(found) == 3
 
+    @pytest.mark.parametrize("recipe", ["mixed_2_6", "mixed_4_6"])
+    def test_mlx_lms_recipes(self, recipe: str, tmp_path: Path) -> None:
+        """They leave a module's group size out, as null, where nobody says it."""
+        model = packed(wide_base(), quant_predicate=recipe)
+        assert '"group_size": null' in (model / "config.json").read_text()
+        assert weighbridge.validate(model).overall_valid
+        check(model, tmp_path / "out")
+
     @pytest.mark.parametrize("family", ["qwen2", "gemma2"])
     def test_other_families(self, family: str, tmp_path: Path) -> None:
         check(packed(tiny_base(family, dtype="bfloat16")), tmp_path / "out")

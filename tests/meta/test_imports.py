@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import weighbridge
 from tests.builders import lora_files, write
 
 HEAVY = {"gguf", "mlx", "mlx_lm", "torch", "transformers", "peft", "huggingface_hub"}
@@ -74,3 +76,12 @@ def test_the_template_parser_is_imported_for_templates_only(command: str, tmp_pa
     plain = loaded_by(RUN_CLI.format(arguments=[command, str(tmp_path / "plain")]))
     chat = loaded_by(RUN_CLI.format(arguments=[command, str(tmp_path / "chat")]))
     assert "jinja2" not in plain and ("jinja2" in chat) is (command == "validate")
+
+
+def test_a_type_checker_is_told_of_every_public_name() -> None:
+    """What it is not told of would be Any to the caller, and a slip of the pen pass."""
+    tree = ast.parse(Path(weighbridge.__file__).read_text())
+    told = {a.asname for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+            for a in node.names if a.asname}  # fmt: skip
+    assert told == set(weighbridge.__all__)
+    assert all(hasattr(weighbridge, name) for name in dir(weighbridge))

@@ -274,6 +274,14 @@ def test_what_else_is_in_the_file_is_refused_by_name(
     assert name in said and words in said
 
 
+def test_a_model_that_was_saved_whole_has_one_reason() -> None:
+    """As ``model.save_weights`` leaves it, of a quantised base too."""
+    held = {f"{K}.linear.weight": (8, 2), f"{K}.linear.scales": (8, 1), "model.norm.weight": (16,)}
+    said = refusal(dense(K, out=8) | held)
+    assert "3 tensors beside the LoRA" in said and said.count("\n") == 1
+    assert "model.norm.weight" in refusal(dense(K, out=8) | {"model.norm.weight": (16,)})
+
+
 def test_an_empty_adapter_says_that_its_keys_matched_nothing() -> None:
     assert "matched nothing" in refusal({})
 

@@ -49,6 +49,11 @@ def small(weight: tuple[int, ...], scales: tuple[int, ...], **more: Any) -> Pack
         ({"bits": 8, "group_size": 32}, Packing(Mode.AFFINE, 8, 32)),
         ({"bits": 2, "group_size": 32, "m": FOUR}, Packing(Mode.AFFINE, 4, 64)),
         (FOUR | {"m": True}, Packing(Mode.AFFINE, 4, 64)),
+        ({"bits": 2, "group_size": 32, "m": {"bits": 4}}, Packing(Mode.AFFINE, 4, 64)),
+        (
+            {"bits": 2, "group_size": 32, "m": {"bits": None, "group_size": None}},
+            Packing(Mode.AFFINE, 4, 64),
+        ),
         (FOUR | {"other": False}, Packing(Mode.AFFINE, 4, 64)),
     ],
 )
@@ -90,7 +95,8 @@ WHOLE = TensorSpec("m.global_scale", "F32", ())
         (packed(), {"bits": 4, "group_size": 32}, "does not fit"),
         (packed(), {"bits": 7, "group_size": 64}, "which MLX does not have"),
         (packed(), {"bits": 4, "group_size": 16}, "which MLX does not have"),
-        (packed(), {"m": {"bits": 4}}, "which MLX does not have"),
+        (packed(), {"bits": 4}, "which MLX does not have"),
+        (packed(), FOUR | {"m": {"group_size": 32}}, "does not fit"),
         (packed(), FOUR | {"mode": "mxfp4"}, "scales are BF16, not U8"),
         (packed(biases=None), FOUR, "has no biases"),
         (packed(biases=(8, 1)), FOUR, "scales are [8, 2], biases [8, 1]"),

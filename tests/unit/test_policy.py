@@ -316,6 +316,7 @@ def test_every_key_is_read() -> None:
         ({"select": [1]}, r"select\[0\] must be a rule"),
         ({"ignore": ["FS01"]}, r"ignore\[0\] is 'FS01', which names no rule; did you mean FS001?"),
         ({"ignore": ["rule-st01"]}, "did you mean rule-st001?"),
+        ({"select": ["fs"]}, "did you mean FS?"),
         ({"ignore": ["EX"]}, r"ignore\[0\] is 'EX': rules on executable content"),
         ({"ignore": ["EX002"]}, "not turned off by a file"),
         ({"ignore": ["rule-sc001"]}, "not turned off by a file"),

@@ -289,6 +289,10 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "AD025": (lora_of(A, B, evolve(MAGNITUDE, shape=(7,))), lora_of(A, B, MAGNITUDE)),
     "AD026": (lora_of(PLAIN_NORM, fine_tune_type="full"), lora_of(A, B, PLAIN_NORM)),
     "AD027": (lora_of(A, B, PLAIN_NORM), lora_of(PLAIN_NORM, fine_tune_type="full")),
+    "AD033": (
+        lora_of(A, B, PLAIN_NORM, evolve(B, name=A.name.replace("lora_a", "linear.weight"))),
+        lora_of(A, B, PLAIN_NORM),
+    ),
     "AD032": (
         of(lora_files(lora_parameters={"scale": 20.0, "dropout": 0.0})),
         GOOD_LORA,

@@ -126,7 +126,18 @@ def _other_reason(spec: TensorSpec) -> str:
     return f"{spec.name}: {spec.dtype} {shape} is a trained weight, no LoRA; {_FUSE}"
 
 
+def saved_whole(model: LoraModel) -> str:
+    """Why a LoRA goes nowhere that was saved with all of its base, and the way out."""
+    return (f"{model.weights_path}: holds all of the base as well ({len(model.others)} tensors "
+            "beside the LoRA), as model.save_weights saves it, and nothing tells if that was "
+            "trained. Save dict(tree_flatten(model.trainable_parameters())) with "
+            "mx.save_safetensors; or, if the LoRA alone was trained, what ends in lora_a, lora_b "
+            "and m of this file, to a new one")  # fmt: skip
+
+
 def _refusals(model: LoraModel) -> list[str]:
+    if model.saved_whole:
+        return [saved_whole(model)]
     reasons = [_other_reason(spec) for spec in model.others[:_MOST_NAMED]]
     if len(model.others) > _MOST_NAMED:
         reasons.append(f"and {len(model.others) - _MOST_NAMED} more tensors like these")
@@ -352,4 +363,4 @@ def _config(
 
 
 __all__ = ["CONVERTIBLE_DTYPES", "KEY_PREFIX", "PeftRequest", "Profile", "is_local_path",
-           "lora_scale", "misfit", "plan_peft"]  # fmt: skip
+           "lora_scale", "misfit", "plan_peft", "saved_whole"]  # fmt: skip

@@ -60,6 +60,10 @@ class LoraTarget:
         return (self.a, self.b) if self.magnitude is None else (self.a, self.b, self.magnitude)
 
 
+#: How MLX's LoRA layers call the layer that they lie around.
+_WRAPPED = ("linear", "embedding")
+
+
 @frozen
 class LoraModel:
     """What mlx-lm's LoRA training wrote. ``others`` are tensors that are part of no LoRA pair."""
@@ -78,6 +82,13 @@ class LoraModel:
             if isinstance(value := self.config.get(key), str) and value:
                 return value
         return None
+
+    @property
+    def saved_whole(self) -> bool:
+        """True if the base's own weights, around which MLX's LoRA layers lie, were saved along:
+        the model was saved, and not what was trained of it."""
+        inside = {f"{t.module}.{layer}" for t in self.targets for layer in _WRAPPED}
+        return any(s.name.rpartition(".")[0] in inside for s in self.others)
 
 
 @frozen

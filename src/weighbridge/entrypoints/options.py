@@ -59,7 +59,7 @@ def base_directory(
 ) -> str | None:
     """The directory of the base model: as given, else its snapshot in the Hugging Face cache."""
     if base is not None:
-        return os.fspath(base)
+        return _no_bare_name(os.fspath(base), settings)
     if base_model is None:
         from weighbridge.entrypoints.container import build
 
@@ -71,6 +71,20 @@ def base_directory(
         except WeighbridgeError:
             return None  # what follows says what is wrong
     return settings.cached_base(base_model)
+
+
+def _no_bare_name(base: str, settings: Settings) -> str:
+    """``base``. Raises UsageError if it is no directory, but a name of the Hub."""
+    from weighbridge.domain.conversion import is_local_path
+
+    if base.startswith("hf://") or os.path.exists(base) or is_local_path(base):
+        return base
+    cached = settings.cached_base(base)
+    told = f", or what is in the cache, {cached}" if cached else ""
+    raise UsageError(
+        problem=f"the base {base} is no directory; for a model of that name on the Hub give "
+        f"hf://{base}{told}"
+    )
 
 
 def pinned(base: str | None, settings: Settings) -> str | None:

@@ -54,7 +54,24 @@ def compute(request: dict[str, Any]) -> dict[str, Any]:
 
 def load_base(base: Path) -> Any:
     """The base model; its weights are read when they are first used."""
-    return import_module("mlx_lm.utils").load_model(base, lazy=True)[0]
+    load_model = import_module("mlx_lm.utils").load_model
+    return load_model(base, lazy=True, get_model_classes=in_float32)[0]
+
+
+def in_float32(config: dict[str, Any]) -> tuple[Any, Any]:
+    """mlx-lm's classes for that config, of which the model has its weights in float32 before
+    ``sanitize``: what that adds to the norms of Qwen3.5 and Qwen3-Next it rounds to bfloat16, where
+    transformers adds it in float32 to what is stored."""
+    mx = import_module("mlx.core")
+    model, arguments = import_module("mlx_lm.utils")._get_classes(config=config)
+    own = getattr(model, "sanitize", lambda _, weights: weights)
+
+    def sanitize(self: Any, weights: dict[str, Any]) -> Any:
+        halves = (mx.bfloat16, mx.float16)
+        return own(self, {name: value.astype(mx.float32) if value.dtype in halves else value
+                          for name, value in weights.items()})  # fmt: skip
+
+    return type(model.__name__, (model,), {"sanitize": sanitize}), arguments
 
 
 def save_logits(model: Any, tokens: Any, path: Path) -> None:

@@ -18,6 +18,7 @@ from weighbridge.domain.checkpoints.checkpoint import CheckpointPlan, PlannedWei
 from weighbridge.domain.checkpoints.layouts import keeps
 from weighbridge.domain.checkpoints.packing import other_method, quantisation_of
 from weighbridge.domain.checkpoints.patches import Patches, Ties
+from weighbridge.domain.conversion import saved_whole
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.models import LoraModel
 from weighbridge.domain.placement import Architecture
@@ -108,6 +109,9 @@ def _gather(
 ) -> list[float]:
     """All patches of the run, or the reasons against them; the scales that were used."""
     scales, ties = [], Ties.of(base.config, work.base)
+    if model.saved_whole:
+        work.reasons.append(saved_whole(model))
+        return []
     for target in model.targets:
         found = scale_to_use(model.config, target.rank, override)
         if found.value is None:

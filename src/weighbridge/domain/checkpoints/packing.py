@@ -46,6 +46,9 @@ _FIXED = {
 _AFFINE_BITS = (1, 2, 3, 4, 5, 6, 8)
 _AFFINE_GROUPS = (32, 64, 128)
 _FLOATS = ("F32", "F16", "BF16")
+#: What MLX takes for a module whose own entry says null, as mlx-lm's mixed recipes write it, or
+#: nothing. The numbers of the whole model are not a module's that has an entry.
+_LEFT_OUT = {"bits": 4, "group_size": 64}
 _KEYS = ("quantization", "quantization_config")
 #: AWQ's and GPTQ's, compressed-tensors', bitsandbytes' and OpenAI's names for packed weights.
 _OF_OTHERS = (".qweight", ".weight_packed", ".absmax", "_blocks")
@@ -91,11 +94,12 @@ def packing_of(packed: Packed, config: Mapping[str, Any] | None) -> Packing | st
 
     ``config`` is that of ``quantisation_of``: defaults, and by module path a mapping or False.
     """
-    said = None if config is None else config.get(packed.module, config)
-    if said is False:
+    own = None if config is None else config.get(packed.module)
+    if own is False:
         return "the config says that it is not quantised, but it has scales"
-    if not isinstance(said, Mapping):
-        said = config
+    said = config
+    if isinstance(own, Mapping):
+        said = _LEFT_OUT | {key: value for key, value in own.items() if value is not None}
     if packed.scales.dtype == "U8":
         found = _small_float(packed, said or {})
     elif said is None:

@@ -102,7 +102,7 @@ def plan_mlx(
     config = _config(fitted, rank, scale, base_model or model.base_model)
     notes = []
     if any(u.scale != scale for u in units):
-        notes.append("modules differ in scale: what differs is multiplied into lora_b")
+        notes.append("a scale that differs, or is negative, is multiplied into lora_b")
     if base.tied is None and (heads := _heads(units)):
         notes.append(f"it changes {heads[0]}, which a base that ties its head to the embedding "
                      "has not: mlx-lm refuses it there; --base tells")  # fmt: skip
@@ -247,8 +247,10 @@ def _cut(spec: TensorSpec, grid: Grid) -> Matrix:
 
 
 def _usual(units: Iterable[_Unit]) -> float:
-    scales = Counter(u.scale for u in units)
-    return max(scales, key=lambda s: (scales[s], s))
+    """The scale of most of them, without its sign, which is ``lora_b``'s to bear: a negative one
+    in a config is taken for a slip. 1 if PEFT multiplies all of them by 0."""
+    scales = Counter(abs(u.scale) for u in units if u.scale)
+    return max(scales, key=lambda s: (scales[s], s), default=1.0)
 
 
 def _fitted(unit: _Unit, rank: int, scale: float) -> _Unit:

@@ -100,7 +100,9 @@ def _split(given: Iterable[str]) -> list[str]:
 
 
 def _nearest(word: object, known: Iterable[str]) -> str:
-    close = get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    names = list(known)
+    close = [name for name in names if name.lower() == str(word).lower()]
+    close = close or get_close_matches(str(word), names, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -81,12 +81,20 @@ def _stray(subject: Subject) -> Iterator[Observation]:
     """Biases, norms or other weights were trained along with the LoRA, which a PEFT adapter cannot
     carry; without them it is another model."""
     model = subject.lora
-    strays = [] if _is_full(model) else _whole(model)
+    strays = [] if _is_full(model) or model.saved_whole else _whole(model)
     if strays:
         names = ", ".join(s.name for s in strays[:_NAMED])
         more = ", ..." if len(strays) > _NAMED else ""
         facts: dict[str, Fact] = {"count": len(strays), "names": names + more}
         yield Observation(Location(model.weights_path, strays[0].name), facts)
+
+
+def _saved_whole(subject: Subject) -> Iterator[Observation]:
+    """model.save_weights saves the whole model, where mlx-lm's trainer saves what was trained of
+    it. mlx-lm since 0.32.2 refuses the file, and nothing tells if the rest is the base's own."""
+    model = subject.lora
+    if model.saved_whole:
+        yield Observation(Location(model.weights_path), {"count": len(model.others)})
 
 
 def _peft_keys(subject: Subject) -> Iterator[Observation]:
@@ -130,6 +138,10 @@ RULES = (
     Rule("AD026", "full-fine-tune", _E, "full fine-tuning: {count} whole weights and no LoRA",
          _FUSE, _full, Need.MODEL, _LORA),
     Rule("AD027", "stray-tensors", _E, "{count} tensors are no LoRA: {names}", _FUSE, _stray,
+         Need.MODEL, _LORA),
+    Rule("AD033", "saved-whole", _E, "holds all of the base as well: {count} tensors beside the "
+         "LoRA", "save dict(tree_flatten(model.trainable_parameters())); or, if the LoRA alone was "
+         "trained, what ends in lora_a, lora_b and m of this file, to a new one", _saved_whole,
          Need.MODEL, _LORA),
     Rule("AD028", "peft-keys-in-mlx-config", Severity.INFO, "is PEFT's key in an MLX config",
          "nothing: converting writes a new config", _peft_keys, Need.MODEL, _LORA),
