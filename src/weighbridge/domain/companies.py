@@ -43,7 +43,7 @@ _COMPANIES = (
     _Company(("w1", "w2", "w3"), 2, "v1"),
     _Company(("w1", "v1", "w2"), 2, "w3"),
     _Company(("fc1", "fc2"), 1, "fc0"),
-    _Company(("experts|switch_mlp|switch_glu|input_linear", "gate|router"), 1,
+    _Company(("experts|switch_mlp|input_linear", "gate|router"), 1,
              apart="afmoe|granitemoehybrid"),
     _Company(("shared_expert", "shared_expert_gate"), 1, apart="laguna|llama4.*"),
     # Mamba's, and those of gated delta rules.

@@ -28,6 +28,17 @@ OF_A_LORA = re.compile(
 
 _DIGIT = re.compile(r"\d")
 _DECODERS = tuple(DECODERS)
+_TRUNK = (
+    r"((language_model\.)?model\.|model\.language_model\.|transformer\.|backbone\.|gpt_neox\.)?"
+)
+_ANY_LAYER = re.compile(rf"{_TRUNK}(layers|h|blocks)\.\d+\.")
+#: What is before the layers and behind them, as most call it, and as any does.
+_ENDS = {
+    "model.embed_tokens.weight": re.compile(
+        rf"{_TRUNK}(embed_tokens|embed_in|wte|(word_|tok_)?embeddings)\.weight"),
+    "model.norm.weight": re.compile(
+        rf"{_TRUNK}(norm|norm_f|ln_f|(final|embedding)_(layer_?)?norm)\.weight"),
+}  # fmt: skip
 
 
 def _missing(subject: Subject) -> Iterator[Observation]:
@@ -59,6 +70,8 @@ def _absent(model: FusedModel) -> Iterator[tuple[str, str]]:
         alike = layer_modules(model.config) is not None
         others = (g for g in model.alike if not (alike and g[0].name.startswith(_DECODERS)))
         yield from absent_companions(others, entry.model_type)
+        if not alike:
+            yield from _at_the_ends(model)
 
 
 def _in_no_layer(
@@ -124,6 +137,15 @@ def _of_the_trunk(
         yield f"{trunk}embed_tokens.weight", "though the layers are"
     if not any(f"{trunk}{norm}.weight" in names for norm in ("norm", "final_layernorm")):
         yield f"{trunk}norm.weight", "though the layers are"
+
+
+def _at_the_ends(model: FusedModel) -> Iterator[tuple[str, str]]:
+    """The embedding and the last norm of any other tree."""
+    names = [group[0].name for group in model.alike]
+    layer = next((name for name in names if _ANY_LAYER.match(name)), None)
+    for end, form in _ENDS.items() if layer is not None else ():
+        if not any(form.fullmatch(name) for name in names):
+            yield end, "though the layers are"
 
 
 def _not_fused(subject: Subject) -> Iterator[Observation]:
