@@ -510,7 +510,11 @@ def test_a_size_that_is_left_out_is_told_by_the_tensors(key: str) -> None:
     (one,) = found(_decoder(*TRUNK, *TWO_LAYERS, **{key: None}), "CF024")
     assert "the tensors have" in one.message
     nested = {"model_type": "qwen2_vl", "text_config": {"model_type": "qwen2_vl_text"}}
-    assert not found(_decoder(*TRUNK, **nested, **{key: None}), "CF024")
+    (one, *_) = found(_decoder(*TRUNK, *TWO_LAYERS, **nested, **{key: None}), "CF024")
+    assert one.location.inside.startswith("text_config.") and "takes 8192" in one.message
+    text = {"text_config": dict.fromkeys(("hidden_size", "vocab_size", "intermediate_size"), 4)
+            | {"num_hidden_layers": 2, "model_type": "qwen2_vl_text"}}  # fmt: skip
+    assert not found(_decoder(*TRUNK, *TWO_LAYERS, **nested | text, **{key: None}), "CF024")
 
 
 def test_integers_are_no_weights_unless_somebody_packed_them() -> None:
