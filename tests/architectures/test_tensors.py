@@ -9,8 +9,10 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
+from weighbridge.domain.companies import TRUNK_WORDS, WORDS, absent_companions
 from weighbridge.domain.decoder_layers import DECODERS, layer_modules
 from weighbridge.domain.placement import Impossible, Layout, Stored
+from weighbridge.domain.tensors import TensorSpec
 
 from .stacks import Array, Base, directory_of
 
@@ -82,3 +84,24 @@ def test_layers_have_the_modules_that_are_said_of_them(case: str, base: Base) ->
         assert known.every <= held <= known.every | known.some
         biased = {f["module"] for f in found if f["leaf"] == "bias"}
         assert set(known.biased) <= biased
+
+
+_TOWER = re.compile("vision_|multi_modal_")
+_IN_TEXT = re.compile(
+    r"(((language_)?model|transformer|backbone|gpt_neox)\.)*"
+    r"((layers|h|blocks)\.\d+\.(?P<inside>.*)|(?P<trunk>\w+))\.[a-zA-Z_]+"
+)
+
+
+@pytest.mark.slow
+def test_modules_come_together_and_under_known_names(base: Base) -> None:
+    for names in (base.files, base.mlx):
+        alike: defaultdict[str, list[TensorSpec]] = defaultdict(list)
+        for name in names:
+            alike[re.sub(r"\d", "0", name)].append(TensorSpec(name, "F32", (1,)))
+        assert list(absent_companions(alike.values(), base.architecture.model_type)) == []
+        found = [f for name in names if (f := _IN_TEXT.fullmatch(name))]
+        words = {w for f in found for w in (f["inside"] or "").split(".") if w and not w.isdigit()}
+        assert words <= WORDS
+        trunk = {f["trunk"] for f in found if f["trunk"] and not _TOWER.match(f["trunk"])}
+        assert trunk <= TRUNK_WORDS

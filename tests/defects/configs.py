@@ -258,6 +258,14 @@ def _without(d: Path, ending: str) -> None:
     write_json(d / "model.safetensors.index.json", index)
 
 
+@defect(Twin.QUANTISED, "QT006")
+def quantised_module_nowhere(d: Path) -> None:
+    """A packing of its own for a module that the weights have under another name."""
+    own = {"layers.0.mlp.up_proj": {"group_size": 32, "bits": 8}}
+    blocks = read_json(d / CONFIG)["quantization"] | own
+    _set(d, quantization=blocks, quantization_config=blocks)
+
+
 @defect(Twin.FUSED, "CF010")
 def fused_norm_shape(d: Path) -> None:
     """A norm of half the size."""

@@ -113,6 +113,45 @@ def fused_zero_end(d: Path) -> None:
     (d / FUSED).write_bytes(held[:came] + bytes(len(held) - came))
 
 
+@defect(Twin.FUSED, "WT020")
+def fused_cut_within(d: Path) -> None:
+    """The same, but all that did not come is a part of the last matrix."""
+    _, *_, last = (t for t in read_tensors(d / FUSED) if len(t.shape) == 2)
+    edit_tensor(d / FUSED, last.name, lambda t: evolve(
+        t, data=t.data[: len(t.data) * 7 // 8 - 22].ljust(len(t.data), b"\0")))  # fmt: skip
+    behind = [t.name for t in read_tensors(d / FUSED)]
+    behind = behind[behind.index(last.name) + 1 :]
+    map_tensors(d / FUSED, lambda t: t.filled(b"\0") if t.name in behind else t)
+
+
+@defect(Twin.FUSED, "WT021")
+def fused_other_float(d: Path) -> None:
+    """The bytes of bfloat16 under the name of float16."""
+    map_tensors(d / FUSED, lambda t: evolve(t, dtype="F16"))
+
+
+@defect(Twin.QUANTISED, "WT022")
+def quantised_biases_zero(d: Path) -> None:
+    """Biases of a quantised matrix that are all zero."""
+    edit_tensor(d / FUSED, "up_proj.biases", lambda t: t.filled(b"\0"))
+
+
+@defect(Twin.QUANTISED, "WT003", "WT022")
+def quantised_words_zero(d: Path) -> None:
+    """Packed words that are all zero, between scales that are not."""
+    edit_tensor(d / FUSED, "up_proj.weight", lambda t: t.filled(b"\0"))
+
+
+@defect(Twin.QUANTISED, "WT022")
+def quantised_scales_swapped(d: Path) -> None:
+    """Scales and biases of a quantised matrix, each in the other's place."""
+    held = {t.name: t.data for t in read_tensors(d / FUSED)}
+    scales = next(name for name in held if name.endswith("up_proj.scales"))
+    biases = scales.replace("scales", "biases")
+    other = {scales: held[biases], biases: held[scales]}
+    map_tensors(d / FUSED, lambda t: evolve(t, data=other.get(t.name, t.data)))
+
+
 @defect(Twin.FUSED, "WT010")
 def fused_norms_shifted(d: Path) -> None:
     """Norms from which one was taken off, as Gemma's checkpoints have them."""

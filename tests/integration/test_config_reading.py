@@ -22,7 +22,7 @@ from weighbridge.domain.config_view import config_view
 from weighbridge.domain.mlx.reading import NESTED, READINGS, REMAPPED, REQUIRED, MlxReading
 from weighbridge.domain.rules.config_values import ACTIVATIONS, SCALINGS
 from weighbridge.domain.rules.sizes import sizes_of
-from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN, Defaults
+from weighbridge.domain.transformers_defaults import DEFAULTS, SIZES, UNKNOWN, Defaults
 
 MODULES = installed.modules()
 #: A module that reads layer_types needs no pattern.
@@ -217,3 +217,11 @@ def test_the_words_that_transformers_knows() -> None:
 def test_sizes_that_are_asked_for_are_written(model_type: str) -> None:
     fields = installed.written(model_type) or {}
     assert set(sizes_of(fields)) <= set(fields)
+
+
+@pytest.mark.parametrize("model_type", sorted(SIZES))
+def test_sizes_that_transformers_takes_for_a_text_model(model_type: str) -> None:
+    config = import_module("transformers").AutoConfig.for_model(model_type)
+    keys = ("hidden_size", "num_hidden_layers", "vocab_size", "intermediate_size")
+    found = (getattr(config, key, None) for key in keys)
+    assert tuple(n if isinstance(n, int) else None for n in found) == SIZES[model_type]

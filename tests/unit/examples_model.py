@@ -132,6 +132,7 @@ _OF_LAYER = ("input_layernorm", "post_attention_layernorm", "self_attn.q_proj", 
              "mlp.down_proj")  # fmt: skip
 LAYER = tuple(matrix(f"model.layers.0.{name}.weight", 4, 4) for name in _OF_LAYER)
 NEXT = tuple(evolve(s, name=s.name.replace("layers.0", "layers.1")) for s in BACK)
+HALF = evolve(BACK[0], dtype="F16")
 NORMS = tuple(matrix(f"model.layers.{n}.input_layernorm.weight", 16) for n in range(2))
 RAMP = bytes(n * 7 % 251 for n in range(4096))
 
@@ -146,6 +147,22 @@ def measured(ratio: float) -> tuple[Measure, ...]:
 
 def offsets(*means: float) -> BesideBase:
     return BesideBase(False, tuple(Offset(f"n{m}.weight", m, 0.01) for m in means))
+
+
+def in_groups(
+    biases: tuple[float, ...],
+    scales: tuple[float, ...] = (0.001, 0.002, 0.004),
+    bits: int = 4,
+    words: TensorStats = SOUND,
+) -> Build:
+    """A packed module whose scales and biases have these sizes."""
+    name = "model.layers.0.mlp.up_proj"
+    return surveyed(
+        (matrix(f"{name}.weight", 8, 2 * bits, dtype="U32"), words),
+        (matrix(f"{name}.scales", 8, 2), evolve(SOUND, zero=not scales, sizes=scales)),
+        (matrix(f"{name}.biases", 8, 2), evolve(SOUND, sizes=biases) if biases else ZERO),
+        quantization={"bits": bits, "group_size": 32},
+    )
 
 
 EXAMPLES: dict[str, tuple[Build, Build]] = {
@@ -203,6 +220,7 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "QT003": (packed(bits=8), packed()),
     "QT004": (blocks({"bits": 8, "group_size": 64}), blocks({"group_size": 64, "bits": 4})),
     "QT005": (packed(bits=7), packed()),
+    "QT006": (packed(**{"model.layers.9.mlp.up_proj": {"bits": 8, "group_size": 64}}), packed()),
     "WT003": (
         surveyed((BACK[0], ZERO)),
         surveyed((NORMS[0], ZERO), (BACK[0], SOUND), model_type="gemma"),
@@ -240,6 +258,11 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
             (BACK[0], evolve(SOUND, zeros=0.1)),
         ),
     ),
+    "WT021": (
+        surveyed((HALF, evolve(SOUND, sizes=(0.6, 1.1, 1.4)))),
+        surveyed((HALF, evolve(SOUND, sizes=(0.001, 0.02, 0.05)))),
+    ),
+    "WT022": (in_groups((0.001, 0.001, 0.002)), in_groups((0.01, 0.02, 0.05))),
     "WT012": (
         beside_base(GOOD, beside_base=BesideBase(same=True)),
         beside_base(GOOD, beside_base=BesideBase(same=False)),

@@ -223,7 +223,7 @@ def test_tensors_do_not_touch_each_other_even_at_odd_places() -> None:
             )
 
 
-@pytest.mark.parametrize("dtype", [d for d in DTYPE_BITS if d not in DECODERS and d != "U8"])
+@pytest.mark.parametrize("dtype", [d for d in DTYPE_BITS if d not in {*DECODERS, "U8", "U32"}])
 def test_what_has_no_such_values_is_not_examined_nor_read(dtype: str) -> None:
     data = b"\xff" * (8 * DTYPE_BITS[dtype] // 8)
     found, reader = survey({"t": (dtype, (8,), data)})
@@ -235,6 +235,35 @@ def test_what_has_no_such_values_is_not_examined_nor_read(dtype: str) -> None:
 def test_of_bytes_the_largest_is_told_and_nothing_else(largest: int) -> None:
     found, _ = survey({"t": ("U8", (9,), bytes([0] * 8 + [largest]))})
     assert found["t"].finite and not found["t"].zero and found["t"].absmax == largest
+
+
+def test_packed_words_are_zero_or_constant_and_no_numbers() -> None:
+    words = np.arange(1, 1025, dtype="<u4") * np.uint32(0x9E3779B1)
+    found = one("U32", words.tobytes(), 64, 512)
+    assert found.finite and not found.zero and not found.constant and math.isnan(found.absmax)
+    half = one("U32", np.where(np.arange(1024) < 512, words, 0).astype("<u4").tobytes(), 64)
+    assert half.zeros == pytest.approx(0.5, abs=0.05) and half.tail == 512
+    assert one("U32", bytes(4096)).zero and one("U32", b"\1\2\3\4" * 99).constant
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+def test_sizes_are_the_sampled_quantiles(dtype: str) -> None:
+    random = np.random.default_rng(5)
+    values = (random.normal(size=50_000) * 0.02).astype("<f4")
+    data = {"F32": values, "F16": values.astype("<f2"), "BF16": values.view("<u2")[1::2]}[dtype]
+    found = one(dtype, data.tobytes(), 4096)
+    wanted = np.quantile(np.abs(values), (0.02, 0.5, 0.98))
+    assert found.sizes == pytest.approx(wanted, rel=0.4)
+    assert one(dtype, data[:30].tobytes()).sizes == ()
+
+
+@pytest.mark.parametrize("segment_bytes", [64, 1 << 20])
+@pytest.mark.parametrize("dtype", ["BF16", "F32", "F8_E4M3"])
+def test_the_zeros_at_the_end_are_counted(dtype: str, segment_bytes: int) -> None:
+    width = DTYPE_BITS[dtype] // 8
+    for held, tail in ((100, 0), (1, 99), (37, 63), (99, 1), (0, 100)):
+        data = (b"\0" * (width - 1) + b"\x01") * held + bytes(width * tail)
+        assert one(dtype, data, 24, segment_bytes).tail == tail
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 2, 5)])

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import math
 import struct
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from threading import local
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -36,7 +39,7 @@ _BUFFER_BYTES = 1 << 20
 _THREADS = 2
 # Of a buffer so many words are looked at one by one, a tenth of what the two max() take; a part of
 # a few is no part.
-_SAMPLE, _FEW = 256, 128
+_SAMPLE, _FEW, _VERY_FEW = 256, 128, 32
 _SEGMENT_BYTES = 16 << 20
 
 
@@ -44,13 +47,16 @@ _SEGMENT_BYTES = 16 << 20
 class _Format:
     """How a dtype's bits are judged: words of ``unsigned``; the least magnitude that is no number,
     as bits; bits without a sign if not ``signed``; the number of a magnitude's bits. ``normal`` is
-    the least magnitude, as bits, that training leaves beside zero: in F16 they may be denormal."""
+    the least magnitude, as bits, that training leaves beside zero: in F16 they may be denormal.
+    ``fine``: the lowest bits, without which a magnitude is told to a quarter of an octave; 0 if
+    nobody asks for it."""
 
     unsigned: str
     bad: int
     decode: Callable[[int], float]
     signed: bool = True
     normal: int = 0
+    fine: int = 0
 
     @property
     def width(self) -> int:
@@ -61,6 +67,11 @@ class _Format:
     def sign(self) -> int:
         """The sign bit; 0 if there is none."""
         return 1 << (self.width * 8 - 1) if self.signed else 0
+
+    @property
+    def magnitude(self) -> int:
+        """The bits beside the sign."""
+        return (1 << self.width * 8) - 1 - self.sign
 
 
 def _unpacked(pack: str, unpack: str, shift: int = 0) -> Callable[[int], float]:
@@ -79,20 +90,25 @@ def _e8m0(bits: int) -> float:
     return math.ldexp(1.0, bits - 127)
 
 
-_F32 = _Format("<u4", 0x7F800000, _unpacked("<I", "<f"), normal=1 << 23)
-# F4 and F6 have no NaN and no whole bytes; integers are codes of packed weights, or indices, and
-# U8 the scales of MLX's small floats: which byte of theirs is no number depends on the mode. The
+def _no_number(bits: int) -> float:
+    return math.nan
+
+
+_F32 = _Format("<u4", 0x7F800000, _unpacked("<I", "<f"), normal=1 << 23, fine=21)
+# F4 and F6 have no NaN and no whole bytes; integers are indices, but U32 the codes that MLX packs,
+# and U8 the scales of its small floats: which byte of theirs is no number depends on the mode. The
 # FNUZ pair writes NaN as minus zero, which a max() cannot tell; no MLX tool writes it.
 _FORMATS: Mapping[str, _Format] = {
     "F64": _Format("<u8", 0x7FF0000000000000, _unpacked("<Q", "<d")),
     "F32": _F32,
     "C64": _F32,  # a pair of F32; the magnitude is that of the larger part
-    "F16": _Format("<u2", 0x7C00, _unpacked("<H", "<e"), normal=1),
-    "BF16": _Format("<u2", 0x7F80, _unpacked("<I", "<f", 16), normal=1 << 7),
+    "F16": _Format("<u2", 0x7C00, _unpacked("<H", "<e"), normal=1, fine=8),
+    "BF16": _Format("<u2", 0x7F80, _unpacked("<I", "<f", 16), normal=1 << 7, fine=5),
     "F8_E5M2": _Format("|u1", 0x7C, _unpacked("<H", "<e", 8)),
     "F8_E4M3": _Format("|u1", 0x7F, _e4m3),
     "F8_E8M0": _Format("|u1", 0xFF, _e8m0, signed=False),
     "U8": _Format("|u1", 0x100, float, signed=False),
+    "U32": _Format("<u4", 1 << 32, _no_number, signed=False, normal=1),
 }
 _UNEXAMINED = TensorStats(finite=True, zero=False, absmax=math.nan, examined=False)
 
@@ -103,7 +119,8 @@ class _Extremes:
 
     ``first`` is the first word, ``constant`` whether all are it: of most tensors the second word
     already says no, so that it costs nothing. Of the ``sampled`` words ``zeros`` are zero, and
-    ``denormal`` less than the least normal number.
+    ``denormal`` less than the least normal number; ``sizes`` counts them by their magnitude's upper
+    bits. Of all ``words`` the last ``tail`` are zero.
     """
 
     form: _Format
@@ -114,6 +131,9 @@ class _Extremes:
     sampled: int = 0
     denormal: int = 0
     zeros: int = 0
+    sizes: Counter[int] = field(factory=Counter)
+    words: int = 0
+    tail: int = 0
 
     def add(self, data: Bytes) -> None:
         """Take in one chunk of whole words."""
@@ -130,16 +150,25 @@ class _Extremes:
             self.signed = max(self.signed, int(signed.max()))
         if self.form.normal:
             self._sample(words)
+        self._end_with(words.size, 0 if words[-1] else _zeros_behind(words))
 
     def _sample(self, words: Any) -> None:
         # An odd step, so that no column of a matrix is all that is seen.
-        some = words[:: words.size // _SAMPLE | 1] & (self.form.sign - 1)
+        some = words[:: words.size // _SAMPLE | 1] & self.form.magnitude
         low = some < self.form.normal
+        if self.form.fine:
+            # Of what follows fewer and fewer: by now the form of the distribution is known.
+            fewer = some[:: 1 + self.sampled // _SAMPLE]
+            self.sizes.update((fewer >> self.form.fine).tolist())
         self.sampled += some.size
         if low.any():
             above = int((some[low] > 0).sum())
             self.denormal += above
             self.zeros += int(low.sum()) - above
+
+    def _end_with(self, count: int, tail: int) -> None:
+        self.words += count
+        self.tail = tail + (self.tail if tail == count else 0)
 
     def _part(self, count: int) -> float:
         return count / self.sampled if self.sampled > _FEW else 0.0
@@ -151,6 +180,8 @@ class _Extremes:
         self.sampled += other.sampled
         self.denormal += other.denormal
         self.zeros += other.zeros
+        self.sizes.update(other.sizes)
+        self._end_with(other.words, other.tail)
         self.constant = self.constant and other.constant and self.first in (None, other.first)
         self.first = other.first if self.first is None else self.first
 
@@ -162,8 +193,8 @@ class _Extremes:
         negative = self.unsigned & ~sign if self.unsigned >= sign else 0
         magnitude = max(self.signed, negative)
         finite = magnitude < self.form.bad
-        # A dtype without a sign has no zero either: E8M0 holds powers of two.
-        zero = self.form.signed and magnitude == 0
+        # Bytes without a sign have no zero either: E8M0 holds powers of two.
+        zero = magnitude == 0 and (self.form.signed or self.form.width > 1)
         constant = self.constant and self.first is not None and spec.nbytes > self.form.width
         return TensorStats(
             finite,
@@ -173,7 +204,25 @@ class _Extremes:
             marks=(self.first or 0, self.signed, self.unsigned),
             denormal=self._part(self.denormal),
             zeros=self._part(self.zeros),
+            sizes=self._sizes(),
+            tail=self.tail,
         )
+
+    def _sizes(self) -> tuple[float, ...]:
+        """The magnitudes that 2, 50 and 98 % of the sampled words do not exceed, zeros apart."""
+        found = sorted((bits, count) for bits, count in self.sizes.items() if bits)
+        total = sum(count for _, count in found)
+        if total < _VERY_FEW:
+            return ()
+        sums = list(accumulate(count for _, count in found))
+        at = (bisect_left(sums, total * part) for part in (0.02, 0.5, 0.98))
+        return tuple(self.form.decode(found[n][0] << self.form.fine) for n in at)
+
+
+def _zeros_behind(words: Any) -> int:
+    """How many words at the end are zero."""
+    held = words.nonzero()[0]
+    return int(words.size - 1 - held[-1]) if held.size else int(words.size)
 
 
 @frozen

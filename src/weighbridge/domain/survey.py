@@ -15,11 +15,14 @@ class TensorStats:
     magnitude (NaN if not finite). A dtype that cannot be examined has ``examined`` False.
 
     Of bytes (U8) ``absmax`` is the largest, and they are finite and not zero, whatever they encode.
+    Of packed words (U32) it is NaN, and they are finite.
 
     ``constant``: every element has the same bits, and there are several. ``marks`` are figures that
-    two tensors of the same bytes share, and others hardly ever; () if there are none. From a
-    sample: ``zeros`` is the part of its elements that are zero, ``denormal`` that of those of BF16
-    or F32 that are less than a normal number.
+    two tensors of the same bytes share, and others hardly ever; () if there are none. ``tail``: how
+    many elements at its end are zero. From a sample: ``zeros`` is the part of its elements that are
+    zero, ``denormal`` that of those of BF16 or F32 that are less than a normal number, ``sizes``
+    the magnitudes that 2, 50 and 98 % of those that are not zero do not exceed, rounded down by up
+    to a quarter octave; () if too few were seen.
     """
 
     finite: bool
@@ -30,6 +33,8 @@ class TensorStats:
     marks: tuple[int, ...] = field(default=(), eq=False, repr=False)
     denormal: float = field(default=0.0, eq=False)
     zeros: float = field(default=0.0, eq=False)
+    sizes: tuple[float, ...] = field(default=(), eq=False)
+    tail: int = field(default=0, eq=False)
 
 
 @frozen

@@ -155,3 +155,27 @@ DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
         "step3p5": Defaults(10000, None, False, ("num_attention_groups",)),
     }
 )  # fmt: skip
+
+#: Where transformers leaves out what is its default: what it takes for hidden_size,
+#: num_hidden_layers, vocab_size and intermediate_size of a nested text model of that type.
+SIZES: Mapping[str, tuple[int, int, int, int | None]] = MappingProxyType(
+    {
+        "deepseek_v3": (7168, 61, 129280, 18432),
+        "gemma3_text": (2304, 26, 262208, 9216),
+        "gemma3n_text": (2048, 35, 262400, None),
+        "gemma4_text": (2304, 30, 262144, 9216),
+        "gemma4_unified_text": (2304, 30, 262144, 9216),
+        "llama": (4096, 32, 32000, 11008),
+        "llama4_text": (5120, 48, 202048, 8192),
+        "minimax_m3_vl_text": (6144, 60, 200064, 3072),
+        "mistral": (4096, 32, 32000, 14336),
+        "qwen2": (4096, 32, 151936, 22016),
+        "qwen2_5_vl_text": (8192, 80, 152064, 29568),
+        "qwen2_vl_text": (8192, 80, 152064, 29568),
+        "qwen3": (4096, 32, 151936, 22016),
+        "qwen3_5_moe_text": (2048, 40, 248320, None),
+        "qwen3_5_text": (4096, 32, 248320, 12288),
+        "qwen3_vl_moe_text": (2048, 24, 151936, 5632),
+        "qwen3_vl_text": (4096, 32, 151936, 22016),
+    }
+)

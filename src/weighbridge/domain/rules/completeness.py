@@ -13,9 +13,11 @@ from typing import TypeAlias
 
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.checkpoints.packing import packed_elsewhere
+from weighbridge.domain.companies import absent_companions
 from weighbridge.domain.decoder_layers import DECODERS, layer_modules
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import FusedModel, Kind
+from weighbridge.domain.placement import Standing
 from weighbridge.domain.rules.whole_model import places
 from weighbridge.domain.tensors import TensorSpec
 
@@ -25,6 +27,18 @@ OF_A_LORA = re.compile(
 )
 
 _DIGIT = re.compile(r"\d")
+_DECODERS = tuple(DECODERS)
+_TRUNK = (
+    r"((language_model\.)?model\.|model\.language_model\.|transformer\.|backbone\.|gpt_neox\.)?"
+)
+_ANY_LAYER = re.compile(rf"{_TRUNK}(layers|h|blocks)\.\d+\.")
+#: What is before the layers and behind them, as most call it, and as any does.
+_ENDS = {
+    "model.embed_tokens.weight": re.compile(
+        rf"{_TRUNK}(embed_tokens|embed_in|wte|(word_|tok_)?embeddings)\.weight"),
+    "model.norm.weight": re.compile(
+        rf"{_TRUNK}(norm|norm_f|ln_f|(final|embedding)_(layer_?)?norm)\.weight"),
+}  # fmt: skip
 
 
 def _missing(subject: Subject) -> Iterator[Observation]:
@@ -32,7 +46,7 @@ def _missing(subject: Subject) -> Iterator[Observation]:
     model."""
     model = subject.fused
     # Other tools' packing leaves out what they like, and gives the rest other names.
-    absent = [] if packed_elsewhere(model) else list(_absent(model))
+    absent = [] if packed_elsewhere(model) else list(dict(_absent(model)).items())
     for name, beside in absent[:_MOST_SHOWN]:
         yield Observation(Location(model.weights_paths[0], name), {"beside": beside})
     if len(absent) > _MOST_SHOWN:
@@ -43,7 +57,8 @@ def _missing(subject: Subject) -> Iterator[Observation]:
 def _absent(model: FusedModel) -> Iterator[tuple[str, str]]:
     """Each weight that is not there, and what tells that it should be."""
     weights = [group for group in model.alike if group[0].name.endswith((".weight", ".bias"))]
-    if architecture_for(model.config).uniform:
+    entry = architecture_for(model.config)
+    if entry.uniform:
         layers, names = _members(weights, "layers.", DECODERS), {g[0].name for g in weights}
         yield from _uneven(layers, "layers.", "though other layers have it")
         for trunk, leaves in layers.items():
@@ -51,6 +66,12 @@ def _absent(model: FusedModel) -> Iterator[tuple[str, str]]:
             yield from _of_the_trunk(trunk, leaves, names)
     experts = _members(weights, ".experts.")
     yield from _uneven(experts, ".experts.", "though other experts have it")
+    if entry.standing is Standing.CONVERTIBLE:
+        alike = layer_modules(model.config) is not None
+        others = (g for g in model.alike if not (alike and g[0].name.startswith(_DECODERS)))
+        yield from absent_companions(others, entry.model_type)
+        if not alike:
+            yield from _at_the_ends(model)
 
 
 def _in_no_layer(
@@ -116,6 +137,15 @@ def _of_the_trunk(
         yield f"{trunk}embed_tokens.weight", "though the layers are"
     if not any(f"{trunk}{norm}.weight" in names for norm in ("norm", "final_layernorm")):
         yield f"{trunk}norm.weight", "though the layers are"
+
+
+def _at_the_ends(model: FusedModel) -> Iterator[tuple[str, str]]:
+    """The embedding and the last norm of any other tree."""
+    names = [group[0].name for group in model.alike]
+    layer = next((name for name in names if _ANY_LAYER.match(name)), None)
+    for end, form in _ENDS.items() if layer is not None else ():
+        if not any(form.fullmatch(name) for name in names):
+            yield end, "though the layers are"
 
 
 def _not_fused(subject: Subject) -> Iterator[Observation]:

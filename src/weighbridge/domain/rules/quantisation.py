@@ -28,6 +28,11 @@ def _packed_shape(subject: Subject) -> Iterator[Observation]:
         yield Observation(place, {"problem": "is packed, but has no scales"})
     if said is None:
         return  # QT002 speaks of it
+    for module in _said_of(said):
+        name = f"{module}.weight"
+        if name in paths and f"{module}.scales" not in paths and name not in without:
+            problem = "is not packed, but the config says how it is"
+            yield Observation(Location(paths[name], name), {"problem": problem})
     for packed in packed_modules(model):
         found = packing_of(packed, said)
         if isinstance(found, str):
@@ -43,6 +48,21 @@ def _without_scales(model: FusedModel) -> Iterator[str]:
         module = spec.name.removesuffix(".weight")
         if module != spec.name and f"{module}.scales" not in names:
             yield spec.name
+
+
+def _said_of(said: Mapping[str, Any]) -> Iterator[str]:
+    """The modules that have a packing of their own in the config."""
+    yield from (module for module, own in said.items() if isinstance(own, Mapping))
+
+
+def _absent_modules(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm does not look at it. The module that was meant is named otherwise, and unpacked as all
+    others are, or it was left out of the weights."""
+    said, paths = quantisation_of(subject.fused.config), places(subject)
+    absent = [m for m in _said_of(said or {}) if f"{m}.weight" not in paths]
+    if absent and subject.fused.quantised:
+        place = Location("config.json", f"quantization.{absent[0]}")
+        yield Observation(place, {"count": len(absent)})
 
 
 def _two_blocks(subject: Subject) -> Iterator[Observation]:
@@ -67,7 +87,7 @@ def _unsupported(subject: Subject) -> Iterator[Observation]:
 def _blocks(said: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield "quantization", said
     # A module's own block stands alone: the mode of all others is not its mode.
-    yield from ((f"quantization.{m}", own) for m, own in said.items() if isinstance(own, Mapping))
+    yield from ((f"quantization.{module}", said[module]) for module in _said_of(said))
 
 
 def _problem(block: Mapping[str, Any]) -> str:
@@ -96,4 +116,6 @@ RULES = (
          _two_blocks, Need.MODEL, _FUSED),
     Rule("QT005", "quantization-unsupported", _E, "{problem}", "quantise again with mlx_lm.convert",
          _unsupported, Need.MODEL, _FUSED),
+    Rule("QT006", "quantization-of-no-module", Severity.WARNING, "is of no module of the weights; "
+         "there are {count} such in all", _COPY, _absent_modules, Need.MODEL, _FUSED),
 )  # fmt: skip

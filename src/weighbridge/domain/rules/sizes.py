@@ -13,7 +13,7 @@ from weighbridge.domain.llama_shapes import positive
 from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.placement import UNKNOWN_TYPE
 from weighbridge.domain.rules.whole_model import embedding, text_fields
-from weighbridge.domain.transformers_defaults import DEFAULTS
+from weighbridge.domain.transformers_defaults import DEFAULTS, SIZES
 
 #: The decoder's layers, by what is before their number; other towers have layers as well.
 _LAYER = re.compile(r"(?:(?:language_model\.model|model\.language_model|model|transformer|backbone"
@@ -79,6 +79,23 @@ def _missing(subject: Subject) -> Iterator[Observation]:
             found = _stored(model, key)
             facts: dict[str, Fact] = {"stored": f"; the tensors have {found}" if found else ""}
             yield Observation(Location(CONFIG, key), facts)
+    for where, taken, found in _other_defaults(model):
+        facts = {"stored": f"; the tensors have {found}, transformers takes {taken}"}
+        yield Observation(Location(CONFIG, where), facts)
+
+
+def _other_defaults(model: FusedModel) -> Iterator[tuple[str, int, int]]:
+    """Where each size is missing in a nested text model, what is taken for it, and what is
+    stored: there transformers itself leaves out what is its default."""
+    config, fields = model.config, text_fields(model.config)
+    named = str(fields.get("model_type"))
+    sizes = SIZES.get(named) or SIZES.get(f"{named}_text")
+    if not (architecture_for(config).inside or fields is not config) or sizes is None:
+        return
+    for key, taken in zip((_WIDTH, _LAYERS, _WORDS, _INNER), sizes, strict=True):
+        found = _stored(model, key) if fields.get(key) is None else None
+        if found is not None and taken is not None and found != taken:
+            yield f"text_config.{key}" if fields is not config else key, taken, found
 
 
 def _stored(model: FusedModel, key: str) -> int | None:
@@ -90,9 +107,18 @@ def _stored(model: FusedModel, key: str) -> int | None:
         case "vocab_size":
             return rows
         case "hidden_size" | "n_embd" | "d_model":
-            return width
+            return width or _rows_in_decoder(model, "input_layernorm.weight")
+        case "intermediate_size":
+            return _rows_in_decoder(model, "mlp.up_proj.weight")
         case _:
             return None
+
+
+def _rows_in_decoder(model: FusedModel, ending: str) -> int | None:
+    """How many rows a tensor of that name has in the decoder's layers."""
+    firsts = (group[0] for group in model.alike)
+    held = (s for s in firsts if s.name.endswith(ending) and _LAYER.match(s.name))
+    return next((spec.shape[0] for spec in held if spec.shape), None)
 
 
 _E, _FUSED = Severity.ERROR, frozenset({Kind.FUSED})

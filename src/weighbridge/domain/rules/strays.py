@@ -7,12 +7,15 @@ from collections.abc import Iterator
 
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.checkpoints.packing import packed_elsewhere
+from weighbridge.domain.companies import TRUNK_WORDS, WORDS
 from weighbridge.domain.decoder_layers import DECODERS, LayerModules, layer_modules
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.llama_shapes import positive
 from weighbridge.domain.models import FusedModel, Kind, LoraModel, PeftModel
 from weighbridge.domain.peft.selection import KEY_PREFIX
+from weighbridge.domain.placement import Standing
 from weighbridge.domain.rules.completeness import OF_A_LORA
-from weighbridge.domain.rules.whole_model import generates, places
+from weighbridge.domain.rules.whole_model import generates, places, text_fields
 
 #: What trainers wrap a model in and keep beside it, by a part of the names that it leaves behind.
 _WRAPPERS = (
@@ -30,6 +33,9 @@ _LAYER = re.compile(r"layers\.\d+\.(?P<module>.+)\.(?P<leaf>[A-Za-z_]+)")
 _NUMBERED = re.compile(r"\.\d+$")
 _LEAVES = frozenset({"weight", "bias", "scales", "biases", "global_scale", "inv_freq"})
 _TRUNK = re.compile(r"(embed_tokens|norm|final_layernorm|rotary_emb)\.[a-z_]+")
+#: What stands before the layers and the embedding; the longer ones first.
+_TRUNKS = (*sorted(DECODERS, key=len, reverse=True), "backbone.", "transformer.", "gpt_neox.")
+_STACKS = frozenset({"layers", "h", "blocks"})
 _HEAD = re.compile(r"(language_model\.|model\.)?lm_head\.[a-z_]+")
 
 
@@ -93,14 +99,17 @@ def _stray(subject: Subject) -> Iterator[Observation]:
     """mlx-lm refuses a model with a parameter that its module has not; transformers leaves it out
     with a warning. Then what it holds was not published, or somebody else's was."""
     model = subject.fused
-    known = layer_modules(model.config)
-    if known is None or packed_elsewhere(model) or not generates(model.config):
+    known, entry = layer_modules(model.config), architecture_for(model.config)
+    if packed_elsewhere(model) or not generates(model.config):
         return
     # Embedding models come without the head, and without the prefix of what is beside it.
-    if not any(group[0].name.startswith(tuple(DECODERS)) for group in model.alike):
+    if not any(group[0].name.startswith(_TRUNKS) for group in model.alike):
         return
-    names = [spec.name for group in model.alike if _is_stray(group[0].name, known, model)
-             for spec in group]  # fmt: skip
+    if known is None and entry.standing is not Standing.CONVERTIBLE:
+        return
+    names = [spec.name for group in model.alike for spec in group
+             if (_is_foreign(spec.name, model) if known is None
+                 else _is_stray(group[0].name, known, model))]  # fmt: skip
     if names:
         facts: dict[str, Fact] = {"type": str(model.config.get("model_type")), "count": len(names)}
         yield Observation(Location(places(subject).get(names[0], ""), names[0]), facts)
@@ -109,7 +118,7 @@ def _stray(subject: Subject) -> Iterator[Observation]:
 def _is_stray(name: str, known: LayerModules, model: FusedModel) -> bool:
     if _wrapper(name) is not None or OF_A_LORA.fullmatch(name) or _HEAD.fullmatch(name):
         return False  # other rules speak of them
-    trunk = next((t for t in sorted(DECODERS, key=len, reverse=True) if name.startswith(t)), "")
+    trunk = next((t for t in _TRUNKS if name.startswith(t) and t in DECODERS), "")
     rest = name.removeprefix(trunk)
     if trunk and (layer := _LAYER.fullmatch(rest)):
         module = _NUMBERED.sub("", layer["module"])
@@ -119,6 +128,22 @@ def _is_stray(name: str, known: LayerModules, model: FusedModel) -> bool:
         return not ours or bias or (odd and module not in known.some)
     towers = architecture_for(model.config).inside
     return not (towers or (trunk == "model." and _TRUNK.fullmatch(rest)))
+
+
+def _is_foreign(name: str, model: FusedModel) -> bool:
+    """True if its name is none that any architecture has there, which is all that can be said where
+    layers are not alike."""
+    if _wrapper(name) is not None or OF_A_LORA.fullmatch(name):
+        return False
+    trunk = next((t for t in _TRUNKS if name.startswith(t)), "")
+    first, *rest = name.removeprefix(trunk).split(".")
+    if first in _STACKS and trunk and len(rest) > 1 and rest[0].isdecimal():
+        # Behind the last layer are those that predict several tokens.
+        layers = positive(text_fields(model.config), "num_hidden_layers") or 0
+        odd = {w for w in rest[1:] if not w.isdecimal()} - WORDS - _LEAVES
+        return len(rest[0]) < 6 and int(rest[0]) < layers and bool(odd)
+    towers = architecture_for(model.config).inside or "text_config" in model.config
+    return not towers and first not in TRUNK_WORDS and first != "mtp"
 
 
 _E, _FUSED = Severity.ERROR, frozenset({Kind.FUSED})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from itertools import groupby, takewhile
 
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.checkpoints.module_weights import NORM
-from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.mlx.base import is_mlx_format
 from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.placement import Layout, Standing, Stored
@@ -32,11 +33,16 @@ _WRITES_BACK = re.compile(
 #: RMS norms of these multiply by 1 + weight, in MLX and in transformers.
 _PLUS_ONE = re.compile(r"gemma|recurrent_gemma|nemotron|qwen3_next|qwen3_5|step3p5|glm_moe|olmo"
                        r"|muse|afm|granite|minimax_m3|laguna|exaone")  # fmt: skip
+#: What has a row for each token, of which some may be unused.
+_OF_TOKENS = re.compile(r"embed|wte|lm_head|word_embeddings")
+#: So many zeros in a row are no chance, nor are so many of a row whose others are none.
+_LEAST_TAIL, _WITHIN = 64, 8
 _SMALL_NORM, _SMALL_SHIFTED = 0.01, 0.5
 _MOST_DENORMAL, _MOST_ZERO, _VANISHING = 1 / 128, 1 / 4, 1e-9
 
 
-def _examined(subject: Subject) -> Iterator[tuple[str, TensorSpec, TensorStats]]:
+def examined(subject: Subject) -> Iterator[tuple[str, TensorSpec, TensorStats]]:
+    """Every tensor of the model that was examined, with its file and its figures."""
     for path, stats in sorted(subject.survey.files.items()) if subject.survey else ():
         file = subject.artifact.tensor_file(path)
         for slot in file.header.slots if file is not None and file.header is not None else ():
@@ -61,8 +67,8 @@ def _is_plain_norm(spec: TensorSpec, subject: Subject) -> bool:
 def _partly_zero(subject: Subject) -> Iterator[Observation]:
     """What a copy or a download did not finish is zero on the disk, and a mask that was meant for
     something else leaves zeros too. Models that were pruned have them on purpose."""
-    for path, spec, stats in _examined(subject):
-        embedding = "embed" in spec.name or "wte" in spec.name  # has rows that no token uses
+    for path, spec, stats in examined(subject):
+        embedding = _OF_TOKENS.search(spec.name)  # has rows that no token uses
         if stats.zeros > _MOST_ZERO and not stats.zero and _is_matrix(spec) and not embedding:
             yield Observation(Location(path, spec.name), {"part": f"{stats.zeros:.0%}"})
 
@@ -70,7 +76,7 @@ def _partly_zero(subject: Subject) -> Iterator[Observation]:
 def _vanishing(subject: Subject) -> Iterator[Observation]:
     """No training leaves a matrix or a factor this small: bytes of float16 were read as bfloat16,
     or a scale was applied twice."""
-    for path, spec, stats in _examined(subject):
+    for path, spec, stats in examined(subject):
         small = stats.finite and _NORMAL.get(spec.dtype, 1) <= stats.absmax < _VANISHING
         if small and len(spec.shape) > 1 and not spec.name.endswith((".scales", ".biases")):
             yield Observation(Location(path, spec.name), {"absmax": f"{stats.absmax:.3g}"})
@@ -80,7 +86,7 @@ def _zero(subject: Subject) -> Iterator[Observation]:
     """A matrix of zeros lets nothing through. Small ones and biases are often zero in models that
     work; a whole matrix is a sign of weights that were never loaded. A packed one is what its
     scales are, and MLX packs even zeros with scales above it."""
-    for path, spec, stats in _examined(subject):
+    for path, spec, stats in examined(subject):
         scales = spec.name.endswith(".scales") and stats.absmax == 0
         if scales or (stats.zero and (_is_matrix(spec) or _is_plain_norm(spec, subject))):
             shape = " x ".join(map(str, spec.shape))
@@ -93,27 +99,46 @@ def _zero_end(subject: Subject) -> Iterator[Observation]:
     # Training begins with a lora_b of zeros, and leaves no other matrix so; one may be pruned. A
     # PEFT adapter has whole pairs of zeros for the layers that were not trained.
     usual = _FACTOR if subject.kind is Kind.PEFT else _FIRST_ZERO
-    for path, held in groupby(_examined(subject), key=lambda one: one[0]):
-        tail = list(takewhile(lambda one: one[2].zero, reversed(list(held))))
-        whole = [spec for _, spec, _ in tail if min(spec.shape, default=0) > 1]
-        if sum(usual.fullmatch(spec.name) is None for spec in whole) > 1:
-            size = sum(spec.nbytes for _, spec, _ in tail)
-            yield Observation(Location(path, tail[-1][1].name), {"count": len(tail), "size": size})
+    for path, of_file in groupby(examined(subject), key=lambda one: one[0]):
+        held = [(spec, stats) for _, spec, stats in of_file]
+        tail = [spec for spec, _ in takewhile(lambda one: one[1].zero, reversed(held))]
+        size = sum(spec.nbytes for spec in tail)
+        cut = held[-1 - len(tail)] if len(tail) < len(held) else None
+        whole = [spec for spec in tail if min(spec.shape, default=0) > 1]
+        if cut is not None and (bytes_of_it := _cut_off(*cut, usual)):
+            what = f"and the {len(tail)} tensors behind it end" if tail else "ends"
+            facts: dict[str, Fact] = {"what": f"{what} in zeros", "size": size + bytes_of_it}
+            yield Observation(Location(path, cut[0].name), facts)
+        elif sum(usual.fullmatch(spec.name) is None for spec in whole) > 1:
+            what = f"and all behind it, {len(tail)} tensors, are zero"
+            yield Observation(Location(path, tail[-1].name), {"what": what, "size": size})
+
+
+def _cut_off(spec: TensorSpec, stats: TensorStats, usual: re.Pattern[str]) -> int:
+    """How many bytes at a matrix's end are zeros that nobody wrote; 0 if they may be meant: some
+    rows of an embedding no token uses, and of a factor nothing was learnt."""
+    row = spec.shape[-1] if len(spec.shape) > 1 else 0
+    if row < 2 or stats.tail < _LEAST_TAIL:
+        return 0
+    meant = _OF_TOKENS.search(spec.name) is not None or usual.fullmatch(spec.name) is not None
+    within = stats.tail % row >= _WITHIN and stats.tail > row
+    return stats.tail * spec.nbytes // math.prod(spec.shape) if within or not meant else 0
 
 
 def _constant(subject: Subject) -> Iterator[Observation]:
     """Training leaves no matrix of one number: it was never loaded, or filled in for what was
     missing."""
-    for path, spec, stats in _examined(subject):
+    for path, spec, stats in examined(subject):
         factor = spec.name.removesuffix(".weight").endswith(_PAIR)
         if stats.constant and stats.finite and (factor or _is_matrix(spec)):
-            yield Observation(Location(path, spec.name), {"value": f"{stats.absmax:.3g}"})
+            value = "a packed word" if spec.dtype == "U32" else f"{stats.absmax:.3g}"
+            yield Observation(Location(path, spec.name), {"value": value})
 
 
 def _denormal(subject: Subject) -> Iterator[Observation]:
     """Some cast or scale went wrong. Processors flush such numbers to zero, or are slow with them;
     training leaves none in bfloat16 and float32."""
-    for path, spec, stats in _examined(subject):
+    for path, spec, stats in examined(subject):
         least = _NORMAL.get(spec.dtype)
         whole = least is not None and stats.finite and 0 < stats.absmax < least
         if whole or stats.denormal > _MOST_DENORMAL:
@@ -134,7 +159,7 @@ def _dead_layer(subject: Subject) -> Iterator[Observation]:
     """All matrices with which a layer writes back are zero: it changes nothing, and every token
     pays for it."""
     layers: dict[str, tuple[str, list[bool]]] = {}
-    for path, spec, stats in _examined(subject):
+    for path, spec, stats in examined(subject):
         if found := _WRITES_BACK.fullmatch(spec.name):
             layers.setdefault(found["layer"], (path, []))[1].append(stats.zero)
     for layer, (path, zero) in sorted(layers.items()):
@@ -155,7 +180,7 @@ def _norms(subject: Subject) -> Iterator[Observation]:
     mlx = is_mlx_format(model.config, {spec.name: spec for spec in model.tensors})
     shifted: list[tuple[str, str, float]] = []
     plain: list[tuple[str, str, float]] = []
-    for path, spec, stats in _examined(subject):
+    for path, spec, stats in examined(subject):
         if len(spec.shape) == 1 and NORM.fullmatch(spec.name) and stats.finite:
             stored = entry.restore(spec.name)
             minus = isinstance(stored, Stored) and stored.layout is Layout.MINUS_ONE
@@ -175,7 +200,7 @@ _AGAIN = "make the weights again from their source, and compare"
 RULES = (
     Rule("WT003", "tensor-all-zero", _W, "is all zero ({shape})", _AGAIN, _zero, Need.SURVEY,
          _ALL),
-    Rule("WT020", "zero-end", _E, "and all behind it, {count} tensors and {size} bytes, are zero",
+    Rule("WT020", "zero-end", _E, "{what}, {size} bytes in all",
          "fetch or copy the file again, and compare its digest", _zero_end, Need.SURVEY, _ALL),
     Rule("WT004", "tensor-constant", _W, "holds one number only, {value}", _AGAIN, _constant,
          Need.SURVEY, _ALL),
