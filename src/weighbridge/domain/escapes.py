@@ -19,7 +19,7 @@ _NUMBERED = {
     b"%": re.compile(rb"%[2-7][0-9A-Fa-f](?:%[2-7][0-9A-Fa-f])*"),
     b"&": re.compile(rb"&#(?:[xX][2-7][0-9A-Fa-f]|0?(?:4[5-9]|[5-9]\d|1[01]\d|12[0-2]));"),
 }
-#: So many different ones are put in place one after the other, which costs less than each by itself.
+#: So many different ones are put in place one after the other, which is sooner done.
 _FEW = 64
 #: What JSON and Markdown write with another before it, and what is not shown.
 _PRECEDED = tuple((b"\\" + sign, sign) for sign in (b"/", b"_", b"-"))

@@ -53,9 +53,7 @@ def _counts_down(macro: nodes.Macro) -> bool:
         for call in calls
     ):
         return False
-    return len(calls) > 1 or any(
-        any(_calls(loop, macro.name)) for loop in find(macro, nodes.For)
-    )
+    return len(calls) > 1 or any(any(_calls(loop, macro.name)) for loop in find(macro, nodes.For))
 
 
 def _calls(node: nodes.Node, name: str) -> Iterator[nodes.Call]:

@@ -40,7 +40,9 @@ def showing_hazards(tree: nodes.Template, text: str) -> Iterator[Hazard]:
         yield Hazard("CT013", failure)
     ends = sorted(end for end in TURN_ENDS if end in text)
     if ends and "add_generation_prompt" not in names and not _begins_answer(tree):
-        yield Hazard("CT014", f"ends turns with {ends[0]}, and never looks at add_generation_prompt")
+        yield Hazard(
+            "CT014", f"ends turns with {ends[0]}, and never looks at add_generation_prompt"
+        )
 
 
 @define
@@ -92,8 +94,9 @@ class _Flow:
         match node:
             case nodes.Name(name=name):
                 return self.held.get(name, _NEITHER)
-            case nodes.Getattr(node=inner, attr=str(key)) | nodes.Getitem(
-                node=inner, arg=nodes.Const(value=str(key))
+            case (
+                nodes.Getattr(node=inner, attr=str(key))
+                | nodes.Getitem(node=inner, arg=nodes.Const(value=str(key)))
             ):
                 return max(self._part(self._of(inner), key), self.held.get(key, _NEITHER))
             case nodes.Call(node=nodes.Getattr(node=inner, attr=method), args=args):

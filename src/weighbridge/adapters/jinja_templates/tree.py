@@ -23,7 +23,7 @@ def walk(tree: nodes.Node) -> Iterator[nodes.Node]:
 
 
 def find(tree: nodes.Node, kind: type[_Node]) -> Iterator[_Node]:
-    """Every node of that kind below ``tree``; jinja2's own search follows the depth on the stack."""
+    """Every node of that kind below ``tree``; jinja2's own search recurses."""
     return (node for node in walk(tree) if isinstance(node, kind))
 
 

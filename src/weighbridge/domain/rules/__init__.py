@@ -31,6 +31,7 @@ from weighbridge.domain.rules import (
     strays,
     templates,
     tokenizer,
+    tokenizer_files,
     weight_values,
     weights,
     whole_model,
@@ -65,6 +66,7 @@ CATALOGUE: tuple[Rule, ...] = (
     *weight_values.RULES,
     *beside_base.RULES,
     *tokenizer.RULES,
+    *tokenizer_files.RULES,
     *special_tokens.RULES,
     *templates.RULES,
 )
