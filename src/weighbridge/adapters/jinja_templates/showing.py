@@ -5,13 +5,13 @@ Each expression is a whole message or several (``_WHOLE``), what one says (``_SA
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 
 from attrs import define, field
 from jinja2 import nodes
 
-from weighbridge.adapters.jinja_templates.tree import find, walk
+from weighbridge.adapters.jinja_templates.tree import walk
 from weighbridge.domain.templates import Hazard
 from weighbridge.domain.tokenizer import TURN_ENDS
 
@@ -31,12 +31,14 @@ def showing_hazards(tree: nodes.Template, text: str) -> Iterator[Hazard]:
     """CT012 if nothing that a message says is put out, CT013 if no conversation is rendered,
     CT014 if the answer is never asked for. Raises RecursionError for expressions of hundreds of
     operations."""
-    names = {node.name for node in walk(tree) if isinstance(node, nodes.Name)}
+    every = list(walk(tree))
+    names = {node.name for node in every if isinstance(node, nodes.Name)}
+    macros = {node.name: node for node in every if isinstance(node, nodes.Macro)}
     if "messages" not in names:
         yield Hazard("CT012", "does not look at messages")
-    elif not _Flow(tree).shown():
+    elif not _Flow(every, macros).shown():
         yield Hazard("CT012", "puts out nothing of what a message says")
-    if (failure := _failure(tree.body, _known(tree))) is not None:
+    if (failure := _failure(tree.body, _GIVEN | _bound(every) | macros.keys())) is not None:
         yield Hazard("CT013", failure)
     ends = sorted(end for end in TURN_ENDS if end in text)
     if ends and "add_generation_prompt" not in names and not _begins_answer(tree):
@@ -49,20 +51,18 @@ def showing_hazards(tree: nodes.Template, text: str) -> Iterator[Hazard]:
 class _Flow:
     """``held`` is what each variable may hold, of namespaces each attribute by itself."""
 
-    tree: nodes.Template
+    every: Sequence[nodes.Node]
+    macros: Mapping[str, nodes.Macro]
     held: dict[str, int] = field(factory=lambda: {"messages": _WHOLE})
-    macros: dict[str, nodes.Macro] = field(factory=dict)
 
     def shown(self) -> bool:
         """True if some output may hold what a message says."""
-        self.macros = {macro.name: macro for macro in find(self.tree, nodes.Macro)}
-        every = list(walk(self.tree))
         for _ in range(_MOST_ROUNDS):
             before = dict(self.held)
-            for node in every:
+            for node in self.every:
                 self._bind(node)
             if self.held == before:
-                outputs = (node for node in every if isinstance(node, nodes.Output))
+                outputs = (node for node in self.every if isinstance(node, nodes.Output))
                 return any(self._of(part) for output in outputs for part in output.nodes)
         return True  # It is handed on too often to be followed.
 
@@ -131,10 +131,9 @@ class _Flow:
         return _SAID if whole else _NEITHER
 
 
-def _known(tree: nodes.Template) -> frozenset[str]:
-    """Every name that may stand for something that can be called."""
-    bound = {n.name for n in walk(tree) if isinstance(n, nodes.Name) and n.ctx != "load"}
-    return _GIVEN | bound | {macro.name for macro in find(tree, nodes.Macro)}
+def _bound(every: Iterable[nodes.Node]) -> frozenset[str]:
+    """The names of variables that the template has of its own."""
+    return frozenset(n.name for n in every if isinstance(n, nodes.Name) and n.ctx != "load")
 
 
 def _failure(body: Iterable[nodes.Node], known: frozenset[str]) -> str | None:

@@ -141,7 +141,7 @@ RULES = (
     Rule("CT013", "template-always-fails", _E, "{detail}", _COPY,
          _hazards("CT013", "Every chat ends with an error.", of_chats=True)),
     Rule("CT014", "template-without-prompt", _W, "{detail}", "write the beginning of the answer "
-         "behind the last turn, {% if add_generation_prompt %}",
+         "behind the last turn, if add_generation_prompt",
          _hazards("CT014", "Programs ask the template for the beginning of the answer. Without it "
                   "the model goes on with the user's turn, or begins a turn of anybody's.",
                   of_chats=True)),

@@ -221,8 +221,8 @@ def _collisions(view: TokenizerView) -> Iterator[str]:
             yield f"{content[:40]!r} has the numbers {known} and {number}"
 
 
-#: The tokenizers of transformers 4 and 5, without the ends of their names; a test takes those of 5
-#: from there again.
+#: The tokenizers of transformers 4 and 5, and mlx-lm's own, without the ends of their names; a test
+#: takes those of 5 from there again.
 _CLASSES = frozenset(
     {"Albert", "Bart", "Barthez", "Bartpho", "Bert", "BertGeneration", "BertJapanese", "Bertweet",
      "BigBird", "BioGpt", "Blenderbot", "BlenderbotSmall", "Bloom", "ByT5", "CLIP", "CTRL",
@@ -232,8 +232,8 @@ _CLASSES = frozenset(
      "GPT2", "GPTNeoX", "GPTNeoXJapanese", "GPTSanJapanese", "GPTSw3", "Gemma", "Herbert",
      "Jukebox", "LED", "Lasr", "LayoutLM", "LayoutLMv2", "LayoutLMv3", "LayoutXLM", "Llama",
      "Longformer", "Luke", "Lxmert", "M2M100", "MBart", "MBart50", "MLuke", "MPNet", "Marian",
-     "MarkupLM", "Mega", "Mgpstr", "MistralCommon", "MobileBert", "Mvp", "MyT5", "Nllb", "Nougat",
-     "OpenAIGPT", "PLBart", "Parakeet", "Pegasus", "Perceiver", "Phobert", "PreTrained",
+     "MarkupLM", "Mega", "Mgpstr", "MistralCommon", "MobileBert", "Mvp", "MyT5", "Newline", "Nllb",
+     "Nougat", "OpenAIGPT", "PLBart", "Parakeet", "Pegasus", "Perceiver", "Phobert", "PreTrained",
      "ProphetNet", "Qwen2", "Qwen3_5", "Rag", "Realm", "Reformer", "RemBert", "RetriBert",
      "RoCBert", "RoFormer", "Roberta", "SeamlessM4T", "Siglip", "Siglip2", "Speech2Text",
      "SpeechT5", "Splinter", "SqueezeBert", "T5", "Tapas", "Tapex", "Tipsv2", "TransfoXL", "UMT5",
