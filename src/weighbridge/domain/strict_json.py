@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 MAX_DEPTH = 100
 #: transformers writes a model_max_length of 31 digits.
 _MAX_INT_DIGITS = 40
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 #: Every digit becomes 0, so that a long number is found as a string.
 DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 
