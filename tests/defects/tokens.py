@@ -244,6 +244,54 @@ def fused_unknown_token(d: Path) -> None:
     _edit_model(d, unk_token="<what>")
 
 
+@defect(Twin.FUSED, "TK015")
+def fused_other_vocabulary(d: Path) -> None:
+    """A vocab.json that is of another tokenizer."""
+    words = read_json(d / TOKENIZER)["model"]["vocab"]
+    write_json(d / "vocab.json", {word: number + 1 for word, number in words.items()})
+
+
+@defect(Twin.FUSED, "TK015")
+def fused_other_pieces(d: Path) -> None:
+    """A tokenizer.model that is of another tokenizer, from which llama.cpp makes its GGUF."""
+    words = ["<unk>", *sorted(read_json(d / TOKENIZER)["model"]["vocab"])]
+    encoded = [word.encode() for word in words if len(word.encode()) < 100]
+    pieces = (b"\x0a" + bytes([len(word)]) + word + b"\x15\0\0\x80\xbf" for word in encoded)
+    made = b"".join(b"\x0a" + bytes([len(piece)]) + piece for piece in pieces)
+    (d / "tokenizer.model").write_bytes(made)
+
+
+@defect(Twin.FUSED, "TK016")
+def fused_tokenizer_cuts(d: Path) -> None:
+    """A tokenizer that cuts every text, as it was trained with."""
+    cut = {"max_length": 128, "stride": 0, "strategy": "LongestFirst", "direction": "Right"}
+    set_keys(d / TOKENIZER, truncation=cut)
+
+
+@defect(Twin.FUSED, "TK008")
+def fused_tokenizer_misspelt(d: Path) -> None:
+    """A tokenizer of a class that transformers has not."""
+    set_keys(d / SETTINGS, tokenizer_class="Qwen3TokenizerFast")
+
+
+@defect(Twin.FUSED, "CT012")
+def fused_template_mute(d: Path) -> None:
+    """A template that names who speaks, and not what is said."""
+    _template(d, "{% for m in messages %}{{ m['role'] }}: {{ m['text'] }}\n{% endfor %}")
+
+
+@defect(Twin.FUSED, "CT013")
+def fused_template_fails(d: Path) -> None:
+    """A template that calls what no program gives it."""
+    _template(d, "{{ today() }}" + (d / TEMPLATE).read_text())
+
+
+@defect(Twin.FUSED, "CT014")
+def fused_template_promptless(d: Path) -> None:
+    """A template that never begins the answer."""
+    _template(d, _CHATML)
+
+
 def _edit_model(d: Path, **changes: Any) -> None:
     table = read_json(d / TOKENIZER)
     table["model"] |= changes

@@ -51,7 +51,8 @@ def test_every_attack_is_seen_and_no_harmless_template_is() -> None:
     yaml = {name for name in seen if name.endswith((".yaml", ".yml"))}
     harmless = seen.keys() - hostile - broken - yaml
     assert len(harmless) >= 8
-    assert {name: seen[name] for name in harmless if seen[name] - {"CT006"}} == {}
+    # One of them is empty, and one begins no answer.
+    assert set().union(*(seen[name] for name in harmless)) <= {"CT006", "CT012", "CT014"}
 
 
 def test_no_template_of_a_published_model_is_blamed() -> None:

@@ -12,6 +12,7 @@ from weighbridge.adapters.tokenizer_builder import PackageTokenizerBuilder
 from weighbridge.application.ports import TokenizerBuilder
 from weighbridge.application.validate import ValidateRequest
 from weighbridge.domain.findings import ValidationReport, Verdict
+from weighbridge.domain.rules.tokenizer import is_of_transformers
 from weighbridge.domain.tokenizer import TokenizerBuild
 from weighbridge.entrypoints.container import build
 from weighbridge.entrypoints.settings import Settings
@@ -79,3 +80,17 @@ def test_headers_alone_build_nothing(tmp_path: Path) -> None:
     report = judged(tmp_path, TOKENIZER | {"version": "9.9"}, weights=False)
     assert problems(report) == []
     assert ("building the tokenizer", True) in [(u.what, u.chosen) for u in report.unexamined]
+
+
+def test_every_class_of_transformers_is_known() -> None:
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+
+    named = {name for name in TOKENIZER_MAPPING_NAMES.values() if isinstance(name, str)}
+    assert len(named) > 90 and {n for n in named if not is_of_transformers(n)} == set()
+
+
+def test_a_merge_of_no_tokens_is_found_without_the_package(tmp_path: Path) -> None:
+    broken = TOKENIZER | {"model": TOKENIZER["model"] | {"merges": ["a c"]}}
+    assert problems(judged(tmp_path / "a", broken, Absent())) == problems(
+        judged(tmp_path / "b", broken)
+    ) == ["merges tokens that do not exist: 'a c'"]  # fmt: skip

@@ -11,6 +11,7 @@ from weighbridge.domain.templates import LARGE_TEMPLATE, MAX_TEMPLATE
 from weighbridge.domain.tokenizer import TokenizerView
 
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+PROMPT = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 GOOD = of(fused_files())
 TURNS = TOKENIZER | {
     "added_tokens": [{"id": 3, "content": "</s>"}, {"id": 4, "content": "<|im_end|>"}]
@@ -108,7 +109,20 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "TK012": (fused(tokenizer=replacing("evil")), fused(tokenizer=replacing("\u2581"))),
     "TK013": (fused(tokenizer=modelled(dropout=0.1)), fused(tokenizer=modelled(dropout=None))),
     "TK014": (fused(tokenizer=modelled(unk_token="?")), fused(tokenizer=modelled(unk_token="a"))),
+    "TK015": (
+        fused(vocab={"a": 1, "b": 0}, added_tokens={"</s>": 3}),
+        fused(vocab={"a": 0, "b": 1, "ab": 2}, added_tokens={"</s>": 3, "<new>": 4}),
+    ),
+    "TK016": (
+        fused(tokenizer=TOKENIZER | {"truncation": {"max_length": 128, "stride": 0}}),
+        fused(tokenizer=TOKENIZER | {"truncation": None, "padding": None}),
+    ),
     "CT012": (jinja("hello"), jinja(CHATML)),
+    "CT013": (
+        jinja(CHATML + "{{ raise_exception('no tools') }}"),
+        jinja(CHATML + "{% if tools %}{{ raise_exception('no tools') }}{% endif %}"),
+    ),
+    "CT014": (jinja(CHATML), jinja(CHATML + PROMPT)),
     "CT011": (jinja("x\U000e0041"), jinja("x\u200c\U0001f600")),
     "CF014": (
         fused({"eos_token_id": 3}, generation={"eos_token_id": [1, 2]}),

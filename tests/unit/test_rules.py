@@ -648,3 +648,22 @@ def test_a_lora_does_nothing_whichever_factor_is_zero(
     places = [f.location.inside for f in judge(again, CATALOGUE).findings if f.code == "WT008"]
     assert places == [n for n, s in (("m0.lora_b", second), ("m0.lora_a", first))
                       if s.zero and first is not second]  # fmt: skip
+
+
+def test_the_other_files_of_a_tokenizer_are_held_against_it() -> None:
+    merges, subject = b"#version: 0.2\na b\n", of(fused_files())()
+    vocab = ("a", "b", "ab")
+    sound = b"".join(bytes([10, len(v) + 2, 10, len(v)]) + v.encode() for v in vocab)
+    other = b"".join(bytes([10, len(v) + 2, 10, len(v)]) + v.encode() for v in reversed(vocab))
+    for path, content, said in (
+        ("merges.txt", merges, None),
+        ("merges.txt", merges + b"ab a\n", "differs from tokenizer.json in 1 merge(s), 'ab a'"),
+        ("tokenizer.model", sound, None),
+        ("tokenizer.model", other, "differs from tokenizer.json in 2 token(s), 'ab'"),
+        ("tokenizer.model", b"YQ== 0\nYg== 2\n", None),
+    ):
+        beside = evolve(subject, tokenizer_files={path: content})
+        found = [f for f in judge(beside, CATALOGUE).findings if f.code == "TK015"]
+        assert [(f.location.path, f.message) for f in found] == (
+            [(path, f"{said} first")] if said else []
+        )

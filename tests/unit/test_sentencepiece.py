@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from weighbridge.domain.sentencepiece import pieces_problem
+from weighbridge.domain.sentencepiece import pieces, pieces_problem
 
 
 def _piece(text: bytes) -> bytes:
@@ -35,3 +35,8 @@ def test_of_a_beginning_no_more_is_taken_for_whole_than_ends_a_field(end: int) -
 )  # fmt: skip
 def test_what_is_none(raw: bytes) -> None:
     assert pieces_problem(raw)
+
+
+def test_each_piece_is_at_its_number() -> None:
+    assert pieces(WHOLE) == ["<unk>", "a", "b"]
+    assert pieces(RANKS) == pieces(b"\xff" * 20) == pieces(b"\x0a\x02\x15\0") == []

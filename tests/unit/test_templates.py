@@ -13,9 +13,16 @@ from tests.unit.subjects import of
 from weighbridge.adapters.jinja_templates import JinjaTemplateReader
 from weighbridge.domain.templates import MAX_TEMPLATE, MAX_TEMPLATES
 
+#: What is asked of a whole template, and not of a part of one.
+_OF_CHATS = {"CT012", "CT013", "CT014"}
+
+
+def of_chats(text: str) -> set[str]:
+    return {hazard.code for hazard in JinjaTemplateReader().hazards(text)} & _OF_CHATS
+
 
 def codes(text: str) -> set[str]:
-    return {hazard.code for hazard in JinjaTemplateReader().hazards(text)}
+    return {hazard.code for hazard in JinjaTemplateReader().hazards(text)} - _OF_CHATS
 
 
 @pytest.mark.parametrize(
@@ -183,3 +190,69 @@ def test_templates_are_found_in_every_place() -> None:
 def test_a_template_that_is_no_text_is_a_finding() -> None:
     subject = of(fused_files() | {"chat_template.jinja": b"\xff\xfe"})()
     assert [h.code for t in subject.templates for h in t.hazards] == ["CT001"]
+
+
+#: Ways in which published templates bring a message to its place.
+_CHATS = {
+    "variable": "{% for m in messages %}{% set c = m['content'] | trim %}{{ c }}{% endfor %}",
+    "block": "{% for m in messages %}{% set c %}{{ m.content }}{% endset %}{{ c }}{% endfor %}",
+    "namespace": "{% set ns = namespace(s='') %}{% for m in messages %}{% set ns.s = ns.s + "
+    "m.content %}{% endfor %}{{ ns.s }}",
+    "parts": "{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}",
+    "the rest": "{% set rest = messages[1:] %}{% for m in rest %}{{ m.content }}{% endfor %}",
+    "by number": "{% for i in range(messages | length) %}{{ messages[i].content }}{% endfor %}",
+    "macro": "{% macro r(m) %}{{ m.content }}{% endmacro %}{% for x in messages %}{{ r(x) }}"
+    "{% endfor %}",
+    "macro by keyword": "{% macro r(m=none) %}{{ m['content'] }}{% endmacro %}"
+    "{{ r(m=messages[0]) }}",
+    "get": "{{ messages[0].get('content', '') }}",
+    "items": "{% for m in messages %}{% for k, v in m.items() %}{{ v }}{% endfor %}{% endfor %}",
+    "filters": "{{ messages | map(attribute='content') | join }}",
+    "json": "{{ messages | tojson }}",
+    "group": "{% for g in messages | groupby('role') %}{% for m in g.list %}{{ m.content }}"
+    "{% endfor %}{% endfor %}",
+    "list": "{% set o = [] %}{% for m in messages %}{% set _ = o.append(m.content) %}{% endfor %}"
+    "{{ o | join }}",
+    "call": "{% macro w() %}<{{ caller() }}>{% endmacro %}{% for m in messages %}{% call w() %}"
+    "{{ m.content }}{% endcall %}{% endfor %}",
+    "failing sometimes": "{% for m in messages %}{% if m.role == 'x' %}{{ raise_exception('x') }}"
+    "{% else %}{{ m.content }}{% endif %}{% endfor %}",
+    "answer without being asked": "{% for m in messages %}<|start|>{{ m.content }}<|end|>"
+    "{% endfor %}<|start|>assistant",
+    "no mark at the end of a turn": "{% for m in messages %}[INST] {{ m.content }}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("text", _CHATS.values(), ids=_CHATS)
+def test_what_brings_messages_to_their_place(text: str) -> None:
+    assert of_chats(text) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("{% for m in messages %}{{ m.role }}{% endfor %}", "CT012"),
+        ("{% for m in messages %}{% if m.content %}x{% endif %}{% endfor %}", "CT012"),
+        ("{% for m in messages %}{{ m.contents }}{{ message.content }}{% endfor %}", "CT012"),
+        ("{% for m in messages %}{% set content = m.role %}{{ content }}{% endfor %}", "CT012"),
+        ("{{ messages | length }}{{ messages | map(attribute='role') | join }}", "CT012"),
+        ("{{ messages[0].get('role') }}", "CT012"),
+        ("{{ raise_exception('x') }}{{ messages[0].content }}", "CT013"),
+        ("{% set x = raise_exception('x') %}{{ messages[0].content }}", "CT013"),
+        ("{% for m in messages %}{{ raise_exception('x') }}{{ m.content }}{% endfor %}", "CT013"),
+        ("{% if tools %}{{ raise_exception('a') }}{% else %}{{ raise_exception('b') }}{% endif %}"
+         "{{ messages[0].content }}", "CT013"),
+        ("{{ 'On ' ~ now() | trim }}{{ messages[0].content }}", "CT013"),
+        ("{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}\n", "CT014"),
+    ],
+)  # fmt: skip
+def test_what_is_no_chat(text: str, code: str) -> None:
+    assert of_chats(text) == {code}
+
+
+@pytest.mark.parametrize("around", ["{%% for a in b %%}%s{%% endfor %%}", "{%% macro a() %%}%s"
+                                    "{%% endmacro %%}", "%s"])  # fmt: skip
+@pytest.mark.parametrize("deep", ["a" + " + a" * 2_000, "a" + ".a" * 2_000,
+                                  "a" + " | trim" * 2_000])  # fmt: skip
+def test_depth_does_not_end_the_check(around: str, deep: str) -> None:
+    codes(around % f"{{{{ {deep} }}}}{{% set b = {deep} %}}")

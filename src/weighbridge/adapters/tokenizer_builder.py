@@ -31,4 +31,5 @@ class PackageTokenizerBuilder:
                 answer = run_worker("tokenizer_worker", asked, timeout=self.timeout)
             except WorkerFailed as failure:
                 return TokenizerBuild(unasked=f"tokenizers: {failure}"[:300])
-        return TokenizerBuild(problem=str(answer.get("problem", "")))
+        problem = str(answer.get("problem", ""))
+        return TokenizerBuild(built=not problem, problem=problem)

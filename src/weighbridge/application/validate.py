@@ -56,10 +56,10 @@ from weighbridge.domain.policy.application import apply, wanted_digests
 from weighbridge.domain.policy.policy import Policy
 from weighbridge.domain.repairing.misnamed import misnamed_adapter
 from weighbridge.domain.rules import CATALOGUE
-from weighbridge.domain.sentencepiece import pieces_problem
 from weighbridge.domain.shipping import CARD
 from weighbridge.domain.survey import TensorStats, WeightSurvey
 from weighbridge.domain.tokenizer import (
+    MERGES,
     PIECES,
     TOKENIZER,
     TokenizerBuild,
@@ -171,6 +171,11 @@ class Validate:
             scale=request.scale,
             templates=read_templates(self.files, artifact, self.templates),
             tokenizer=tokenizer,
+            tokenizer_files={
+                path: self.files.read(request.location, ArtifactPath(path))
+                for path in (MERGES, PIECES)
+                if request.weights and 0 < (artifact.size_of(path) or 0) <= MOST_OF_FILE
+            },
             base_tokenizer=read_base_tokenizer(self.files, request.base) if tokenizer else None,
         )
 
@@ -194,10 +199,6 @@ class Validate:
         self, request: ValidateRequest, artifact: ModelArtifact, found: TokenizerView | None
     ) -> TokenizerBuild:
         """What comes of building the tokenizer, if its structure is sound."""
-        pieces = artifact.size_of(PIECES) or 0
-        if TOKENIZER not in artifact.paths and request.weights and 0 < pieces <= MOST_OF_FILE:
-            raw = self.files.read(request.location, ArtifactPath(PIECES))
-            return TokenizerBuild(pieces_problem(raw), path=PIECES)
         judged = found is not None and found.path == TOKENIZER
         if not judged or not request.weights or self.tokenizers is None:
             return TokenizerBuild()

@@ -9,17 +9,21 @@ from functools import lru_cache
 
 from attrs import field, frozen
 
-#: What stands for one character, or several in a row: of JSON, Python and YAML, of addresses and of
-#: HTML.
-_NUMBERED = re.compile(
-    rb"\\(?:u00[2-7][0-9A-Fa-f](?:\\u00[2-7][0-9A-Fa-f])*|x[2-7][0-9A-Fa-f](?:\\x[2-7][0-9A-Fa-f])*)"
-    rb"|%[2-7][0-9A-Fa-f](?:%[2-7][0-9A-Fa-f])*"
-    rb"|&#(?:[xX][2-7][0-9A-Fa-f]|0?(?:4[5-9]|[5-9]\d|1[01]\d|12[0-2]));"
-)
+#: What stands for one character, or several in a row, by the sign that it begins with: of JSON,
+#: Python and YAML, of addresses and of HTML.
+_NUMBERED = {
+    b"\\": re.compile(
+        rb"\\(?:u00[2-7][0-9A-Fa-f](?:\\u00[2-7][0-9A-Fa-f])*"
+        rb"|x[2-7][0-9A-Fa-f](?:\\x[2-7][0-9A-Fa-f])*)"
+    ),
+    b"%": re.compile(rb"%[2-7][0-9A-Fa-f](?:%[2-7][0-9A-Fa-f])*"),
+    b"&": re.compile(rb"&#(?:[xX][2-7][0-9A-Fa-f]|0?(?:4[5-9]|[5-9]\d|1[01]\d|12[0-2]));"),
+}
+#: So many different ones are put in place one after the other, which is sooner done.
+_FEW = 64
 #: What JSON and Markdown write with another before it, and what is not shown.
 _PRECEDED = tuple((b"\\" + sign, sign) for sign in (b"/", b"_", b"-"))
 _UNSEEN = tuple(sign.encode() for sign in "\u200b\u200c\u200d\u2060\ufeff\xad")
-_SINGLE = 6
 #: The alphabets of base64 become x. What wraps fewer than 30 characters is not looked into: names
 #: and digests of that length are everywhere.
 _WRAPPING = bytes(
@@ -33,22 +37,27 @@ _STANDARD = bytes.maketrans(b"-_", b"+/")
 def unescaped(text: bytes) -> bytes:
     """The characters that JSON, HTML, addresses and Markdown write by their numbers, or with
     another before them; without those that are not shown. Lines stay as they are."""
-    escaped = b"\\" in text  # a single sign is found many times faster than two
-    for written, meant in _PRECEDED if escaped else ():
+    for written, meant in _PRECEDED if b"\\" in text else ():
         text = text.replace(written, meant)
     for unseen in () if text.isascii() else _UNSEEN:
         text = text.replace(unseen, b"")
-    numbered = escaped and (b"\\u00" in text or b"\\x" in text)
-    if numbered or b"%" in text or (b"&" in text and b"&#" in text):
-        return _NUMBERED.sub(_characters, text)
+    for sign, form in _NUMBERED.items():
+        if sign in text:  # A single sign is found many times faster than a form.
+            text = _in_place(form, text)
     return text
 
 
-def _characters(match: re.Match[bytes]) -> bytes:
-    run = match[0]
-    return _one(run) if len(run) <= _SINGLE else _read(run)
+def _in_place(form: re.Pattern[bytes], text: bytes) -> bytes:
+    runs = set(form.findall(text))
+    if len(runs) > _FEW:
+        return form.sub(lambda match: _read(match[0]), text)
+    # The longest first: one may be the beginning of another.
+    for run in sorted(runs, key=lambda run: (-len(run), run)):
+        text = text.replace(run, _read(run))
+    return text
 
 
+@lru_cache(4096)
 def _read(run: bytes) -> bytes:
     if run.startswith(b"&"):
         number = run[2:-1]
@@ -57,9 +66,6 @@ def _read(run: bytes) -> bytes:
     for written in (b"\\u00", b"\\x", b"%"):
         numbers = numbers.replace(written, b"")
     return bytes.fromhex(numbers.decode())
-
-
-_one = lru_cache(4096)(_read)
 
 
 @frozen

@@ -96,9 +96,10 @@ class Subject:
     and ``base_licence`` what its card names;
     ``base_model`` and ``scale`` are what the caller said, and override the artifact.
     ``templates`` are the chat templates, examined; ``tokenizer`` is that of a sound tokenizer.json
-    or vocab.json, ``tokenizer_build`` what comes of building it,
-    and ``base_tokenizer`` the base's if at hand. With the base's weights, ``changes`` are those of
-    an adapter, measured, and ``beside_base`` says how a whole model differs."""
+    or vocab.json, ``tokenizer_build`` what comes of building it, ``tokenizer_files`` the bytes of
+    merges.txt and tokenizer.model, and ``base_tokenizer`` the base's if at hand. With the base's
+    weights, ``changes`` are those of an adapter, measured, and ``beside_base`` says how a whole
+    model differs."""
 
     artifact: ModelArtifact
     kind: Kind | None = None
@@ -111,6 +112,7 @@ class Subject:
     templates: tuple[Template, ...] = ()
     tokenizer: TokenizerView | None = None
     tokenizer_build: TokenizerBuild = field(factory=TokenizerBuild)
+    tokenizer_files: Mapping[str, bytes] = field(factory=dict, repr=False)
     base_tokenizer: TokenizerView | None = None
     base_licence: str | None = None
     changes: tuple[Measure, ...] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 MAX_DEPTH = 100
 #: transformers writes a model_max_length of 31 digits.
 _MAX_INT_DIGITS = 40
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 #: Every digit becomes 0, so that a long number is found as a string.
 DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 
@@ -41,15 +43,20 @@ def parse_strictly(raw: bytes) -> Any:
     too large, JS005 too deep, JS007 encoding.
     """
     text = _decode(raw)
-    # Without escapes every quote begins or ends a string: a key that came twice is then one string
-    # too few in the value, and the slow hook is for the text that lacks one.
-    plain = "\\" not in text
     integers = _bounded_int if _holds_odd_integers(raw) else None
-    value = _parse(text, integers, None if plain else _no_duplicates)
-    strings = _check_tree(value, surrogates="\\u" in text)
-    if plain and text.count('"') != 2 * strings:
+    value = _parse(text, integers, None)
+    # Every quote begins or ends a string: a key that came twice is then one string too few in the
+    # value, and the slow hook is for the text that lacks one.
+    strings = _check_tree(value, surrogates=_SURROGATE.search(text) is not None)
+    if _quotes(raw) != 2 * strings:
         _parse(text, integers, _no_duplicates)
     return value
+
+
+def _quotes(raw: bytes) -> int:
+    """How many of those in a JSON text are none of a string's own."""
+    raw = raw.replace(b"\\\\", b"") if b"\\\\" in raw else raw
+    return raw.count(b'"') - raw.count(b'\\"')
 
 
 def _holds_odd_integers(raw: bytes) -> bool:

@@ -17,8 +17,10 @@ from weighbridge.domain.artifact import ModelArtifact
 TOKENIZER = "tokenizer.json"
 VOCABULARY = "vocab.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
-#: SentencePiece's, or tiktoken's; read where there is no tokenizer.json.
+#: SentencePiece's, or tiktoken's.
 PIECES = "tokenizer.model"
+MERGES = "merges.txt"
+ADDED = "added_tokens.json"
 SPECIAL_TOKENS = "special_tokens_map.json"
 #: Any of these is a tokenizer for some loader; the last are slow ones.
 TOKENIZER_FILES = frozenset(
@@ -70,16 +72,16 @@ class TokenizerView:
 
 @frozen
 class TokenizerBuild:
-    """What the package that loaders use says of a tokenizer.json: ``problem``, '' if it builds it;
-    or what is wrong with another tokenizer, whose ``path`` that is.
+    """What the package that loaders use says of a tokenizer.json: that it is ``built``, or else
+    what ``problem`` it has.
 
     ``unasked`` is why it could not be asked, ``optional`` if only for want of the package.
     """
 
+    built: bool = False
     problem: str = ""
     unasked: str = ""
     optional: bool = False
-    path: str = TOKENIZER
 
 
 def is_id(value: Any) -> bool:
@@ -99,7 +101,7 @@ def tokenizer_view(artifact: ModelArtifact) -> TokenizerView | None:
     document = artifact.document(TOKENIZER)
     if document is not None:
         return TokenizerView.of(document.object)
-    words, added = (artifact.document(path) for path in (VOCABULARY, "added_tokens.json"))
+    words, added = (artifact.document(path) for path in (VOCABULARY, ADDED))
     if words is None:
         return None
     decoded = {

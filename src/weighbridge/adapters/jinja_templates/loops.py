@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from jinja2 import nodes
 
+from weighbridge.adapters.jinja_templates.tree import find
 from weighbridge.domain.templates import Hazard
 
 _LONG_RANGE = 1000
@@ -52,20 +53,18 @@ def _counts_down(macro: nodes.Macro) -> bool:
         for call in calls
     ):
         return False
-    return len(calls) > 1 or any(
-        any(_calls(loop, macro.name)) for loop in macro.find_all(nodes.For)
-    )
+    return len(calls) > 1 or any(any(_calls(loop, macro.name)) for loop in find(macro, nodes.For))
 
 
 def _calls(node: nodes.Node, name: str) -> Iterator[nodes.Call]:
-    for call in node.find_all(nodes.Call):
+    for call in find(node, nodes.Call):
         if isinstance(call.node, nodes.Name) and call.node.name == name:
             yield call
 
 
 def _doublings(loop: nodes.For) -> Iterator[Hazard]:
     """A variable that becomes itself twice with each step is large beyond measure after forty."""
-    for node in loop.find_all(nodes.Assign):
+    for node in find(loop, nodes.Assign):
         grown = node.node
         if not isinstance(grown, nodes.Add | nodes.Concat | nodes.Mul):
             continue

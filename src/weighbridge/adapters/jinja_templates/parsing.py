@@ -12,6 +12,7 @@ from jinja2.parser import Parser
 
 from weighbridge.adapters.jinja_templates.loops import loop_hazards
 from weighbridge.adapters.jinja_templates.reaching import reaching_hazards
+from weighbridge.adapters.jinja_templates.showing import showing_hazards
 from weighbridge.domain.templates import Hazard
 
 
@@ -38,16 +39,16 @@ def template_hazards(text: str) -> Iterator[Hazard]:
     """Parses and walks: linear in the size, and no deeper than the parser goes."""
     try:
         tree = _environment().parse(text)
+        found = [*_unknown_words(tree), *reaching_hazards(tree), *loop_hazards(tree),
+                 *showing_hazards(tree, text)]  # fmt: skip
     except jinja2.TemplateSyntaxError as error:
         yield Hazard("CT001", f"{error.message} at line {error.lineno}")
     except RecursionError:
-        yield Hazard("CT009", "is nested too deeply to be parsed")
+        yield Hazard("CT009", "is nested too deeply to be examined")
     except (ValueError, OverflowError, MemoryError) as error:  # numbers, escapes
         yield Hazard("CT001", f"{type(error).__name__}: {error}"[:200])
     else:
-        yield from _unknown_words(tree)
-        yield from reaching_hazards(tree)
-        yield from loop_hazards(tree)
+        yield from found
 
 
 def _unknown_words(tree: nodes.Template) -> Iterator[Hazard]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from jinja2 import nodes
 
+_Node = TypeVar("_Node", bound=nodes.Node)
 #: Longer strings need not be put together: nobody hides a name in one.
 _LONGEST = 200
 _DEEPEST = 8
@@ -18,6 +20,11 @@ def walk(tree: nodes.Node) -> Iterator[nodes.Node]:
         node = waiting.pop()
         yield node
         waiting += node.iter_child_nodes()
+
+
+def find(tree: nodes.Node, kind: type[_Node]) -> Iterator[_Node]:
+    """Every node of that kind below ``tree``; jinja2's own search recurses."""
+    return (node for node in walk(tree) if isinstance(node, kind))
 
 
 def text_of(node: nodes.Node | None, depth: int = 0) -> str | None:

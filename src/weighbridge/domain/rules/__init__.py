@@ -31,6 +31,7 @@ from weighbridge.domain.rules import (
     strays,
     templates,
     tokenizer,
+    tokenizer_files,
     weight_forms,
     weight_values,
     weights,
@@ -67,6 +68,7 @@ CATALOGUE: tuple[Rule, ...] = (
     *weight_forms.RULES,
     *beside_base.RULES,
     *tokenizer.RULES,
+    *tokenizer_files.RULES,
     *special_tokens.RULES,
     *templates.RULES,
 )

@@ -23,10 +23,16 @@ def _at(one: Template) -> Location:
     return Location(one.path, one.inside)
 
 
-def _hazards(code: str, why: str) -> Callable[[Subject], Iterator[Observation]]:
+def _hazards(
+    code: str, why: str, *, of_chats: bool = False
+) -> Callable[[Subject], Iterator[Observation]]:
+    """``of_chats`` if it is asked of the one template alone by which chats are written."""
+
     def check(subject: Subject) -> Iterator[Observation]:
         for one in subject.templates:
             found = [h for h in one.hazards if h.code == code]
+            if of_chats and one.name != DEFAULT:
+                continue
             for hazard in found[:_MOST_SHOWN]:
                 yield Observation(_at(one), {"detail": hazard.detail})
             if len(found) > _MOST_SHOWN:
@@ -72,13 +78,6 @@ def _invisible(subject: Subject) -> Iterator[Observation]:
         found = _UNSEEN.search(one.text or "")
         if found is not None:
             yield Observation(_at(one), {"point": f"U+{ord(found.group()):04X}"})
-
-
-def _ignores_messages(subject: Subject) -> Iterator[Observation]:
-    """Whatever is asked, the model is given the same text."""
-    for one in subject.templates:
-        if one.name == DEFAULT and one.text is not None and "messages" not in one.text:
-            yield Observation(_at(one))
 
 
 def _missing(subject: Subject) -> Iterator[Observation]:
@@ -137,6 +136,13 @@ RULES = (
          _turn_end_is_no_stop, Need.SCAN, frozenset({Kind.FUSED})),
     Rule("CT011", "template-invisible-text", _W, "holds characters that are not shown, {point} "
          "first", _COPY, _invisible),
-    Rule("CT012", "template-ignores-messages", _W, "does not look at messages", _COPY,
-         _ignores_messages),
+    Rule("CT012", "template-ignores-messages", _W, "{detail}", _COPY,
+         _hazards("CT012", "Whatever is asked, the model is given the same text.", of_chats=True)),
+    Rule("CT013", "template-always-fails", _E, "{detail}", _COPY,
+         _hazards("CT013", "Every chat ends with an error.", of_chats=True)),
+    Rule("CT014", "template-without-prompt", _W, "{detail}", "write the beginning of the answer "
+         "behind the last turn, if add_generation_prompt",
+         _hazards("CT014", "Programs ask the template for the beginning of the answer. Without it "
+                  "the model goes on with the user's turn, or begins a turn of anybody's.",
+                  of_chats=True)),
 )  # fmt: skip
