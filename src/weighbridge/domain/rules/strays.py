@@ -107,17 +107,23 @@ def _stray(subject: Subject) -> Iterator[Observation]:
         return
     if known is None and entry.standing is not Standing.CONVERTIBLE:
         return
-    names = [spec.name for group in model.alike for spec in group
-             if (_is_foreign(spec.name, model) if known is None
-                 else _is_stray(group[0].name, known, model))]  # fmt: skip
+    names = []
+    for group in model.alike:
+        first = group[0].name
+        if _wrapper(first) is not None or OF_A_LORA.fullmatch(first):
+            continue  # other rules speak of them
+        if known is None:
+            names += [spec.name for spec in group if _is_foreign(spec.name, model)]
+        elif _is_stray(first, known, model):
+            names += [spec.name for spec in group]
     if names:
         facts: dict[str, Fact] = {"type": str(model.config.get("model_type")), "count": len(names)}
         yield Observation(Location(places(subject).get(names[0], ""), names[0]), facts)
 
 
 def _is_stray(name: str, known: LayerModules, model: FusedModel) -> bool:
-    if _wrapper(name) is not None or OF_A_LORA.fullmatch(name) or _HEAD.fullmatch(name):
-        return False  # other rules speak of them
+    if _HEAD.fullmatch(name):
+        return False
     trunk = next((t for t in _TRUNKS if name.startswith(t) and t in DECODERS), "")
     rest = name.removeprefix(trunk)
     if trunk and (layer := _LAYER.fullmatch(rest)):
@@ -133,8 +139,6 @@ def _is_stray(name: str, known: LayerModules, model: FusedModel) -> bool:
 def _is_foreign(name: str, model: FusedModel) -> bool:
     """True if its name is none that any architecture has there, which is all that can be said where
     layers are not alike."""
-    if _wrapper(name) is not None or OF_A_LORA.fullmatch(name):
-        return False
     trunk = next((t for t in _TRUNKS if name.startswith(t)), "")
     first, *rest = name.removeprefix(trunk).split(".")
     if first in _STACKS and trunk and len(rest) > 1 and rest[0].isdecimal():
