@@ -26,6 +26,7 @@ from .kit import (
     write_tensors,
 )
 
+_FACTORS = ("lora_a", "lora_b")
 _NORM = Tensor("model.norm.weight", "F32", (64,), b"\0\0\x80\x3f" * 64)
 
 
@@ -160,6 +161,20 @@ def lora_full(d: Path) -> None:
 def lora_stray_tensor(d: Path) -> None:
     """A tensor that is no LoRA."""
     add_tensor(d / LORA, _NORM)
+
+
+@defect(Twin.LORA, "AD033")
+def lora_saved_whole(d: Path) -> None:
+    """The base's weights among the factors, as model.save_weights writes them."""
+    tensors = read_tensors(d / LORA)
+    weights = []
+    for a, b in zip(
+        *([t for t in tensors if t.name.endswith(end)] for end in _FACTORS), strict=True
+    ):
+        shape = (b.shape[-1], a.shape[0])
+        data = (b"\0\0\x80\x3c" + b"\0\0\x80\xbc") * (shape[0] * shape[1] // 2)
+        weights.append(Tensor(a.name.replace("lora_a", "linear.weight"), "F32", shape, data))
+    write_tensors(d / LORA, [*tensors, *weights])
 
 
 @defect(Twin.LORA, "FS010", "AD029")
