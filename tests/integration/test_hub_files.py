@@ -172,6 +172,14 @@ def test_a_release_names_the_commit_of_its_base(hub: HubServer, tmp_path: Path) 
         first, *_ = said["predicate"]["buildDefinition"]["resolvedDependencies"]
         assert first["uri"] == f"pkg:huggingface/acme/base@{commit}"
         assert first["digest"] == {"gitCommit": commit}
+    # What it was trained on may be a copy, whose commit is none of the original.
+    other = weighbridge.publish(
+        run, tmp_path / "copy", name="acme/bot", base=ROOT, base_model="acme/original",
+        settings=settings,
+    )  # fmt: skip
+    said = json.loads((Path(other.receipt.url) / "weighbridge.json").read_text())
+    first, *_ = said["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert first["uri"] == "pkg:huggingface/acme/original"
     # The same release each time, and a plan on a base that moved is no plan any more.
     assert not done.receipt.created
     planned = weighbridge.plan(run, tmp_path / "other", name="acme/b", base=ROOT, settings=settings)

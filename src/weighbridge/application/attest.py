@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     from weighbridge.domain.tensor_plan import ConversionPlan
 
 # A snapshot of the Hugging Face cache, or a Hub location at a commit.
-_AT_COMMIT = re.compile(r"(?:/snapshots/|^hf://[^@]*@)([0-9a-f]{40})/?$")
+#: A base in the Hugging Face cache, or on the Hub: whose commit it is, and which.
+_AT_COMMIT = re.compile(
+    r"(?:^|/)models--(?P<cached>[^/]+)/snapshots/(?P<revision>[0-9a-f]{40})/?$"
+    r"|^hf://(?P<hub>[^@]+)@(?P<commit>[0-9a-f]{40})$"
+)
 _COMMIT = re.compile("[0-9a-f]{40}")
 
 _ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -121,7 +125,7 @@ def facts_of(made: Made, tool: str, names: frozenset[str]) -> Facts:
         sources=sources,
         tool=tool,
         base_model=base,
-        base_revision=_base_revision(made),
+        base_revision=_base_revision(made, base),
         training={} if isinstance(model, FusedModel) else training_of(model.config),
         conversion=_conversion(made),
         proof=made.proof,
@@ -129,11 +133,14 @@ def facts_of(made: Made, tool: str, names: frozenset[str]) -> Facts:
     )
 
 
-def _base_revision(made: Made) -> str | None:
-    """The commit of the base that was at hand, else the one that a PEFT adapter's config names."""
+def _base_revision(made: Made, name: str | None) -> str | None:
+    """The commit of the base that was at hand, else the one that a PEFT adapter's config names.
+
+    What a LoRA was trained and is proved on may be MLX's quantised copy: a commit of that is none
+    of the original, which ``name`` is."""
     found = _AT_COMMIT.search(made.wanted.base or "")
-    if found is not None:
-        return found.group(1)
+    if found is not None and name in (found["hub"], (found["cached"] or "").replace("--", "/", 1)):
+        return found["revision"] or found["commit"]
     model = made.loaded.model
     if not isinstance(model, PeftModel) or made.wanted.base_model not in (None, model.base_model):
         return None
