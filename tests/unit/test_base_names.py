@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.builders import lora_files, write
 from weighbridge.domain.base_names import looks_quantised
+from weighbridge.entrypoints.options import base_directory
+from weighbridge.entrypoints.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -28,3 +33,28 @@ def test_what_mlx_packed(name: str) -> None:
 )  # fmt: skip
 def test_what_others_packed_or_nobody(name: str) -> None:
     assert not looks_quantised(name)
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "said", "found"),
+    [
+        ("acme/base", None, "acme/base"),
+        ("mlx-community/base-4bit", None, "mlx-community/base-4bit"),
+        ("mlx-community/base-4bit", "acme/base", "acme/base"),
+        ("mlx-community/base-4bit", "acme/none", "mlx-community/base-4bit"),
+        ("acme/base", "acme/none", None),
+        ("acme/none", None, None),
+    ],
+)
+def test_the_base_in_the_cache(
+    trained_on: str, said: str | None, found: str | None, tmp_path: Path
+) -> None:
+    """The original if it is there, else the quantised copy that the run names, and no other."""
+    run = write(tmp_path / "run", lora_files(model=trained_on))
+    for name in ("acme/base", "mlx-community/base-4bit"):
+        folder = f"hub/models--{name.replace('/', '--')}"
+        write(
+            tmp_path, {f"{folder}/refs/main": b"abc", f"{folder}/snapshots/abc/config.json": b"{}"}
+        )
+    place = base_directory(run, None, said, None, Settings(hub_cache=str(tmp_path / "hub")))
+    assert (place and Path(place).parts[-3]) == (found and "models--" + found.replace("/", "--"))

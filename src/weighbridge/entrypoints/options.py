@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from weighbridge.domain.base_names import looks_quantised
 from weighbridge.domain.errors import UsageError, WeighbridgeError
 from weighbridge.domain.models import Kind
 
@@ -57,20 +58,30 @@ def base_directory(
     kind_of: str | Kind | None,
     settings: Settings,
 ) -> str | None:
-    """The directory of the base model: as given, else its snapshot in the Hugging Face cache."""
+    """The directory of the base model: as given, else its snapshot in the Hugging Face cache, or
+    that of the quantised copy which a LoRA was trained on."""
     if base is not None:
         return _no_bare_name(os.fspath(base), settings)
-    if base_model is None:
-        from weighbridge.entrypoints.container import build
+    if base_model is not None and (named := settings.cached_base(base_model)):
+        return named
+    trained_on = _named_in(os.fspath(path), kind_of, settings)
+    # Beside another name the run's own counts if it is that of a quantised copy.
+    if base_model is not None and not looks_quantised(trained_on or ""):
+        return None
+    return settings.cached_base(trained_on)
 
-        try:
-            if not _may_name_a_base(os.fspath(path), settings):
-                return None
-            found = build(settings).inspect()(os.fspath(path), choice(kind_of, None))
-            base_model = found.base_model
-        except WeighbridgeError:
-            return None  # what follows says what is wrong
-    return settings.cached_base(base_model)
+
+def _named_in(path: str, kind_of: str | Kind | None, settings: Settings) -> str | None:
+    """The base model that the adapter in ``path`` names."""
+    from weighbridge.entrypoints.container import build
+
+    try:
+        if not _may_name_a_base(path, settings):
+            return None
+        found: str | None = build(settings).inspect()(path, choice(kind_of, None)).base_model
+    except WeighbridgeError:
+        return None  # what follows says what is wrong
+    return found
 
 
 def _no_bare_name(base: str, settings: Settings) -> str:
