@@ -51,6 +51,15 @@ class BaseModel:
         return nested if isinstance(nested, dict) else self.config
 
     @property
+    def towers_unseen(self) -> bool:
+        """True if it has towers for images or sound, by its config, of which no header tells: none
+        was read, or MLX left them out of its copy."""
+        return self.text_config is not self.config and all(
+            "language_model." in name or name.rpartition(".")[0].endswith("lm_head")
+            for name in self.tensors
+        )
+
+    @property
     def architecture(self) -> Architecture:
         """The entry of the table; UNKNOWN if the config is not at hand."""
         return architecture_for(self.config)

@@ -319,6 +319,9 @@ def _selection(
     modules = [p.module for p in pairs if not p.parameter]
     if not modules:
         return Selection(())
+    if base.towers_unseen and any("language_model." in m for m in modules):
+        # Towers have a q_proj as well: PEFT would adapt it, or fail where it is no plain module.
+        return Selection(tuple(sorted(modules)))
     last = max((int(f["layer"]) for m in modules if (f := LAYER.fullmatch(m))), default=-1)
     universe = neighbours(modules, last + 1)
     if base.tensors:
