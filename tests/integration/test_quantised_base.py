@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("mlx_lm")
+
+from mlx_lm import convert
+
 import weighbridge
+from tests.matrix.run import base_of
 from tests.mlx_artifacts import cached, make_architecture
 from tests.mlx_artifacts.bases import tiny_base
 from tests.mlx_artifacts.training import quantise, train_lora
@@ -55,6 +60,19 @@ def test_a_base_whose_tower_mlx_left_out_is_unpacked_as_what_it_came_from(tmp_pa
     made = cached("lora-on-four-bits-of-gemma3", _make_multimodal)
     packed, run, out = made / "packed", made / "run", tmp_path / "out"
     weighbridge.convert(run, out, base=packed, base_model="acme/tiny")
+    # On the original PEFT would adapt the tower's projections as well, of which nothing is held.
     proof = weighbridge.verify(run, out, base=packed, full_base=made / "full")
     assert proof.passed and proof.level is ProofLevel.LOGITS
     assert "full_base_difference_relative" in dict(proof.steps[-1].figures)
+
+
+def _make_renamed(directory: Path) -> None:
+    convert(str(base_of("qwen3_5")), str(directory / "copy"))
+    train_lora(directory / "copy", directory / "run", model_name="mlx-community/tiny-bf16")
+
+
+def test_a_copy_that_is_not_packed_is_read_by_mlxs_names(tmp_path: Path) -> None:
+    made = cached("lora-on-a-copy-of-qwen3-5", _make_renamed)
+    weighbridge.convert(made / "run", tmp_path / "out", base=made / "copy", base_model="acme/tiny")
+    proof = weighbridge.verify(made / "run", tmp_path / "out", base=made / "copy")
+    assert proof.passed and proof.level is ProofLevel.LOGITS

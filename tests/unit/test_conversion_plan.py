@@ -91,6 +91,19 @@ def test_siblings_of_unknown_size_are_left_out_and_said() -> None:
     assert any("give --base" in note for note in made.notes)
 
 
+@pytest.mark.parametrize("profile", Profile)
+def test_towers_that_no_header_shows_are_not_selected_by_an_ending(profile: Profile) -> None:
+    """Gemma 4's have a q_proj that PEFT cannot adapt; mlx-lm leaves them out of its copies."""
+    module = "language_model.model.layers.0.self_attn.q_proj"
+    full = "model.language_model.layers.0.self_attn.q_proj"
+    config = {"model_type": "gemma4", "text_config": {"num_hidden_layers": 1}}
+    text = {f"{full}.weight": (16, 16)}
+    tower = {"model.vision_tower.encoder.layers.0.self_attn.qkv.weight": (48, 16)}
+    for headers, wanted in (({}, full), (text, full), (text | tower, "q_proj")):
+        base = BaseModel.of(config, specs(headers))
+        assert wanted in plan(dense(module), base=base, profile=profile).config["target_modules"]
+
+
 def test_headers_decide_which_layers_have_a_module() -> None:
     held = {f"model.layers.{i}.self_attn.q_proj.weight": (16, 16) for i in (0, 2)}
     config = LLAMA | {"model_type": "qwen3_next", "num_hidden_layers": 3}
@@ -297,3 +310,11 @@ def test_an_mlx_base_is_read_through_its_packing() -> None:
     config = LLAMA | {"quantization": {"group_size": 16, "bits": 4}}
     assert plan(dense(Q), base=BaseModel.of(config, specs(packed)))
     assert "maps 12 -> 16" in refusal(dense(Q, wide=12), base=BaseModel.of(config, specs(packed)))
+
+
+def test_an_mlx_base_that_is_not_packed_is_read_by_its_names() -> None:
+    """A copy in bfloat16: nothing but the files' own word tells whose names they are."""
+    module, held = "model.h.0.attn.c_attn", specs({"model.h.0.attn.c_attn.weight": (48, 16)})
+    base = BaseModel.of({"model_type": "gpt2"}, held, by_mlx=True)
+    assert base.mlx_format and plan(dense(module, out=48), base=base)
+    assert not BaseModel.of(LLAMA, specs({f"{Q}.weight": (16, 16)}), by_mlx=True).mlx_format

@@ -69,9 +69,8 @@ def specs_of(file: TensorFile) -> tuple[TensorSpec, ...]:
 
 
 def written_by_mlx(found: Sequence[TensorFile]) -> bool:
-    """True if the files say so, as all of mlx-lm's do since 2024-02."""
-    headers = [f.header for f in found if f.header is not None]
-    return any((h.metadata or {}).get("format") == "mlx" for h in headers)
+    """True if the files say so."""
+    return any(f.header.by_mlx for f in found if f.header is not None)
 
 
 @frozen

@@ -263,6 +263,7 @@ def read_base(files: FileSystem, base: str | None) -> BaseModel:
     if base is None or config is None:
         return BaseModel()
     tensors: dict[str, TensorSpec] = {}
+    by_mlx = False
     for entry in files.scan(base).files:
         if _BASE_WEIGHTS.fullmatch(entry.path.text):
             found = read_header(files, base, entry)
@@ -270,4 +271,5 @@ def read_base(files: FileSystem, base: str | None) -> BaseModel:
                 problems = tuple(f"{entry.path}: {d.code} {d.detail}" for d in found.defects)
                 raise ArtifactUnreadable(location=base, problems=problems)
             tensors.update(found.header.specs)
-    return BaseModel.of(config, tensors)
+            by_mlx |= found.header.by_mlx
+    return BaseModel.of(config, tensors, by_mlx=by_mlx)

@@ -13,6 +13,7 @@ from typing import Any
 from attrs import field, frozen
 
 from weighbridge.domain.architectures import architecture_for
+from weighbridge.domain.checkpoints.layouts import keeps
 from weighbridge.domain.llama_shapes import expected_shape
 from weighbridge.domain.mlx.base import is_mlx_format, unpacked
 from weighbridge.domain.placement import Architecture, Experts, Part, Plain, Rows, Stored
@@ -35,11 +36,22 @@ class BaseModel:
     mlx_format: bool = False
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], tensors: Mapping[str, TensorSpec]) -> BaseModel:
-        """The base with that config and those headers, which may be in MLX's own format."""
-        mlx_format = is_mlx_format(config, tensors)
+    def of(
+        cls,
+        config: Mapping[str, Any],
+        tensors: Mapping[str, TensorSpec],
+        *,
+        by_mlx: bool = False,
+    ) -> BaseModel:
+        """The base with that config and those headers, which may be in MLX's own format.
+
+        ``by_mlx``: the files say that MLX wrote them; then they may have its names."""
+        architecture = architecture_for(config)
+        mlx_format = is_mlx_format(config, tensors) or (
+            by_mlx and any(not keeps(architecture, name) for name in tensors)
+        )
         if mlx_format:
-            tensors = unpacked(config, tensors, architecture_for(config))
+            tensors = unpacked(config, tensors, architecture)
         known = cls(config)
         used = {name: spec for name, spec in tensors.items() if not known.shares_keys(name)}
         return cls(config, used, mlx_format)

@@ -81,6 +81,11 @@ class Header:
         """Bytes of all tensors."""
         return sum(slot.spec.nbytes for slot in self.slots)
 
+    @property
+    def by_mlx(self) -> bool:
+        """True if the file says that MLX wrote it, as all of mlx-lm's do since 2024-02."""
+        return (self.metadata or {}).get("format") == "mlx"
+
 
 #: A tensor, and where its bytes begin and end in the data.
 _Span: TypeAlias = tuple[TensorSpec, int, int]
