@@ -325,6 +325,19 @@ class RegistryContract:
         with pytest.raises(DestinationMissing):
             subject.registry.recorded(subject.destination, "0" * 40)
 
+    def test_the_beginning_of_an_id_is_enough(self, subject: Subject) -> None:
+        """As people copy it from a page or a message."""
+        first = subject.publish(FIRST)
+        subject.publish(SECOND)
+        registry, place = subject.registry, subject.destination
+        beginning = first.revision[: first.revision.find(":") + 11]
+        for short in {beginning, beginning.removeprefix("sha256:")}:
+            assert registry.recorded(place, short) == registry.recorded(place, first.revision)
+        unknown = "".join("0" if digit != "0" else "1" for digit in beginning[-10:])
+        for short in (unknown, f"sha256:{unknown}"):
+            with pytest.raises(DestinationMissing):
+                registry.recorded(place, short)
+
     def test_no_secret_is_shown(self, subject: Subject) -> None:
         subject.publish(FIRST)
         stale = evolve(subject.plan(SECOND), parent="a" * 40)

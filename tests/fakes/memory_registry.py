@@ -23,6 +23,7 @@ from weighbridge.domain.publication import (
     Receipt,
     RemoteHead,
     Revision,
+    full_id,
     read_back_differences,
     require_no_branch,
     tagged,
@@ -116,7 +117,9 @@ class MemoryRegistry:
             return self._show(destination, files, head, message)
 
     def _found(self, destination: Destination, revision: str) -> tuple[str, Files]:
-        found = self._tags.get(destination, {}).get(revision, revision)
+        ids = [each for place, each in self._revisions if place == destination]
+        found = full_id(ids, revision) or revision
+        found = self._tags.get(destination, {}).get(revision, found)
         if (destination, found) not in self._revisions:
             raise DestinationMissing(destination=str(destination), reason=f"no {revision}")
         return found, self._revisions[destination, found]

@@ -30,7 +30,8 @@ from tests.hub_server.records import LOG_FORMAT, Commit, Entry, identity, parse_
 MAIN = "refs/heads/main"
 ATTRIBUTES = ".gitattributes"
 MOVED = "A commit has happened since. Please refresh and try again."
-_COMMIT_ID = re.compile(r"[0-9a-f]{7,40}")
+#: As the Hub has it: a part of one is none.
+_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 
 Content = bytes | Pointer
 

@@ -16,6 +16,7 @@ from weighbridge.domain.publication import (
     Revision,
     changes_between,
     read_back_differences,
+    short_id,
 )
 
 
@@ -83,7 +84,7 @@ class RollBack:
         registry.check(destination)
         receipt = registry.restore(
             destination, wanted.revision, parent=head.revision,
-            message=told or f"Roll back to {wanted.revision[:12]}",
+            message=told or f"Roll back to {short_id(wanted.revision)}",
         )  # fmt: skip
         stored = registry.manifest(destination, receipt.revision)
         differences = read_back_differences(wanted.manifest, stored.manifest)

@@ -423,6 +423,7 @@ class Registry(Protocol):
     def recorded(self, destination: Destination, revision: str) -> RemoteHead:
         """What that revision holds by the registry's own records: no file is read for it.
 
+        The beginning of an id, of seven digits or more, is enough where it is that of one only.
         Raises DestinationMissing if there is none of that name.
         """
 

@@ -10,8 +10,9 @@ from attrs import evolve, field, frozen
 
 from weighbridge.application.digests import feed
 from weighbridge.application.ports import no_progress
+from weighbridge.application.published import Published
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
-from weighbridge.domain.errors import DestinationMissing, UsageError
+from weighbridge.domain.errors import UsageError
 from weighbridge.domain.provenance import (
     MOST_BYTES,
     SIGNATURE,
@@ -127,16 +128,9 @@ class VerifyRelease:
         registry = self.registries.get(type(destination))
         if registry is None:
             raise UsageError(problem=f"no registry is configured for {destination}")
-        head = registry.head(destination)
-        if head is None:
-            raise DestinationMissing(destination=str(destination), reason="nothing is published")
-        stored = registry.manifest(destination, head.revision, progress=progress)
-        return _Release(
-            str(destination),
-            head.revision,
-            stored.manifest,
-            lambda path: registry.open(destination, head.revision, path),
-        )
+        published = Published.at(registry, destination)
+        stored = registry.manifest(destination, published.revision, progress=progress)
+        return _Release(str(destination), published.revision, stored.manifest, published.open)
 
     def _directory(self, root: str) -> _Release:
         scan = self.files.scan(root)

@@ -34,6 +34,10 @@ _OCI = re.compile(
     r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 _MOST_PORT = 65535
+#: Digits of an id or digest that are shown where there is no need of all.
+SHORT = 12
+_DIGEST = re.compile(r"sha256:[0-9a-f]{7,64}")
+_BEGINNING = re.compile(r"(?:sha256:)?[0-9a-f]{7,63}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # What every server and tool takes in a key without quoting it.
 _S3_PART = re.compile(r"[A-Za-z0-9!_.*'()-]+")
@@ -81,11 +85,17 @@ class OciRepo:
 
 @frozen
 class S3Prefix:
-    """A model below a prefix of a bucket; ``revision`` is one of the names in its index."""
+    """A model below a prefix of a bucket; ``revision`` is one of the names in its index, or a
+    digest for reading."""
 
     bucket: str
     prefix: str
     revision: str = "main"
+
+    @property
+    def is_name(self) -> bool:
+        """Whether something may be published there; a digest names what is there already."""
+        return ":" not in self.revision
 
     @property
     def name(self) -> str:
@@ -159,8 +169,8 @@ def _s3(text: str) -> S3Prefix:
     parts_known = all(_S3_PART.fullmatch(part) and part.strip(".") for part in prefix.split("/"))
     if not _BUCKET.fullmatch(bucket) or not parts_known:
         raise UsageError(problem=f"'s3://{text}' is not s3://bucket/prefix[@revision]")
-    if at and not _REVISION.fullmatch(revision):
-        raise UsageError(problem=f"{revision!r} is not a name for a revision")
+    if at and not _REVISION.fullmatch(revision) and not _DIGEST.fullmatch(revision):
+        raise UsageError(problem=f"{revision!r} is not a name for a revision, or a digest")
     return S3Prefix(bucket, prefix, revision or "main")
 
 
@@ -229,6 +239,27 @@ class Revision:
     when: str
     message: str
     tags: tuple[str, ...] = ()
+
+
+def short_id(revision: str) -> str:
+    """Enough of an id for people to tell it from others."""
+    algorithm, colon, digits = revision.rpartition(":")
+    return f"{algorithm}{colon}{digits[:SHORT]}"
+
+
+def may_be_short(text: str) -> bool:
+    """Whether it can be the beginning of an id."""
+    return _BEGINNING.fullmatch(text) is not None
+
+
+def full_id(ids: Iterable[str], beginning: str) -> str | None:
+    """The one of ``ids`` that begins so, with seven digits or more, as people copy them; None if
+    none does, or several do."""
+    if not may_be_short(beginning):
+        return None
+    digits = beginning.removeprefix("sha256:")
+    found = {each for each in ids if each.removeprefix("sha256:").startswith(digits)}
+    return found.pop() if len(found) == 1 else None
 
 
 def tagged(told: Iterable[Revision], tags: Mapping[str, str]) -> tuple[Revision, ...]:

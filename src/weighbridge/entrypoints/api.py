@@ -539,7 +539,7 @@ def pull(
     from weighbridge.application.pull import PullRequest
 
     _keep_apart(output)
-    request = PullRequest(_destination(source, name), os.fspath(output), force)
+    request = PullRequest(_place(source, name), os.fspath(output), force)
     return _container(settings).pull()(request, progress)
 
 
@@ -564,7 +564,7 @@ def copy(
     from weighbridge.domain.logins import public_message
 
     request = CopyRequest(
-        _destination(source, source_name),
+        _place(source, source_name),
         _destination(to, name),
         public,
         dry_run,

@@ -26,7 +26,7 @@ from weighbridge.adapters.directory_registry.hashing import (
 from weighbridge.adapters.directory_registry.record import Record, iso
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import DestinationMissing, RegistryRejected
-from weighbridge.domain.publication import Revision
+from weighbridge.domain.publication import Revision, full_id
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Progress
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 #: and removes the rest.
 TEMPORARY = ".weighbridge-"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SHORTENED = re.compile(r"[0-9a-f]{7,39}")
 
 
 class ModelDirectory:
@@ -81,10 +80,7 @@ class ModelDirectory:
         return found
 
     def _lengthened(self, start: str) -> str | None:
-        if not _SHORTENED.fullmatch(start):
-            return None
-        found = [each.name for each in (self.path / "snapshots").glob(f"{start}*")]
-        return found[0] if len(found) == 1 else None
+        return full_id((each.name for each in (self.path / "snapshots").glob("*")), start)
 
     def history(self) -> Iterator[Revision]:
         """What the branch named, the last first, as far as it is still there."""

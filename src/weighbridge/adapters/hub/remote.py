@@ -30,16 +30,20 @@ from weighbridge.domain.publication import (
     Receipt,
     RemoteHead,
     Revision,
+    full_id,
+    may_be_short,
 )
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
+    from huggingface_hub.hf_api import ModelInfo, RepoFile
 
     from weighbridge.adapters.hub.errors import Translator
 
 #: Large files on their way by LFS, which takes only whole ones: what an interruption costs at most.
 _AT_ONCE = 2
+#: Commits among which one is looked for by the beginning of its id.
+_LOOKED_AT = 1000
 #: How a server answers a question that it does not know.
 _UNKNOWN = frozenset({404, 405, 501})
 
@@ -90,7 +94,7 @@ class Remote:
     def at(self, revision: str) -> RemoteHead:
         """Everything about a revision; the files are those of the commit it names now."""
         with self.errors.calls():
-            info = self.api.model_info(self.repo.name, revision=revision)
+            info = self._info(revision)
             if info.sha is None:
                 self._require_empty(revision)
                 raise DestinationMissing(destination=str(self.repo), reason="there is no commit")
@@ -99,6 +103,19 @@ class Remote:
             self.known[key] = self.listed(info.sha)
         gated = str(info.gated) if info.gated else None
         return RemoteHead(info.sha, self.known[key], info.private, gated)
+
+    def _info(self, revision: str) -> ModelInfo:
+        """Of the commit that begins so, if nothing has that name: the Hub takes whole ids only."""
+        try:
+            with self.errors.calls():
+                return self.api.model_info(self.repo.name, revision=revision)
+        except DestinationMissing as missing:
+            branch = "main" if self.repo.revision == revision else self.repo.revision
+            told = self._commits(branch, _LOOKED_AT) if may_be_short(revision) else ()
+            full = full_id((each.id for each in told), revision)
+            if full is None:
+                raise missing
+            return self.api.model_info(self.repo.name, revision=full)
 
     def _require_empty(self, revision: str) -> None:
         """Raises RegistryRejected if there are files at a revision whose commit is not told."""

@@ -7,7 +7,7 @@ layers, and nothing else.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -39,6 +39,7 @@ from weighbridge.domain.publication import (
     Receipt,
     RemoteHead,
     Revision,
+    full_id,
     require_no_branch,
     tagged,
 )
@@ -233,10 +234,20 @@ def _tag(destination: Destination) -> OciRepo:
 
 
 def _required(place: OciRepo, repository: Repository, revision: str) -> Stored:
-    stored = repository.manifest(revision)
+    stored = None
+    if ":" not in revision or modelpack.is_digest(revision):  # of others some answer with 500
+        stored = repository.manifest(revision)
+    if stored is None and (full := full_id(_past(place, repository), revision)):
+        stored = repository.manifest(full)
     if stored is None:
         raise DestinationMissing(destination=str(place), reason=f"no revision {revision}")
     return stored
+
+
+def _past(place: OciRepo, repository: Repository) -> Iterator[str]:
+    """What the tag named, as far as its log tells."""
+    head = repository.manifest(place.revision)
+    return (each.id for each in Log(repository, place.revision).read(head.digest if head else None))
 
 
 def _files(place: OciRepo, repository: Repository, stored: Stored) -> Manifest:

@@ -34,6 +34,7 @@ from weighbridge.domain.publication import (
     RemoteHead,
     Revision,
     S3Prefix,
+    full_id,
     require_no_branch,
     tagged,
 )
@@ -100,6 +101,7 @@ class S3Registry:
 
     def check(self, destination: Destination, *, pull_request: bool = False) -> None:
         """That the bucket is there and can be read; S3 tells the right to write by writing only."""
+        _require_name(destination)
         if pull_request:
             reason = "S3 has no pull requests; publish to a name of its own, and tag or copy it"
             raise Unsupported(destination=str(destination), reason=reason)
@@ -138,6 +140,7 @@ class S3Registry:
         self, destination: Destination, revision: str, *, parent: str, message: str
     ) -> Receipt:
         """One conditional write of the index; no blob is sent."""
+        _require_name(destination)
         store = self._store(destination)
         names, index = Names(store), store.index()
         head = names.of(index, store.place.revision)
@@ -163,6 +166,7 @@ class S3Registry:
     ) -> Receipt:
         """Blobs first, the index last; ``message`` is in the index: equal content has an equal
         digest."""
+        _require_name(plan.destination)
         store = self._store(plan.destination)
         return Push(store, store.place, plan, blobs, message, progress).run()
 
@@ -201,13 +205,20 @@ def _client(timeout: float, also: Mapping[str, str]) -> Any:
     return client
 
 
+def _require_name(destination: Destination) -> None:
+    if isinstance(destination, S3Prefix) and not destination.is_name:
+        raise UsageError(problem=f"{destination} names a digest; publish to a name")
+
+
 def _digest(store: Store, revision: str) -> str:
-    """The digest that ``revision`` is, or is a name of. Raises DestinationMissing: so nothing else
-    can lead to another object."""
+    """The digest that ``revision`` is, or is a name or the beginning of. Raises DestinationMissing:
+    so nothing else can lead to another object."""
     algorithm, _, value = revision.partition(":")
     if algorithm == "sha256" and len(value) == 64 and not set(value) - set("0123456789abcdef"):
         return revision
-    found = Names(store).of(store.index(), revision)
+    names, index = Names(store), store.index()
+    told = (e.id for name in names.all(index) for e in names.log(index, name))
+    found = names.of(index, revision) or full_id(told, revision)
     if found is None:
         raise DestinationMissing(destination=str(store.place), reason=f"no revision {revision}")
     return found

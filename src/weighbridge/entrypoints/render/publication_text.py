@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from weighbridge.domain.publication import Change, HubRepo, PublicationPlan, Receipt, Revision
+from weighbridge.domain.publication import (
+    SHORT,
+    Change,
+    HubRepo,
+    PublicationPlan,
+    Receipt,
+    Revision,
+    short_id,
+)
 from weighbridge.entrypoints.render.escape import human_bytes, visible
 from weighbridge.entrypoints.render.layout import counted, dim, pairs, sizes
 from weighbridge.entrypoints.render.report_text import report
@@ -29,7 +37,6 @@ _SIGNS = {
     "keep": (" ", None),
     "remove": ("-", "red"),
 }
-_SHORT = 12
 
 
 def plan(planned: PublicationPlan) -> str:
@@ -47,14 +54,14 @@ def plan(planned: PublicationPlan) -> str:
 def _ground(planned: PublicationPlan) -> str:
     if planned.parent is not None:
         kind = "as a pull request " if planned.pull_request else ""
-        return f"{kind}on revision {planned.parent[:_SHORT]}"
+        return f"{kind}on revision {short_id(planned.parent)}"
     if planned.start is not None:
-        return f"a new branch from revision {planned.start[:_SHORT]}"
+        return f"a new branch from revision {short_id(planned.start)}"
     return "as the first revision"
 
 
 def _tag(name: str, now: str | None) -> str:
-    moved = f", which names {now[:_SHORT]} now" if now else ""
+    moved = f", which names {short_id(now)} now" if now else ""
     return click.style(f"  + tag {visible(name)}{moved}", fg="yellow" if now else "green")
 
 
@@ -75,7 +82,7 @@ def _digest(change: Change) -> str:
 
 
 def _short(digest: Digest) -> str:
-    return f"{digest.algorithm}:{digest.value[:_SHORT]}"
+    return f"{digest.algorithm}:{digest.value[:SHORT]}"
 
 
 def saved_plan(saved: SavedPlan, *, figures: bool = False) -> str:
@@ -108,14 +115,14 @@ def log(destination: str, told: Iterable[Revision]) -> str:
     for each in told:
         tags = click.style("".join(f" [{visible(tag)}]" for tag in each.tags), fg="green")
         when = dim(each.when or "at an unknown time")
-        lines.append(f"{each.id[:_SHORT]}  {when}  {visible(each.message)}{tags}")
+        lines.append(f"{each.id}  {when}  {visible(each.message)}{tags}")
     return "\n".join([visible(destination), *lines])
 
 
 def comparison(done: Comparison) -> str:
     """The answer of ``diff``."""
     before, after = (
-        f"{visible(str(place))} ({revision[:_SHORT]})"
+        f"{visible(str(place))} ({short_id(revision)})"
         for place, revision in zip((done.before, done.after), done.revisions, strict=True)
     )
     changed = [c for c in done.changes if c.action != "keep"]
@@ -154,8 +161,8 @@ def rolled_back(done: RolledBack) -> str:
     """The answer of ``rollback``."""
     changed = [c for c in done.changes if c.action != "keep"]
     head = (
-        f"{visible(str(done.destination))}: from revision {done.before[:_SHORT]} back to the "
-        f"content of {done.to[:_SHORT]}"
+        f"{visible(str(done.destination))}: from revision {short_id(done.before)} back to the "
+        f"content of {short_id(done.to)}"
     )
     lines = [head, *_changes(changed)]
     if done.receipt is None:
