@@ -32,10 +32,10 @@ from weighbridge.domain.publication import (
     Receipt,
     plan_publication,
     read_back_differences,
-    require_same_changes,
     require_same_ground,
     with_tags,
 )
+from weighbridge.domain.shipping import CARD
 
 if TYPE_CHECKING:
     from weighbridge.application.publish import PublishRequest
@@ -70,11 +70,7 @@ class Send:
         if self.ground is not None:
             require_same_ground(self.ground, plan)
         if request.planned is not None:
-            planned = request.planned.plan
-            # First: a card that others edited there makes another file of ours.
-            require_same_ground(planned, plan)
-            require_same_files(planned.manifest, manifest, both_ways=True)
-            require_same_changes(planned, plan)
+            _require_as_planned(request.planned.plan, plan)
         if not request.tags:
             return plan
         there_now = self.registry.tags(request.destination, wanted=request.tags)
@@ -147,6 +143,18 @@ def _said_to_be_done(receipt: Receipt, but: str) -> Iterator[None]:
         if isinstance(error, RegistryUnreachable):
             error.applied = True
         raise
+
+
+def _require_as_planned(planned: PublicationPlan, now: PublicationPlan) -> None:
+    """Raises ArtifactChanged, RevisionConflict, UsageError."""
+    try:
+        require_same_files(planned.manifest, now.manifest, both_ways=True)
+    except ArtifactChanged as changed:
+        # A card that others edited there is kept, and so becomes one of our files.
+        if changed.path == CARD and now.parent != planned.parent:
+            require_same_ground(planned, now)
+        raise
+    require_same_ground(planned, now)
 
 
 def require_same_files(planned: Manifest, now: Manifest, *, both_ways: bool = False) -> None:

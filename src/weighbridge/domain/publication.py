@@ -414,30 +414,28 @@ def require_no_branch(
 
 
 def require_same_ground(planned: PublicationPlan, now: PublicationPlan) -> None:
-    """Raises RevisionConflict if the destination is not what it was when ``planned`` was made.
+    """Raises RevisionConflict if the destination is not what it was when ``planned`` was made, and
+    UsageError if what was approved is not what its files come to.
 
     That it holds the planned content already is no conflict, nor that the planned branch was made
     meanwhile, just where it was to begin.
     """
-    before, after = (planned.parent, planned.start), (now.parent, now.start)
-    begun = planned.start is not None and planned.start == now.parent
-    if before != after and not begun and not now.is_noop:
-        raise RevisionConflict(
-            destination=str(now.destination),
-            expected=planned.parent or planned.start,
-            actual=now.parent or now.start,
-        )
-
-
-def require_same_changes(planned: PublicationPlan, now: PublicationPlan) -> None:
-    """Raises UsageError if what was approved is not what its files come to on that ground."""
-    same_ground = (planned.parent, planned.start) == (now.parent, now.start)
-    told, wanted = ((p.changes, p.private) for p in (planned, now))
-    if same_ground and told != wanted and not now.is_noop:
-        raise UsageError(
-            problem=f"the plan for {now.destination} does not say what would be done: its "
-            "changes, or who may see it, were edited; make another one"
-        )
+    if now.is_noop:
+        return
+    if (planned.parent, planned.start) == (now.parent, now.start):
+        if (planned.changes, planned.private) != (now.changes, now.private):
+            raise UsageError(
+                problem=f"the plan for {now.destination} does not say what would be done: its "
+                "changes, or who may see it, were edited; make another one"
+            )
+        return
+    if planned.start is not None and planned.start == now.parent:
+        return
+    raise RevisionConflict(
+        destination=str(now.destination),
+        expected=planned.parent or planned.start,
+        actual=now.parent or now.start,
+    )
 
 
 @frozen
