@@ -78,13 +78,20 @@ def test_what_is_pulled_is_what_was_published(
     assert read(tmp_path / "old") == FIRST and done.revision == old.revision
 
 
-def test_a_directory_registry_is_pulled_from_by_branch_and_by_revision(tmp_path: Path) -> None:
-    old = on_shelf(tmp_path / "shelf").publish(FIRST)
-    on_shelf(tmp_path / "shelf").publish(SECOND)
-    for name, files in (("acme/m", SECOND), (f"acme/m@{old.revision}", FIRST)):
-        out = tmp_path / name.replace("/", "-")
-        weighbridge.pull(tmp_path / "shelf", out, name=name)
-        assert read(out) == files
+@pytest.mark.parametrize("folder", ["shelf", "she@lf"])
+def test_a_directory_registry_is_pulled_from_by_branch_and_by_revision(
+    tmp_path: Path, folder: str
+) -> None:
+    shelf = tmp_path / folder
+    old = on_shelf(shelf).publish(FIRST)
+    on_shelf(shelf).publish(SECOND)
+    for number, (where, name, files) in enumerate((
+        (shelf, "acme/m", SECOND),
+        (shelf, f"acme/m@{old.revision}", FIRST),
+        (f"{shelf}@{old.revision[:8]}", "acme/m", FIRST),  # as ``diff`` takes it
+    )):  # fmt: skip
+        weighbridge.pull(where, tmp_path / str(number), name=name)
+        assert read(tmp_path / str(number)) == files
 
 
 def test_an_output_is_never_replaced_unasked(tmp_path: Path) -> None:

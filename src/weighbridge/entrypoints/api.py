@@ -433,11 +433,13 @@ def publish(
 
 
 def _place(destination: str | os.PathLike[str] | Destination, name: str | None) -> Destination:
-    from weighbridge.domain.publication import parse_revision
+    from weighbridge.domain.publication import parse_destination, parse_revision
 
-    if isinstance(destination, str | os.PathLike):
-        return parse_revision(os.fspath(destination), name)
-    return destination
+    if not isinstance(destination, str | os.PathLike):
+        return destination
+    text = os.fspath(destination)
+    # A directory may have an @ in its own name.
+    return (parse_destination if os.path.isdir(text) else parse_revision)(text, name)
 
 
 def log(
