@@ -279,6 +279,19 @@ def test_other_content_of_the_same_size_shows_in_the_read_back(bucket: str, clie
     assert place.holds(FIRST)
 
 
+def test_a_digest_is_for_reading(bucket: str, tmp_path: Path) -> None:
+    old = on(bucket).publish(FIRST).revision
+    on(bucket).publish(SECOND)
+    where = f"s3://{bucket}/{KEY}@{old}"
+    weighbridge.pull(where, tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").read_bytes() == FIRST["config.json"]
+    assert weighbridge.diff(where, f"s3://{bucket}/{KEY}").revisions[0] == old
+    with pytest.raises(UsageError, match="publish to a name"):
+        weighbridge.copy(f"s3://{bucket}/{KEY}", where)
+    with pytest.raises(UsageError, match="or a digest"):
+        weighbridge.pull(f"s3://{bucket}/{KEY}@sha256:abc", tmp_path / "other")
+
+
 @pytest.mark.parametrize(
     "content", [b"{", b"[]", b'{"manifests": 1}', b'{"manifests": [1]}',
                 b'{"manifests": [{"annotations": {"org.opencontainers.image.ref.name": "main"}}]}']
