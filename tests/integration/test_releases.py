@@ -281,10 +281,11 @@ def test_keys_that_are_none(tmp_path: Path) -> None:
     keys(tmp_path)
     run = write(tmp_path / "run", KINDS["lora"])
     (tmp_path / "text.pem").write_text("hello")
+    (tmp_path / "weights.pem").write_bytes(bytes(2 << 20))
     private_key(tmp_path / "curve.pem", pair=ec.generate_private_key(ec.BrainpoolP256R1()))
     pair = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     private_key(tmp_path / "rsa.pem", pair=pair)
-    for key in ("text.pem", "curve.pem", "rsa.pem", "pub.pem", "missing.pem"):
+    for key in ("text.pem", "weights.pem", "curve.pem", "rsa.pem", "pub.pem", "missing.pem"):
         with pytest.raises((UsageError, PathMissing)) as caught:
             weighbridge.publish(
                 run, tmp_path / "registry", name="acme/bot", sign_key=tmp_path / key

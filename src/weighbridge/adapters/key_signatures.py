@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 _INSTALL = "a signature needs the package cryptography; pip install 'weighbridge[sign]'"
+#: No key has more.
+_MOST_BYTES = 1 << 20
 #: The curves that the format's own tools take, with the hash for each.
 _HASHES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 _REWRITE = "ssh-keygen -p -m PKCS8 -f KEY and openssl pkey write it in a form that all can"
@@ -126,12 +128,16 @@ def _on_a_curve(path: str, key: Any) -> Any:
 
 def _read(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
     except FileNotFoundError as error:
         raise PathMissing(path=path, operation="read the key") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(path=path, operation="read the key", reason=reason) from error
+    if len(raw) > _MOST_BYTES:
+        raise UsageError(problem=f"{path} is no key: it has more than {_MOST_BYTES} bytes")
+    return raw
 
 
 def _algorithm(key: Any, *, deterministic: bool = False) -> ec.ECDSA:
