@@ -640,6 +640,7 @@ def test_biases_are_those_of_the_configs_flags(fields: dict[str, Any], missing: 
 @pytest.mark.parametrize(
     ("path", "fields"),
     [(CONFIG, {"rope_theta": -1.0}), (CONFIG, {"rms_norm_eps": 2}),
+     (CONFIG, {"intermediate_size": -96}), (CONFIG, {"num_experts_per_tok": -1}),
      ("generation_config.json", {"temperature": -1}), ("generation_config.json", {"top_p": 3.0}),
      ("tokenizer_config.json", {"padding_side": "middle"})],
 )  # fmt: skip
