@@ -450,6 +450,14 @@ def test_weights_that_others_have(missing: str) -> None:
     assert at(_decoder(*names), "CF021") == [(WEIGHTS, missing)]
 
 
+def test_a_head_that_is_the_embedding_once_more_contradicts_nothing() -> None:
+    head = model(matrix("lm_head.weight", 8, 16), tie_word_embeddings=True)
+    both = tuple((WEIGHTS, name) for name in ("lm_head.weight", "model.embed_tokens.weight"))
+    assert found(head, "CF012")
+    again = evolve(head(), survey=WeightSurvey({}, (both,)))
+    assert not found(lambda: again, "CF012")
+
+
 def test_an_expert_has_what_others_have() -> None:
     experts = [f"model.layers.0.mlp.experts.{n}.w{k}.weight" for n in range(2) for k in (1, 2)]
     config = {"model_type": "mixtral"}
