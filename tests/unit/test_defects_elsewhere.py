@@ -246,13 +246,19 @@ def test_floats_of_another_form(dtype: str, sizes: tuple[float, ...], held: str 
 @pytest.mark.parametrize(
     ("name", "tail", "seen"),
     [("model.layers.0.mlp.up_proj.weight", 100, True), ("lm_head.weight", 110, True),
-     ("lm_head.weight", 96, False), ("model.layers.0.mlp.up_proj.weight", 63, False)],
+     ("lm_head.weight", 96, False), ("model.layers.0.mlp.up_proj.weight", 31, False)],
 )  # fmt: skip
 def test_a_file_that_ends_within_a_matrix(name: str, tail: int, seen: bool) -> None:
     cut = (matrix(name, 64, 32), evolve(SOUND, tail=tail))
     for behind in ([], [(matrix("model.layers.0.input_layernorm.weight", 32), ZERO)]):
         places = [("model.safetensors", name)] if seen else []
         assert at(surveyed(cut, *behind), "WT020") == places
+
+
+def test_columns_of_padding_end_no_file() -> None:
+    spec = matrix("model.layers.0.mlp.down_proj.weight", 64, 320)
+    assert found(surveyed((spec, evolve(SOUND, tail=40))), "WT020")
+    assert not found(surveyed((spec, evolve(SOUND, tail=40, zeros=0.125))), "WT020")
 
 
 def test_a_packing_that_the_config_gives_to_what_is_not_packed() -> None:
