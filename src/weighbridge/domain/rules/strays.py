@@ -145,7 +145,9 @@ def _is_foreign(name: str, model: FusedModel) -> bool:
         # Behind the last layer are those that predict several tokens.
         layers = positive(text_fields(model.config), "num_hidden_layers") or 0
         odd = {w for w in rest[1:] if not w.isdecimal()} - WORDS - _LEAVES
-        return len(rest[0]) < 6 and int(rest[0]) < layers and bool(odd)
+        denied = text_fields(model.config).get("attention_bias") is False
+        bias = denied and re.fullmatch(r"self_attn\.[qkv]_proj\.bias", ".".join(rest[1:]))
+        return len(rest[0]) < 6 and int(rest[0]) < layers and bool(odd or bias)
     towers = architecture_for(model.config).inside or "text_config" in model.config
     return not towers and first not in TRUNK_WORDS and first != "mtp"
 
