@@ -299,6 +299,25 @@ def fused_matrix_nowhere(d: Path) -> None:
     unmap(d, *names)
 
 
+@defect(Twin.MIXTURE, "CF021")
+def mixture_router_nowhere(d: Path) -> None:
+    """Experts in every layer, and no router to choose them."""
+    map_tensors(d / FUSED, lambda t: None if t.name.endswith("mlp.gate.weight") else t)
+
+
+@defect(Twin.MIXTURE, "CF021")
+def mixture_norm_missing(d: Path) -> None:
+    """A norm of one layer that is not there."""
+    edit_tensor(d / FUSED, "layers.1.post_attention_layernorm", lambda t: None)
+
+
+@defect(Twin.MIXTURE, "CF026")
+def mixture_stray_tensor(d: Path) -> None:
+    """A tensor in a mixture's layer that no model of any type has."""
+    name = "model.layers.0.mlp.balance.weight"
+    add_tensor(d / FUSED, Tensor(name, "F32", (1,), b"\0\0\x80\x3f"))
+
+
 @defect(Twin.FUSED, "CF023")
 def fused_integers(d: Path) -> None:
     """A matrix of integers, which nothing says how to read."""

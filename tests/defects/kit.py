@@ -26,6 +26,7 @@ class Twin(enum.Enum):
     FUSED = "fused"
     SHARDED = "sharded"
     QUANTISED = "quantised"
+    MIXTURE = "mixture"
     PEFT = "peft"
 
 

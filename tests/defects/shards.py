@@ -123,6 +123,14 @@ def sharded_name_collision(d: Path) -> None:
     _map(d, **{tensors[0].name: twin})
 
 
+@defect(Twin.SHARDED, "IX012")
+def sharded_unusual_name(d: Path) -> None:
+    """A shard that the index names, but by a name that mlx-lm does not look for."""
+    first, other = _shards(d)[0], "weights.safetensors"
+    first.rename(d / other)
+    _map(d, **dict.fromkeys((t.name for t in read_tensors(d / other)), other))
+
+
 @defect(Twin.SHARDED, "CF012")
 def sharded_head_missing(d: Path) -> None:
     """An untied model without its head."""

@@ -6,6 +6,7 @@ import functools
 import shutil
 from pathlib import Path
 
+from tests.mlx_artifacts.architectures import make_architecture
 from tests.mlx_artifacts.bases import make_base
 from tests.mlx_artifacts.cache import cached
 from tests.mlx_artifacts.training import fuse, quantise, train_lora
@@ -75,6 +76,10 @@ def _quantised(out: Path) -> None:
     _with_card(quantise(base(), out / "model"))
 
 
+def _mixture(out: Path) -> None:
+    _with_card(make_architecture(out / "model", "qwen3_moe"))
+
+
 def _peft(out: Path) -> None:
     build().convert()(ConvertRequest(str(good_twin(Twin.LORA)), str(out / "model")))
     set_keys(out / "model" / ADAPTER, revision="0123456789abcdef0123456789abcdef01234567")
@@ -87,4 +92,5 @@ _MAKERS = {
     Twin.SHARDED: _sharded,
     Twin.QUANTISED: _quantised,
     Twin.PEFT: _peft,
+    Twin.MIXTURE: _mixture,
 }

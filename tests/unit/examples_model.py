@@ -30,6 +30,7 @@ GOOD, GOOD_LORA, GOOD_SHARDS = of(fused_files()), of(lora_files()), of(sharded_f
 EMBED, NORM = FUSED_SPECS
 INDEX = "model.safetensors.index.json"
 MAP = {spec.name: shard for spec, shard in zip(FUSED_SPECS, SHARDS, strict=True)}
+PART = "part-1.safetensors"
 SIZE = sum(spec.nbytes for spec in FUSED_SPECS)
 Q = "model.layers.{}.self_attn.q_proj.weight"
 HEADS = {"num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 8}
@@ -174,6 +175,16 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "IX009": (sharded(MAP), GOOD_SHARDS),
     "IX010": (sharded({EMBED.name: SHARDS[0]}), GOOD_SHARDS),
     "IX011": (sharded(MAP | {"x": SHARDS[0].upper()}), GOOD_SHARDS),
+    "IX012": (
+        of(
+            sharded_files()
+            | {
+                PART: sharded_files()[SHARDS[0]],
+                INDEX: encode({"weight_map": MAP | {EMBED.name: PART}}),
+            }
+        ),
+        GOOD_SHARDS,
+    ),
     "JS008": (of(fused_files(hidden_size="64")), of(fused_files(head_dim=None))),
     "CF001": (without_config, GOOD),
     "CF003": (of(fused_files(model_type="bert")), GOOD),

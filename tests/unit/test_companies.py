@@ -149,6 +149,40 @@ def test_what_some_models_have_beside(name: str) -> None:
     assert not _found(_model("qwen3_moe", *_names("qwen3_moe"), name), "CF026")
 
 
+def test_biases_are_in_every_layer_or_in_none() -> None:
+    names = _names("qwen3_moe")
+    biases = [f"model.layers.{n}.self_attn.q_proj.bias" for n in range(3)]
+    assert _found(_model("qwen3_moe", *names, biases[1]), "CF021") == [biases[0], biases[2]]
+    assert not _found(_model("qwen3_moe", *names, *biases), "CF021")
+    denied = _model("qwen3_moe", *names, *biases, attention_bias=False)
+    assert _found(denied, "CF026") == [biases[0]]
+
+
+@pytest.mark.parametrize(
+    ("missing", "first"),
+    [("_layernorm.weight", "model.layers.0.input_layernorm.weight"),
+     (".self_attn.", "model.layers.0.self_attn.weight"), (".mlp.", "model.layers.0.mlp.weight")],
+)  # fmt: skip
+def test_what_layers_are_made_of(missing: str, first: str) -> None:
+    names = [name for name in _names("qwen3_moe") if missing not in name]
+    assert first in _found(_model("qwen3_moe", *names), "CF021")
+
+
+def test_others_packing_has_its_modules_together_too() -> None:
+    modules = [f"model.layers.{n}.self_attn.{m}_proj" for n in range(2) for m in "qko"]
+    awq = {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 64}}
+    build = _model("qwen3_moe", *(f"{m}.qweight" for m in modules), **awq)
+    lost = [f"model.layers.{n}.self_attn.v_proj.weight" for n in range(2)]
+    assert _found(build, "CF021") == lost
+
+
+def test_no_more_experts_are_chosen_than_there_are() -> None:
+    names = _names("qwen3_moe")
+    for chosen, seen in ((2, []), (9, ["num_experts_per_tok"])):
+        build = _model("qwen3_moe", *names, num_experts=4, num_experts_per_tok=chosen)
+        assert _found(build, "CF027") == seen
+
+
 def test_a_tower_has_its_companies_too() -> None:
     tower = "vision_tower.vision_model.encoder.layers.0."
     held = [f"{tower}self_attn.{leaf}_proj.weight" for leaf in ("q", "k", "out")]

@@ -246,13 +246,19 @@ def test_floats_of_another_form(dtype: str, sizes: tuple[float, ...], held: str 
 @pytest.mark.parametrize(
     ("name", "tail", "seen"),
     [("model.layers.0.mlp.up_proj.weight", 100, True), ("lm_head.weight", 110, True),
-     ("lm_head.weight", 96, False), ("model.layers.0.mlp.up_proj.weight", 63, False)],
+     ("lm_head.weight", 96, False), ("model.layers.0.mlp.up_proj.weight", 31, False)],
 )  # fmt: skip
 def test_a_file_that_ends_within_a_matrix(name: str, tail: int, seen: bool) -> None:
     cut = (matrix(name, 64, 32), evolve(SOUND, tail=tail))
     for behind in ([], [(matrix("model.layers.0.input_layernorm.weight", 32), ZERO)]):
         places = [("model.safetensors", name)] if seen else []
         assert at(surveyed(cut, *behind), "WT020") == places
+
+
+def test_columns_of_padding_end_no_file() -> None:
+    spec = matrix("model.layers.0.mlp.down_proj.weight", 64, 320)
+    assert found(surveyed((spec, evolve(SOUND, tail=40))), "WT020")
+    assert not found(surveyed((spec, evolve(SOUND, tail=40, zeros=0.125))), "WT020")
 
 
 def test_a_packing_that_the_config_gives_to_what_is_not_packed() -> None:
@@ -450,6 +456,14 @@ def test_weights_that_others_have(missing: str) -> None:
     assert at(_decoder(*names), "CF021") == [(WEIGHTS, missing)]
 
 
+def test_a_head_that_is_the_embedding_once_more_contradicts_nothing() -> None:
+    head = model(matrix("lm_head.weight", 8, 16), tie_word_embeddings=True)
+    both = tuple((WEIGHTS, name) for name in ("lm_head.weight", "model.embed_tokens.weight"))
+    assert found(head, "CF012")
+    again = evolve(head(), survey=WeightSurvey({}, (both,)))
+    assert not found(lambda: again, "CF012")
+
+
 def test_an_expert_has_what_others_have() -> None:
     experts = [f"model.layers.0.mlp.experts.{n}.w{k}.weight" for n in range(2) for k in (1, 2)]
     config = {"model_type": "mixtral"}
@@ -527,10 +541,12 @@ def test_integers_are_no_weights_unless_somebody_packed_them() -> None:
 def test_what_may_be_uneven() -> None:
     three = [f"{leaf}_proj.weight" for leaf in ("gate", "up", "down")]
     mixed = [f"model.layers.{at}.{leaf}" for leaf in three for at in ("0.mlp", "1.mlp.experts.0")]
+    mixed += [f"model.layers.{n}.{leaf}.weight" for n in range(2) for leaf in
+              ("input_layernorm", "post_attention_layernorm", "self_attn.o_proj")]  # fmt: skip
     router = "model.layers.1.mlp.gate.weight"
     assert not found(_decoder(*TRUNK, *mixed, router, model_type="deepseek_v3"), "CF021")
     foreign: dict[str, Any] = {"quantization_config": {"quant_method": "awq"}}
-    assert not found(_decoder(*(n.format(0) for n in BLOCK), **foreign), "CF021")
+    assert not found(_decoder(BLOCK[0].format(0), **foreign), "CF021")
     long = [f"model.layers.{'9' * 90}.a.weight", "model.layers.x.b.weight"]
     assert not found(_decoder(*long), "CF021")
 
@@ -640,6 +656,7 @@ def test_biases_are_those_of_the_configs_flags(fields: dict[str, Any], missing: 
 @pytest.mark.parametrize(
     ("path", "fields"),
     [(CONFIG, {"rope_theta": -1.0}), (CONFIG, {"rms_norm_eps": 2}),
+     (CONFIG, {"intermediate_size": -96}), (CONFIG, {"num_experts_per_tok": -1}),
      ("generation_config.json", {"temperature": -1}), ("generation_config.json", {"top_p": 3.0}),
      ("tokenizer_config.json", {"padding_side": "middle"})],
 )  # fmt: skip

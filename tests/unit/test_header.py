@@ -50,6 +50,8 @@ BAD = [
     ("ST002", struct.pack("<Q", 3) + b"{}"),
     ("ST003", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"),
     ("ST004", b"<!DOCTYPE html><html></html>"),
+    ("ST004", b"GGUF\3\0\0\0" + b"\1" * 20),
+    ("ST004", b"PK\3\4" + b"\0" * 26),
     ("ST010", raw_tensors(b'["a"]   ')),
     ("ST010", raw_tensors(b'{"\xff": 1}')),
     ("ST010", raw_tensors(b'{"\\ud800": 1}')),

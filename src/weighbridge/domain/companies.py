@@ -38,16 +38,20 @@ _COMPANIES = (
     _Company(("q_a_proj", "q_a_layernorm", "q_b_proj"), 1),
     _Company(("embed_q", "unembed_out"), 1),
     _Company(("q_norm", "k_norm"), 1, "wk", "gemma3n.*|gemma4.*"),
+    _Company(("q_layernorm", "k_layernorm"), 1),
     _Company(("gate_proj", "up_proj", "down_proj"), 2, apart="nemotron.*|apertus|phi3small"),
     _Company(("up_proj|gate_up_proj", "down_proj"), 1),
     _Company(("w1", "w2", "w3"), 2, "v1"),
     _Company(("w1", "v1", "w2"), 2, "w3"),
     _Company(("fc1", "fc2"), 1, "fc0"),
-    _Company(("experts|switch_mlp|input_linear", "gate|router"), 1,
-             apart="afmoe|granitemoehybrid"),
+    _Company(("experts|switch_mlp", "gate|router"), 1, "input_linear", "afmoe"),
+    _Company(("input_linear", "output_linear"), 1),
+    _Company(("gate_up_proj_blocks", "gate_up_proj_scales", "down_proj_blocks",
+              "down_proj_scales"), 1),
     _Company(("shared_expert", "shared_expert_gate"), 1, apart="laguna|llama4.*"),
     # Mamba's, and those of gated delta rules.
     _Company(("A_log", "D", "in_proj", "out_proj", "conv1d"), 4),
+    _Company(("A_log", "D", "in_proj", "out_proj", "conv1d", "dt_bias"), 5, "x_proj"),
     _Company(("A_log", "dt_bias", "conv1d", "norm", "out_proj", "in_proj_qkvz?"), 5, "in_proj"),
     _Company(("x_proj", "dt_proj"), 1),
     _Company(("in_proj_qkvz", "in_proj_ba"), 1),
@@ -56,6 +60,8 @@ _COMPANIES = (
     _Company(("q_conv(1d)?", "k_conv(1d)?", "v_conv(1d)?"), 1),
     _Company(("b_layernorm", "c_layernorm", "dt_layernorm"), 1),
     _Company(("linear_x", "linear_y", "linear_out"), 1),
+    _Company(("pre_feedforward_layernorm", "post_feedforward_layernorm"), 1,
+             apart="olmo.*|exaone4"),
     _Company(("input_layernorm", "post_attention_layernorm|pre_ff_layernorm"), 1,
              apart="cohere.*|phi|olmo.*|exaone4"),
     _Company(("operator_norm|attention_norm", "ffn_norm"), 1),
@@ -95,7 +101,7 @@ WORDS, TRUNK_WORDS = frozenset(_IN_LAYERS.split()), frozenset(_AROUND_LAYERS.spl
 _LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|h|block|resblocks)\.\d+\.")
 _DIGITS = re.compile(r"\d+")
 _NUMBERED_WORD = re.compile(r"[a-z_]\d+")
-_ENDS = (".bias", ".scales", ".biases", ".global_scale")
+_ENDS = (".bias", ".scales", ".biases", ".global_scale", "e_score_correction_bias")
 
 #: Of what has the same path but for numbers: the tensors by their next name. What has further
 #: modules in it is represented by those of one of them.
@@ -109,16 +115,34 @@ def absent_companions(
 
     ``groups`` are tensors whose names differ in digits only.
     """
-    for children in _by_parent(groups).values():
-        for company in _COMPANIES:
-            if not re.fullmatch(company.apart, model_type):
-                yield from _absent(children, company)
+    listed = tuple(chain.from_iterable(map(_by_word, groups)))
+    companies = [c for c in _COMPANIES if not re.fullmatch(c.apart, model_type)]
+    for children in _by_parent(listed).values():
+        for company in companies:
+            yield from _absent(children, company)
+    yield from _uneven_biases(listed)
+
+
+def _uneven_biases(groups: Iterable[Sequence[TensorSpec]]) -> Iterator[tuple[str, str]]:
+    """Those that a module has in one layer and not in another."""
+    found: dict[str, dict[str, list[TensorSpec]]] = {}
+    for group in groups:
+        path, _, leaf = group[0].name.rpartition(".")
+        if leaf in ("weight", "bias") and _LAYER.search(path + "."):
+            found.setdefault(_DIGITS.sub("#", path), {}).setdefault(leaf, []).extend(group)
+    for leaves in found.values():
+        biases, weights = leaves.get("bias", ()), leaves.get("weight", ())
+        names = {spec.name for spec in biases} if len(biases) < len(weights) else set()
+        for spec in weights if names else ():
+            name = spec.name.removesuffix("weight") + "bias"
+            if name not in names:
+                yield name, "though other layers have it"
 
 
 def _by_parent(groups: Iterable[Sequence[TensorSpec]]) -> Mapping[str, _Children]:
     found: dict[str, dict[str, list[TensorSpec]]] = {}
     inside: dict[tuple[str, str], str] = {}
-    for group in chain.from_iterable(map(_by_word, groups)):
+    for group in groups:
         name = group[0].name
         layer = _LAYER.search(name)
         if layer is None or name.endswith(_ENDS):

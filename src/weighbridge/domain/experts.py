@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from weighbridge.domain.llama_shapes import positive
 from weighbridge.domain.tensors import TensorSpec
 
-_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+#: What the models' configs call the number of experts.
+EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _ONE_BY_ONE = ".experts."
 _STACK = re.compile(
     r"(?P<mixture>.*\.(?:switch_mlp|switch_glu|experts))\."
@@ -19,7 +20,7 @@ _STACK = re.compile(
 def other_count(fields: Mapping[str, object], held: int) -> int | None:
     """Another number of experts than ``held`` that the text model's config gives, whatever its key
     is; None if it gives no other."""
-    counts = (positive(fields, key) for key in _KEYS)
+    counts = (positive(fields, key) for key in EXPERT_COUNTS)
     return next((n for n in counts if n is not None and n != held), None)
 
 

@@ -118,12 +118,22 @@ def header_length(prefix: bytes, file_size: int) -> int:
     if file_size < 8:
         raise HeaderInvalid([HeaderDefect("ST001", f"has {file_size} bytes; 8 is the least")])
     length = int(struct.unpack("<Q", prefix[:8])[0])
-    if prefix[8:9] not in (b"{", b"") and _looks_like_text(prefix):
-        raise HeaderInvalid([HeaderDefect("ST004", "holds text, not safetensors")])
+    if prefix[8:9] not in (b"{", b""):
+        other = "text" if _looks_like_text(prefix) else _OTHERS.get(prefix[:4])
+        if other is not None:
+            raise HeaderInvalid([HeaderDefect("ST004", f"holds {other}, not safetensors")])
     if length < 2 or length + 8 > file_size or length > MAX_HEADER_BYTES:
         detail = f"header length {length} in a file of {file_size} bytes"
         raise HeaderInvalid([HeaderDefect("ST002", detail)])
     return length
+
+
+#: What other files begin with, which get the name of the weights.
+_OTHERS = {
+    b"GGUF": "GGUF",
+    b"PK\x03\x04": "a zip archive, as torch.save writes it",
+    b"\x89HDF": "HDF5",
+}
 
 
 def _looks_like_text(prefix: bytes) -> bool:

@@ -31,7 +31,13 @@ _DECODERS = tuple(DECODERS)
 _TRUNK = (
     r"((language_model\.)?model\.|model\.language_model\.|transformer\.|backbone\.|gpt_neox\.)?"
 )
-_ANY_LAYER = re.compile(rf"{_TRUNK}(layers|h|blocks)\.\d+\.")
+_ANY_LAYER = re.compile(rf"(?P<layer>{_TRUNK}(layers|h|blocks)\.\d+\.)(?P<part>\w+)")
+#: What a layer has of each kind, as most call it, and as any does.
+_PARTS = {
+    "input_layernorm": re.compile(r".*norm.*|ln_[12]"),
+    "self_attn": re.compile(r".*attn.*|attention|mamba|mixer|temporal_block|conv"),
+    "mlp": re.compile(r"mlp.*|ff[nw]|feed_forward|block_sparse_moe|shared_mlp|mixer|.*experts"),
+}
 #: What is before the layers and behind them, as most call it, and as any does.
 _ENDS = {
     "model.embed_tokens.weight": re.compile(
@@ -45,8 +51,9 @@ def _missing(subject: Subject) -> Iterator[Observation]:
     """transformers fills in random weights for it, and says so in a log only; mlx-lm refuses the
     model."""
     model = subject.fused
-    # Other tools' packing leaves out what they like, and gives the rest other names.
-    absent = [] if packed_elsewhere(model) else list(dict(_absent(model)).items())
+    # Other tools' packing gives what is in a module other names.
+    alone = () if packed_elsewhere(model) else _absent(model)
+    absent = list(dict(chain(alone, _of_companies(model))).items())
     for name, beside in absent[:_MOST_SHOWN]:
         yield Observation(Location(model.weights_paths[0], name), {"beside": beside})
     if len(absent) > _MOST_SHOWN:
@@ -57,8 +64,7 @@ def _missing(subject: Subject) -> Iterator[Observation]:
 def _absent(model: FusedModel) -> Iterator[tuple[str, str]]:
     """Each weight that is not there, and what tells that it should be."""
     weights = [group for group in model.alike if group[0].name.endswith((".weight", ".bias"))]
-    entry = architecture_for(model.config)
-    if entry.uniform:
+    if architecture_for(model.config).uniform:
         layers, names = _members(weights, "layers.", DECODERS), {g[0].name for g in weights}
         yield from _uneven(layers, "layers.", "though other layers have it")
         for trunk, leaves in layers.items():
@@ -66,12 +72,17 @@ def _absent(model: FusedModel) -> Iterator[tuple[str, str]]:
             yield from _of_the_trunk(trunk, leaves, names)
     experts = _members(weights, ".experts.")
     yield from _uneven(experts, ".experts.", "though other experts have it")
-    if entry.standing is Standing.CONVERTIBLE:
-        alike = layer_modules(model.config) is not None
-        others = (g for g in model.alike if not (alike and g[0].name.startswith(_DECODERS)))
-        yield from absent_companions(others, entry.model_type)
-        if not alike:
-            yield from _at_the_ends(model)
+
+
+def _of_companies(model: FusedModel) -> Iterator[tuple[str, str]]:
+    """The same of what is not known by name: layers that differ, towers, and others' packing."""
+    entry, elsewhere = architecture_for(model.config), packed_elsewhere(model)
+    if entry.standing is not Standing.CONVERTIBLE:
+        return
+    known = layer_modules(model.config) is not None and not elsewhere
+    others = (g for g in model.alike if not (known and g[0].name.startswith(_DECODERS)))
+    yield from absent_companions(others, entry.model_type)
+    yield from () if known or elsewhere else _whole_parts(model)
 
 
 def _in_no_layer(
@@ -139,13 +150,17 @@ def _of_the_trunk(
         yield f"{trunk}norm.weight", "though the layers are"
 
 
-def _at_the_ends(model: FusedModel) -> Iterator[tuple[str, str]]:
-    """The embedding and the last norm of any other tree."""
+def _whole_parts(model: FusedModel) -> Iterator[tuple[str, str]]:
+    """The embedding and the last norm of any other tree, and what all of its layers are made of."""
     names = [group[0].name for group in model.alike]
-    layer = next((name for name in names if _ANY_LAYER.match(name)), None)
-    for end, form in _ENDS.items() if layer is not None else ():
+    layers = [layer for name in names if (layer := _ANY_LAYER.match(name))]
+    for end, form in _ENDS.items() if layers else ():
         if not any(form.fullmatch(name) for name in names):
             yield end, "though the layers are"
+    parts = {layer["part"] for layer in layers}
+    for part, form in _PARTS.items() if layers else ():
+        if not any(map(form.fullmatch, parts)):
+            yield f"{layers[0]['layer']}{part}.weight", "in any layer"
 
 
 def _not_fused(subject: Subject) -> Iterator[Observation]:

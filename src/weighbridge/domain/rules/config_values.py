@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from weighbridge.domain.architectures import ARCHITECTURES, architecture_for, class_name
 from weighbridge.domain.config_view import ConfigView, config_view
 from weighbridge.domain.detection import CONFIG
+from weighbridge.domain.experts import EXPERT_COUNTS
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.llama_shapes import positive
 from weighbridge.domain.mlx.reading import REMAPPED
@@ -40,7 +42,8 @@ def _unknown(subject: Subject) -> Iterator[Observation]:
     view = config_view(subject.fused.config)
     if view is None or view.defaults == UNKNOWN:
         return  # code that comes along may know other words
-    for key, problem in (*_words(view.text), *_scalings(view), *_layer_types(view.text)):
+    problems = (_words(view.text), _scalings(view), _layer_types(view.text), _chosen(view.text))
+    for key, problem in chain.from_iterable(problems):
         yield Observation(Location(CONFIG, view.prefix + key), {"problem": problem})
 
 
@@ -68,6 +71,13 @@ def _layer_types(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     kinds, layers = fields.get("layer_types"), positive(fields, "num_hidden_layers")
     if isinstance(kinds, list) and layers is not None and len(kinds) != layers:
         yield "layer_types", f"has {len(kinds)} entries for {layers} layers"
+
+
+def _chosen(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    key, counts = "num_experts_per_tok", (positive(fields, name) for name in EXPERT_COUNTS)
+    chosen, held = positive(fields, key), next((n for n in counts if n is not None), None)
+    if chosen is not None and held is not None and 1 < held < chosen:  # one is no mixture
+        yield key, f"is {chosen}, of {held} experts"
 
 
 def _other_class(subject: Subject) -> Iterator[Observation]:

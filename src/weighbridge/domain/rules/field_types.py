@@ -53,10 +53,13 @@ _RANGES = {
     **dict.fromkeys(("dropout", "lora_dropout", "partial_rotary_factor", "top_p"), (0, 1)),
     **dict.fromkeys(("factor", "repetition_penalty"), (1e-9, 1e9)),
     **dict.fromkeys(("max_length", "max_new_tokens", "model_max_length"), (1, math.inf)),
+    **dict.fromkeys(
+        ("intermediate_size", "moe_intermediate_size", "num_experts", "num_local_experts",
+         "n_routed_experts", "num_experts_per_tok"), (0, math.inf)),
     "rope_theta": (1, math.inf),
     "temperature": (0, math.inf),
     "top_k": (-1, math.inf),
-}
+}  # fmt: skip
 #: What PEFT and transformers know; with any other word they raise.
 _CHOICES = {
     "bias": ("none", "all", "lora_only"),

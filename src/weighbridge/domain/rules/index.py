@@ -52,6 +52,14 @@ def _total_size(subject: Subject) -> Iterator[Observation]:
                           {"said": str(said)[:40], "actual": actual})  # fmt: skip
 
 
+def _other_name(subject: Subject) -> Iterator[Observation]:
+    """mlx-lm does not read the index: it loads model*.safetensors, and misses what is in others."""
+    shards = sorted(set(weight_map(subject).values()) & subject.artifact.paths)
+    others = [s for s in shards if not (s.startswith("model") and s.endswith(".safetensors"))]
+    if others:
+        yield Observation(Location(others[0]), {"count": len(others)})
+
+
 def _both(subject: Subject) -> Iterator[Observation]:
     """transformers loads the single file and does not look at the index; mlx-lm loads both and
     keeps whichever comes last."""
@@ -96,4 +104,7 @@ RULES = (
          _REFUSE, _shard_count, kinds=_FUSED),
     Rule("IX011", "shard-name-collision", _E, "names {shard} and {other}, which some systems take "
          "for one", "rename one of the two, in the index as well", _collision, kinds=_FUSED),
+    Rule("IX012", "shard-name-unusual", _W, "is no model*.safetensors, which is all that mlx-lm "
+         "loads; there are {count} such shards", "rename it, in the index as well", _other_name,
+         kinds=_FUSED),
 )  # fmt: skip

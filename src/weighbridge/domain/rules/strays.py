@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.checkpoints.packing import packed_elsewhere
@@ -16,6 +17,7 @@ from weighbridge.domain.peft.selection import KEY_PREFIX
 from weighbridge.domain.placement import Standing
 from weighbridge.domain.rules.completeness import OF_A_LORA
 from weighbridge.domain.rules.whole_model import generates, places, text_fields
+from weighbridge.domain.tensors import TensorSpec
 
 #: What trainers wrap a model in and keep beside it, by a part of the names that it leaves behind.
 _WRAPPERS = (
@@ -35,6 +37,7 @@ _LEAVES = frozenset({"weight", "bias", "scales", "biases", "global_scale", "inv_
 _TRUNK = re.compile(r"(embed_tokens|norm|final_layernorm|rotary_emb)\.[a-z_]+")
 #: What stands before the layers and the embedding; the longer ones first.
 _TRUNKS = (*sorted(DECODERS, key=len, reverse=True), "backbone.", "transformer.", "gpt_neox.")
+_OF_ATTENTION = re.compile(r"self_attn\.[qkv]_proj\.bias")
 _STACKS = frozenset({"layers", "h", "blocks"})
 _HEAD = re.compile(r"(language_model\.|model\.)?lm_head\.[a-z_]+")
 
@@ -107,13 +110,14 @@ def _stray(subject: Subject) -> Iterator[Observation]:
         return
     if known is None and entry.standing is not Standing.CONVERTIBLE:
         return
-    names = []
+    fields, names = text_fields(model.config), []
+    towers = bool(entry.inside) or "text_config" in model.config
     for group in model.alike:
         first = group[0].name
         if _wrapper(first) is not None or OF_A_LORA.fullmatch(first):
             continue  # other rules speak of them
         if known is None:
-            names += [spec.name for spec in group if _is_foreign(spec.name, model)]
+            names += _foreign(group, fields, towers=towers)
         elif _is_stray(first, known, model):
             names += [spec.name for spec in group]
     if names:
@@ -136,18 +140,21 @@ def _is_stray(name: str, known: LayerModules, model: FusedModel) -> bool:
     return not (towers or (trunk == "model." and _TRUNK.fullmatch(rest)))
 
 
-def _is_foreign(name: str, model: FusedModel) -> bool:
-    """True if its name is none that any architecture has there, which is all that can be said where
-    layers are not alike."""
+def _foreign(group: Sequence[TensorSpec], config: Mapping[str, Any], *, towers: bool) -> list[str]:
+    """Those whose name is none that any architecture has there, which is all that can be said where
+    layers are not alike; the names of the group differ in digits only."""
+    name = group[0].name
     trunk = next((t for t in _TRUNKS if name.startswith(t)), "")
     first, *rest = name.removeprefix(trunk).split(".")
-    if first in _STACKS and trunk and len(rest) > 1 and rest[0].isdecimal():
-        # Behind the last layer are those that predict several tokens.
-        layers = positive(text_fields(model.config), "num_hidden_layers") or 0
-        odd = {w for w in rest[1:] if not w.isdecimal()} - WORDS - _LEAVES
-        return len(rest[0]) < 6 and int(rest[0]) < layers and bool(odd)
-    towers = architecture_for(model.config).inside or "text_config" in model.config
-    return not towers and first not in TRUNK_WORDS and first != "mtp"
+    if not (trunk and first in _STACKS and len(rest) > 1 and rest[0].isdecimal()):
+        usual = towers or first in TRUNK_WORDS or first == "mtp"
+        return [] if usual else [spec.name for spec in group]
+    odd = {word for word in rest[1:] if not word.isdecimal()} - WORDS - _LEAVES
+    bias = _OF_ATTENTION.fullmatch(".".join(rest[1:])) and config.get("attention_bias") is False
+    # Behind the last layer are those that predict several tokens.
+    layers, begin = positive(config, "num_hidden_layers") or 0, len(f"{trunk}{first}.")
+    numbers = (spec.name[begin : spec.name.find(".", begin)] for spec in group if odd or bias)
+    return [s.name for s, n in zip(group, numbers, strict=False) if len(n) < 6 and int(n) < layers]
 
 
 _E, _FUSED = Severity.ERROR, frozenset({Kind.FUSED})

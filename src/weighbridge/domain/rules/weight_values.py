@@ -35,8 +35,8 @@ _PLUS_ONE = re.compile(r"gemma|recurrent_gemma|nemotron|qwen3_next|qwen3_5|step3
                        r"|muse|afm|granite|minimax_m3|laguna|exaone")  # fmt: skip
 #: What has a row for each token, of which some may be unused.
 _OF_TOKENS = re.compile(r"embed|wte|lm_head|word_embeddings")
-#: So many zeros in a row are no chance, nor are so many of a row whose others are none.
-_LEAST_TAIL, _WITHIN = 64, 8
+#: So many zeros one after the other are no chance, nor are so many in a row with others.
+_LEAST_TAIL, _WITHIN = 32, 2
 _SMALL_NORM, _SMALL_SHIFTED = 0.01, 0.5
 _MOST_DENORMAL, _MOST_ZERO, _VANISHING = 1 / 128, 1 / 4, 1e-9
 
@@ -116,13 +116,14 @@ def _zero_end(subject: Subject) -> Iterator[Observation]:
 
 def _cut_off(spec: TensorSpec, stats: TensorStats, usual: re.Pattern[str]) -> int:
     """How many bytes at a matrix's end are zeros that nobody wrote; 0 if they may be meant: some
-    rows of an embedding no token uses, and of a factor nothing was learnt."""
-    row = spec.shape[-1] if len(spec.shape) > 1 else 0
+    rows of an embedding no token uses, of a factor nothing was learnt, and columns are padding."""
+    row, size = spec.shape[-1] if len(spec.shape) > 1 else 0, math.prod(spec.shape)
     if row < 2 or stats.tail < _LEAST_TAIL:
         return 0
-    meant = _OF_TOKENS.search(spec.name) is not None or usual.fullmatch(spec.name) is not None
-    within = stats.tail % row >= _WITHIN and stats.tail > row
-    return stats.tail * spec.nbytes // math.prod(spec.shape) if within or not meant else 0
+    meant = stats.tail < row and stats.zeros > 4 * stats.tail / size
+    if _OF_TOKENS.search(spec.name) or usual.fullmatch(spec.name):
+        meant = stats.tail <= row or stats.tail % row < _WITHIN
+    return 0 if meant else stats.tail * spec.nbytes // size
 
 
 def _constant(subject: Subject) -> Iterator[Observation]:
@@ -160,7 +161,7 @@ def _dead_layer(subject: Subject) -> Iterator[Observation]:
     pays for it."""
     layers: dict[str, tuple[str, list[bool]]] = {}
     for path, spec, stats in examined(subject):
-        if found := _WRITES_BACK.fullmatch(spec.name):
+        if spec.dtype != "U32" and (found := _WRITES_BACK.fullmatch(spec.name)):
             layers.setdefault(found["layer"], (path, []))[1].append(stats.zero)
     for layer, (path, zero) in sorted(layers.items()):
         if len(zero) > 1 and all(zero):

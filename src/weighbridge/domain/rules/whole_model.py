@@ -225,12 +225,20 @@ def _tie(subject: Subject) -> Iterator[Observation]:
     embedded = any(n.endswith("embed_tokens.weight") for n in names)
     if entry.standing is not Standing.CONVERTIBLE or not embedded:
         return
-    if said is True and stored:
+    if said is True and stored and not _same_as_embedding(subject):
         yield Observation(Location(CONFIG, "tie_word_embeddings"),
                           {"problem": "is true, but lm_head.weight is stored"})  # fmt: skip
     if said is False and not stored and generates(model.config):
         yield Observation(Location(CONFIG, "tie_word_embeddings"),
                           {"problem": "is false, but no lm_head.weight is stored"})  # fmt: skip
+
+
+def _same_as_embedding(subject: Subject) -> bool:
+    """True if the head is the embedding once more, as some trainers save it."""
+    groups = subject.survey.duplicates if subject.survey else ()
+    names = ({name for _, name in group} for group in groups)
+    return any(any(map(_EMBEDDING.fullmatch, held)) and any(n.endswith("lm_head.weight")
+               for n in held) for held in names)  # fmt: skip
 
 
 _MOST_SHOWN = 8
