@@ -12,6 +12,7 @@ from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
 
 import weighbridge
 from tests import builders
@@ -85,6 +86,17 @@ def test_ranges_are_exact(files: HubFiles) -> None:
     assert files.open_stream(ROOT, path).read() == b"0123456789"
     with pytest.raises(StorageError, match="8 bytes from 5 of 10"):
         files.read(ROOT, path, 5, 8)
+
+
+def test_a_revision_may_be_a_pull_request_or_any_branch(hub: HubServer) -> None:
+    hub.create_repo("acme/open", files={"a.txt": b"old"})
+    client = HfApi(endpoint=hub.url, token=hub.token)
+    new = [CommitOperationAdd("a.txt", b"newer")]
+    client.create_commit("acme/open", new, commit_message="m", create_pr=True)
+    client.create_branch("acme/open", branch="feat/x")
+    files, path = HubFiles(hub.url, hub.token), ArtifactPath("a.txt")
+    assert files.read("hf://acme/open@refs/pr/1", path) == b"newer"
+    assert files.read("hf://acme/open@feat%2Fx", path) == b"old"
 
 
 @pytest.mark.parametrize("root", ["hf://acme/none", f"{ROOT}@none", f"{ROOT}/none"])
