@@ -109,6 +109,12 @@ def lora_licence_missing(d: Path) -> None:
     _card(d, "base_model: acme/base")
 
 
+@defect(Twin.LORA, "CD011")
+def lora_card_base_path(d: Path) -> None:
+    """A card whose base is a directory, as it was trained from."""
+    _card(d, "license: apache-2.0\nbase_model: ./models/base")
+
+
 @defect(Twin.LORA, "CD008")
 def lora_licence_unnamed(d: Path) -> None:
     """Another licence, without its name."""

@@ -286,6 +286,14 @@ def fused_template_fails(d: Path) -> None:
     _template(d, "{{ today() }}" + (d / TEMPLATE).read_text())
 
 
+@defect(Twin.FUSED, "CT015")
+def fused_template_of_tools_alone(d: Path) -> None:
+    """Templates that have names, and no default."""
+    named = [{"name": "tool_use", "template": (d / TEMPLATE).read_text()}]
+    (d / TEMPLATE).unlink()
+    set_keys(d / SETTINGS, chat_template=named)
+
+
 @defect(Twin.FUSED, "CT014")
 def fused_template_promptless(d: Path) -> None:
     """A template that never begins the answer."""

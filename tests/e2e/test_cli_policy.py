@@ -123,6 +123,8 @@ def test_a_configuration_above_the_artifact_counts_from_inside_it_too(
         ('ignore = ["FS09"]', "did you mean FS0"),
         ("[exceptions]", "exceptions must be a list"),
         ("x = ", "is no TOML"),
+        (f"x = {'1' * 5000}", "is no TOML"),
+        (f"x = {'[' * 5000}", "is no TOML"),
     ],
 )
 def test_a_configuration_that_is_wrong_is_a_usage_error(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
 
 import weighbridge
 from tests import builders
 from tests.hub_server import HubServer
 from weighbridge.adapters.hub import HubFiles
-from weighbridge.adapters.hub.ranges import fetch_range
+from weighbridge.adapters.hub.ranges import NoRanges, fetch_range
 from weighbridge.application.load import read_base
 from weighbridge.domain.artifact import ArtifactPath
 from weighbridge.domain.errors import (
@@ -82,6 +86,17 @@ def test_ranges_are_exact(files: HubFiles) -> None:
     assert files.open_stream(ROOT, path).read() == b"0123456789"
     with pytest.raises(StorageError, match="8 bytes from 5 of 10"):
         files.read(ROOT, path, 5, 8)
+
+
+def test_a_revision_may_be_a_pull_request_or_any_branch(hub: HubServer) -> None:
+    hub.create_repo("acme/open", files={"a.txt": b"old"})
+    client = HfApi(endpoint=hub.url, token=hub.token)
+    new = [CommitOperationAdd("a.txt", b"newer")]
+    client.create_commit("acme/open", new, commit_message="m", create_pr=True)
+    client.create_branch("acme/open", branch="feat/x")
+    files, path = HubFiles(hub.url, hub.token), ArtifactPath("a.txt")
+    assert files.read("hf://acme/open@refs/pr/1", path) == b"newer"
+    assert files.read("hf://acme/open@feat%2Fx", path) == b"old"
 
 
 @pytest.mark.parametrize("root", ["hf://acme/none", f"{ROOT}@none", f"{ROOT}/none"])
@@ -186,3 +201,58 @@ def test_a_release_names_the_commit_of_its_base(hub: HubServer, tmp_path: Path) 
     hub.repo("acme/base").push({"note.txt": b"moved"})
     with pytest.raises(ArtifactChanged, match=r"weighbridge\.json"):
         weighbridge.publish(plan=planned, settings=settings)
+
+
+class _Store(BaseHTTPRequestHandler):
+    """A file of ten digits, in ways that proxies and stores have of sending it; a redirect leads to
+    the same store under another name. ``seen`` has the authorisation of each request."""
+
+    seen: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, self.headers["Authorization"]))
+        way, digits = self.path.rpartition("/")[2], b"0123456789"
+        port = self.server.server_address[1]
+        answers: dict[str, tuple[int, bytes, dict[str, str]]] = {
+            "away": (302, b"", {"Location": f"http://localhost:{port}/range"}),
+            "range": (206, digits[3:7], {"Content-Range": "bytes 3-6/10"}),
+            "whole": (200, digits, {}),
+            "packed": (200, gzip.compress(digits), {"Content-Encoding": "gzip"}),
+            "other": (206, digits[:4], {"Content-Range": "bytes 0-3/10"}),
+            "unsaid": (206, digits[3:7], {}),
+        }
+        status, body, headers = answers[way]
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def store() -> Iterator[str]:
+    _Store.seen.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Store) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("way", ["away", "range", "whole", "packed"])
+def test_a_range_is_had_from_any_server(store: str, way: str) -> None:
+    asked = {"endpoint": store, "token": "hf_of_nobody", "timeout": 20}
+    assert fetch_range("acme/bot", way, "main", 3, 4, **asked) == b"3456"
+    ((_, first), *others) = _Store.seen
+    assert first == "Bearer hf_of_nobody" and {sent for _, sent in others} <= {None}
+    assert len(others) == (way == "away")
+
+
+@pytest.mark.parametrize("way", ["other", "unsaid"])
+def test_another_range_is_not_taken_for_the_one_asked_for(store: str, way: str) -> None:
+    with pytest.raises(NoRanges):
+        fetch_range("acme/bot", way, "main", 3, 4, endpoint=store, token=None, timeout=20)

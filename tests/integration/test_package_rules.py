@@ -134,6 +134,12 @@ RULES = [Rule("BOOM001", "boom", Severity.INFO, "x", "y", check)]
         ("RULES = 3", "other: r", "is no rule"),
         ("", "other: r", "AttributeError"),
         (CRASHING, "BOOM001", "SystemExit"),
+        (CRASHING.replace("SystemExit(0)", "GeneratorExit"), "BOOM001", "GeneratorExit"),
+        (
+            CRASHING.replace("SystemExit(0)", "type('E', (ValueError,), {'__str__': lambda s: 1})"),
+            "BOOM001",
+            "E, which cannot be written",
+        ),
         (CRASHING.replace("BOOM001", "ST777"), "other: r", "Weighbridge's own"),
         (CRASHING.replace("BOOM001", "ACME001"), "other: r", "is taken"),
     ],
@@ -166,6 +172,25 @@ def test_a_rule_does_not_hold_up_who_ends_us(site: Path, models: Path) -> None:
     install(site, "other", {"r": "other:RULES"}, other=f"import os, signal\n{ended}")
     code, _, err = ask(models, site, "validate", "ours")
     assert code == 128 + signal.SIGTERM and err.startswith("\ninterrupted") and "crash" not in err
+
+
+def test_what_a_rule_prints_is_no_part_of_the_report(site: Path, models: Path) -> None:
+    said = CRASHING.replace("raise SystemExit(0)", "print('seen'); return ()")
+    install(site, "other", {"r": "other:RULES"}, other=f"print('loaded')\n{said}")
+    code, document, err = ask(models, site, "validate", "ours", "--format", "json")
+    assert (code, document["verdict"]) == (0, "good") and err.split() == ["loaded", "seen"]
+
+
+def test_a_rule_whose_findings_never_end_is_reported(site: Path, models: Path) -> None:
+    endless = "while True: yield Observation(Location('a'))"
+    said = CRASHING.replace("raise SystemExit(0)", endless).replace(
+        "Rule,", "Location, Observation, Rule,"
+    )
+    install(site, "other", {"r": "other:RULES"}, other=said)
+    code, document, _ = ask(models, site, "validate", "ours", "--format", "json")
+    assert code == 5 and document["crashed"] == [
+        {"code": "BOOM001", "error": "RuntimeError: saw more than 100000 things"}
+    ]
 
 
 def test_a_package_in_the_artifact_is_not_installed(models: Path) -> None:

@@ -197,5 +197,9 @@ CONTENTS: dict[str, tuple[Build, Build]] = {
         with_file("LICENSE", b"GNU AFFERO GENERAL\nPUBLIC LICENSE\nVersion 3\n"),
         with_file("LICENSE", b"  Apache License\n  Version 2.0, January 2004\n"),
     ),
+    "CD011": (
+        with_card("base_model: https://huggingface.co/acme/base"),
+        with_card("base_model: [acme/base-4.1, gpt2]"),
+    ),
     "CD008": (with_card("license: other"), with_card("license: other\nlicense_name: acme-1")),
 }

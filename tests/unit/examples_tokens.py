@@ -122,6 +122,11 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
         jinja(CHATML + "{{ raise_exception('no tools') }}"),
         jinja(CHATML + "{% if tools %}{{ raise_exception('no tools') }}{% endif %}"),
     ),
+    "CT015": (
+        fused(settings={"chat_template": [{"name": "tool_use", "template": CHATML}]}),
+        fused(settings={"chat_template": [{"name": n, "template": CHATML}
+                                          for n in ("tool_use", "default")]}),
+    ),
     "CT014": (jinja(CHATML), jinja(CHATML + PROMPT)),
     "CT011": (jinja("x\U000e0041"), jinja("x\u200c\U0001f600")),
     "CF014": (

@@ -137,6 +137,7 @@ def test_text_is_no_command_to_a_terminal_or_a_runner(text: str) -> None:
 def test_json_is_ascii_and_says_exactly_what_was_found(text: str) -> None:
     said = as_json.dumps(as_json.report(hostile(text)))
     said.encode("ascii")
+    assert "##" not in said
     document = json.loads(said)
     REPORT.validate(document)
     assert document["findings"][0]["path"] == text == document["location"]

@@ -364,6 +364,15 @@ def first_of_each(
     return tuple(shown), {code: n - most for code, n in sorted(counts.items()) if n > most}
 
 
+def words_of(error: BaseException) -> str:
+    """What went wrong in another's code, in a line or so, whatever its error says of itself."""
+    name = type(error).__name__
+    try:
+        return shortened(f"{name}: {error}")
+    except Exception:
+        return f"{name}, which cannot be written"
+
+
 def judge(subject: Subject, rules: Iterable[Rule]) -> ValidationReport:
     """Run every applicable rule. A crashing rule is reported and stops no other."""
     findings: list[Finding] = []
@@ -380,8 +389,8 @@ def judge(subject: Subject, rules: Iterable[Rule]) -> ValidationReport:
                 findings.append(finding_of(rule, seen))
         # A rule's bug must not hide what the others see, nor what it has seen itself so far; and
         # one that calls exit() must not decide how we end.
-        except (Exception, SystemExit) as error:
-            crashed.append(Crashed(rule.code, f"{type(error).__name__}: {error}"))
+        except (Exception, SystemExit, GeneratorExit) as error:
+            crashed.append(Crashed(rule.code, words_of(error)))
     return ValidationReport(
         subject.artifact.location,
         subject.kind,

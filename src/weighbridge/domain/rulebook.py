@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 
 from attrs import field, frozen
 
-from weighbridge.domain.findings import Crashed, Need, Rule, Severity
+from weighbridge.domain.findings import Crashed, Need, Rule, Severity, words_of
 from weighbridge.domain.models import Kind
 from weighbridge.domain.policy.rules import POLICY_RULES
 from weighbridge.domain.rules import CATALOGUE
@@ -72,7 +72,7 @@ def _rules(content: object) -> tuple[object, ...]:
 def _sound(rule: object, taken: Iterable[Rule]) -> Rule:
     """``rule`` if it can be taken in. Raises _Unsound; no type checker has seen it."""
     if isinstance(rule, BaseException):
-        raise _Unsound(f"could not be loaded: {type(rule).__name__}: {rule}")
+        raise _Unsound(f"could not be loaded: {words_of(rule)}")
     if not isinstance(rule, Rule):
         raise _Unsound(f"is no rule, nor a list of rules, but {type(rule).__name__}")
     _check_code(rule.code)

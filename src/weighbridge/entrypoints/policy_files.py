@@ -130,7 +130,8 @@ def _table(path: Path) -> dict[str, Any] | None:
     try:
         # With a byte order mark, as some editors on Windows put there.
         document = tomllib.loads(_read(path).decode("utf-8-sig"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    # Of no encoding, of no form, a number of thousands of digits, or lists without end.
+    except (ValueError, RecursionError) as error:
         raise UsageError(problem=f"{path}: is no TOML: {error}") from error
     if path.name != SHARED:
         return document

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from urllib.parse import unquote
 
 from attrs import field, frozen
 
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 SCHEME = "hf://"
-_LOCATION = re.compile(r"hf://(?P<name>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?(/(?P<below>.*))?")
+#: As the Hub's own client has it: of a revision's slashes only those of a pull request are written.
+_LOCATION = re.compile(
+    r"hf://(?P<name>[^/@]+/[^/@]+)(@(?P<revision>refs/(?:pr|convert)/[^/]+|[^/]+))?(/(?P<below>.*))?"
+)
 _MOST_STREAMED = 64 << 20
 _T = TypeVar("_T")
 
@@ -131,7 +135,7 @@ class HubFiles(FileSystem):
         found = _LOCATION.fullmatch(root.rstrip("/"))
         if found is None:
             raise UsageError(problem=f"{root!r} is not hf://org/name[@revision]")
-        name, asked = found["name"], found["revision"] or "main"
+        name, asked = found["name"], unquote(found["revision"] or "main")
         key = f"{name}@{asked}"
         if key not in self._known:
             self._known[key] = self._list(name, asked)

@@ -13,7 +13,8 @@ _MOST_SKIPPED = 64 << 20
 
 
 class NoRanges(Exception):
-    """The server sends whole files only, and the range is far inside of one."""
+    """The server sends whole files only, and the range is far inside of one; or it sends another
+    range than was asked for."""
 
 
 def file_request(
@@ -54,8 +55,10 @@ def fetch_range(
     )
     with request as answer:
         hf_raise_for_status(answer)
-        skip = 0 if answer.status_code == 206 else offset
-        if skip > _MOST_SKIPPED:
+        partial = answer.status_code == 206
+        skip = 0 if partial else offset
+        begins = str(answer.headers.get("Content-Range", "")).startswith(f"bytes {offset}-")
+        if skip > _MOST_SKIPPED or (partial and not begins):
             raise NoRanges
         return _taken(answer.iter_bytes(), skip, length)
 

@@ -54,11 +54,13 @@ class _Flow:
     every: Sequence[nodes.Node]
     macros: Mapping[str, nodes.Macro]
     held: dict[str, int] = field(factory=lambda: {"messages": _WHOLE})
+    _judged: dict[int, int] = field(factory=dict, init=False)
 
     def shown(self) -> bool:
         """True if some output may hold what a message says."""
         for _ in range(_MOST_ROUNDS):
             before = dict(self.held)
+            self._judged.clear()
             for node in self.every:
                 self._bind(node)
             if self.held == before:
@@ -91,6 +93,13 @@ class _Flow:
         self.held[name] = max(self.held.get(name, _NEITHER), what)
 
     def _of(self, node: nodes.Node | None) -> int:
+        """What it may be. Asked of each node once in a round: they lie in each other."""
+        known = self._judged.get(id(node))
+        if known is None:
+            known = self._judged[id(node)] = self._judge(node)
+        return known
+
+    def _judge(self, node: nodes.Node | None) -> int:
         match node:
             case nodes.Name(name=name):
                 return self.held.get(name, _NEITHER)

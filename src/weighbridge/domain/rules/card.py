@@ -134,6 +134,14 @@ def _other_library(subject: Subject) -> Iterator[Observation]:
         yield Observation(Location(CARD, "library_name"), {"named": str(named)[:40]})
 
 
+def _no_model(subject: Subject) -> Iterator[Observation]:
+    """The Hub refuses a commit with such a card: there a base is a model of the Hub's, by its name
+    alone."""
+    for name in _field(subject, "base_model"):
+        if is_local_path(name):
+            yield Observation(Location(CARD, "base_model"), {"named": name[:80]})
+
+
 _E, _W = Severity.ERROR, Severity.WARNING
 RULES = (
     Rule("CD001", "card-missing", _W, "is not there",
@@ -154,6 +162,8 @@ RULES = (
          "give license_name and license_link, or add the text as LICENSE", _unnamed),
     Rule("CD010", "licence-text-differs", _W, "says {said!r}, but the card names {named}",
          "give the text of the licence that the card names, or name this one", _other_text),
+    Rule("CD011", "card-base-invalid", _E, "names {named!r}, which is no name of a model",
+         "write org/name, or leave it out", _no_model),
     Rule("CD009", "library-differs", _W, "is {named}, but the weights are quantised by MLX",
          "write mlx", _other_library, Need.MODEL, frozenset({Kind.FUSED})),
 )  # fmt: skip

@@ -34,13 +34,15 @@ _POSITIVE = _SINGLE | frozenset(
 _NUMBERS = frozenset(
     {"rms_norm_eps", "layer_norm_eps", "norm_eps", "rope_theta", "partial_rotary_factor",
      "initializer_range", "factor", "low_freq_factor", "high_freq_factor", "dropout",
-     "lora_dropout", "temperature", "top_p", "repetition_penalty"}
+     "lora_dropout", "temperature", "top_p", "repetition_penalty", "model_max_length"}
 )  # fmt: skip
 _FLAGS = frozenset(
     {"tie_word_embeddings", "use_cache", "mlp_bias", "do_sample", "use_dora", "use_rslora",
      "fan_in_fan_out"}
 )  # fmt: skip
-_WORDS = frozenset({"model_type", "hidden_act", "torch_dtype", "dtype", "fine_tune_type"})
+_WORDS = frozenset(
+    {"model_type", "hidden_act", "torch_dtype", "dtype", "fine_tune_type", "tokenizer_class"}
+)
 _TOKENS = frozenset({"eos_token_id", "bos_token_id", "pad_token_id"})
 _ROPE, _PACKING = ("rope_scaling", "rope_parameters"), ("quantization", "quantization_config")
 _TABLES = frozenset(
@@ -92,13 +94,14 @@ def _examined(path: str, whole: Mapping[str, Any]) -> Iterator[_Fields]:
     elif path == _GENERATION:
         yield "", whole
     elif path == "tokenizer_config.json":
-        yield "", {k: v for k, v in whole.items() if k in ("model_max_length", "padding_side")}
+        yield "", {k: v for k, v in whole.items() if k in _OF_TOKENIZERS}
     elif path.rpartition("/")[2] == ADAPTER_CONFIG:
         # It has all of the trainer's command line, which is nobody's but the trainer's.
         yield "", {k: v for k, v in whole.items() if k in _OF_ADAPTERS}
         yield from _below("", whole, "lora_parameters")
 
 
+_OF_TOKENIZERS = frozenset({"model_max_length", "padding_side", "tokenizer_class", "chat_template"})
 _OF_ADAPTERS = frozenset(
     {"num_layers", "lora_layers", "fine_tune_type", "lora_parameters", "lora_dropout", "use_dora",
      "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save", "bias",
@@ -137,6 +140,8 @@ def _wanted_alone(key: str, value: Any) -> str:
     if key in _FLAGS and not isinstance(value, bool):
         return "true or false"
     if key in _WORDS and not isinstance(value, str):
+        return "a string"
+    if key == "chat_template" and not isinstance(value, str | dict):
         return "a string"
     if key in _CHOICES and value not in _CHOICES[key]:
         return f"one of {', '.join(_CHOICES[key])}"

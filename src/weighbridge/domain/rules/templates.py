@@ -91,6 +91,14 @@ def _missing(subject: Subject) -> Iterator[Observation]:
                           {"token": min(stops)})  # fmt: skip
 
 
+def _no_default(subject: Subject) -> Iterator[Observation]:
+    """transformers takes the one that is called default, and has no chat without it."""
+    found = [t for t in subject.templates if t.inside.startswith("chat_template")]
+    if found and not any(t.name == DEFAULT for t in subject.templates):
+        names = ", ".join(sorted({t.name for t in found}))[:200]
+        yield Observation(Location(found[0].path, "chat_template"), {"names": names})
+
+
 def _has_tokenizer(artifact: ModelArtifact) -> bool:
     return artifact.document("tokenizer_config.json") is not None
 
@@ -136,6 +144,8 @@ RULES = (
          _turn_end_is_no_stop, Need.SCAN, frozenset({Kind.FUSED})),
     Rule("CT011", "template-invisible-text", _W, "holds characters that are not shown, {point} "
          "first", _COPY, _invisible),
+    Rule("CT015", "template-without-default", _W, "has {names}, and none of them is default",
+         "name one of them default", _no_default),
     Rule("CT012", "template-ignores-messages", _W, "{detail}", _COPY,
          _hazards("CT012", "Whatever is asked, the model is given the same text.", of_chats=True)),
     Rule("CT013", "template-always-fails", _E, "{detail}", _COPY,
