@@ -203,11 +203,11 @@ def test_what_is_no_manifest(registry: Registry, tmp_path: Path, content: bytes)
     refused(registry, tmp_path, RegistryRejected, "manifest|model")
 
 
-def test_an_index_of_several_platforms(registry: Registry, tmp_path: Path) -> None:
+def test_an_index_whose_model_comes_as_another(registry: Registry, tmp_path: Path) -> None:
     registry.kind = "application/vnd.oci.image.index.v1+json"
     each = {"mediaType": modelpack.MANIFEST, "digest": "sha256:" + "0" * 64, "size": 3}
     registry.manifest = json.dumps({"schemaVersion": 2, "manifests": [each]}).encode()
-    refused(registry, tmp_path, RegistryRejected, "several platforms")
+    refused(registry, tmp_path, RegistryRejected, "came as other bytes")
 
 
 # --- what other tools make -----------------------------------------------------------------------
