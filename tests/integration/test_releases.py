@@ -227,7 +227,8 @@ def private_key(
 
 
 @pytest.mark.parametrize(
-    ("form", "passphrase"), [(PKCS8, "gehéim"), (SEC1, "two words "), (SEC1, None), (SSH, None)]
+    ("form", "passphrase"),
+    [(PKCS8, "gehéim"), (SEC1, "two words "), (SEC1, None), (SSH, None), (SSH, "öpen")],
 )
 def test_every_form_of_a_key(
     tmp_path: Path, form: serialization.PrivateFormat, passphrase: str | None
