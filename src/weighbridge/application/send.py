@@ -32,6 +32,7 @@ from weighbridge.domain.publication import (
     Receipt,
     plan_publication,
     read_back_differences,
+    require_same_changes,
     require_same_ground,
     with_tags,
 )
@@ -155,6 +156,7 @@ def _require_as_planned(planned: PublicationPlan, now: PublicationPlan) -> None:
             require_same_ground(planned, now)
         raise
     require_same_ground(planned, now)
+    require_same_changes(planned, now)
 
 
 def require_same_files(planned: Manifest, now: Manifest, *, both_ways: bool = False) -> None:

@@ -414,28 +414,32 @@ def require_no_branch(
 
 
 def require_same_ground(planned: PublicationPlan, now: PublicationPlan) -> None:
-    """Raises RevisionConflict if the destination is not what it was when ``planned`` was made, and
-    UsageError if what was approved is not what its files come to.
+    """Raises RevisionConflict if the destination is not what it was when ``planned`` was made.
 
     That it holds the planned content already is no conflict, nor that the planned branch was made
     meanwhile, just where it was to begin.
     """
-    if now.is_noop:
-        return
-    if (planned.parent, planned.start) == (now.parent, now.start):
-        if (planned.changes, planned.private) != (now.changes, now.private):
-            raise UsageError(
-                problem=f"the plan for {now.destination} does not say what would be done: its "
-                "changes, or who may see it, were edited; make another one"
-            )
-        return
-    if planned.start is not None and planned.start == now.parent:
-        return
-    raise RevisionConflict(
-        destination=str(now.destination),
-        expected=planned.parent or planned.start,
-        actual=now.parent or now.start,
-    )
+    begun = planned.start is not None and planned.start == now.parent
+    if not (now.is_noop or begun or _same_revision(planned, now)):
+        raise RevisionConflict(
+            destination=str(now.destination),
+            expected=planned.parent or planned.start,
+            actual=now.parent or now.start,
+        )
+
+
+def require_same_changes(planned: PublicationPlan, now: PublicationPlan) -> None:
+    """Raises UsageError if what was approved is not what its files come to on that revision."""
+    approved = (planned.changes, planned.private)
+    if _same_revision(planned, now) and approved != (now.changes, now.private) and not now.is_noop:
+        raise UsageError(
+            problem=f"the plan for {now.destination} does not say what would be done: its "
+            "changes, or who may see it, were edited; make another one"
+        )
+
+
+def _same_revision(planned: PublicationPlan, now: PublicationPlan) -> bool:
+    return (planned.parent, planned.start) == (now.parent, now.start)
 
 
 @frozen
