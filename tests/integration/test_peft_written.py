@@ -42,6 +42,7 @@ def written(out: Path, bare: bool = False, **form: Any) -> Path:
     peft, transformers = import_module("peft"), import_module("transformers")
     loader = transformers.AutoModel if bare else transformers.AutoModelForCausalLM
     model = loader.from_pretrained(tiny_base("llama"))
+    model.config._name_or_path = "acme/tiny"  # for the card, where a path is an error
     options = {"r": 8, "task_type": "CAUSAL_LM", "init_lora_weights": False} | form
     config = peft.LoraConfig(base_model_name_or_path="acme/tiny", **options)
     wrapped = peft.get_peft_model(model, config)
