@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from hypothesis import given, settings, strategies as st
 
 from tests.unit.examples_of_contents import PICKLE, hf_token
@@ -48,6 +50,18 @@ def test_a_secret_is_found_once_wherever_the_chunks_end(
     scanner.feed(content[cut:])
     (leak,) = scanner.found
     assert leak.place == f"line {before.count(chr(10)) + 1}"
+
+
+def test_nothing_that_was_read_is_kept() -> None:
+    scanner = LeakScanner("x")
+    tracemalloc.start()
+    try:
+        for n in range(16):
+            scanner.feed(b"\\u0061" * (40_000 + n) + b"\n")
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1 << 20
 
 
 _LEAKS = st.sampled_from(

@@ -21,6 +21,8 @@ _NUMBERED = {
 }
 #: So many different ones are put in place one after the other, which is sooner done.
 _FEW = 64
+#: Runs of one character are remembered; long ones may be as large as a file.
+_SINGLE = 6
 #: What JSON and Markdown write with another before it, and what is not shown.
 _PRECEDED = tuple((b"\\" + sign, sign) for sign in (b"/", b"_", b"-"))
 _UNSEEN = tuple(sign.encode() for sign in "\u200b\u200c\u200d\u2060\ufeff\xad")
@@ -50,14 +52,18 @@ def unescaped(text: bytes) -> bytes:
 def _in_place(form: re.Pattern[bytes], text: bytes) -> bytes:
     runs = set(form.findall(text))
     if len(runs) > _FEW:
-        return form.sub(lambda match: _read(match[0]), text)
+        return form.sub(_characters, text)
     # The longest first: one may be the beginning of another.
     for run in sorted(runs, key=lambda run: (-len(run), run)):
         text = text.replace(run, _read(run))
     return text
 
 
-@lru_cache(4096)
+def _characters(match: re.Match[bytes]) -> bytes:
+    run = match[0]
+    return _one(run) if len(run) <= _SINGLE else _read(run)
+
+
 def _read(run: bytes) -> bytes:
     if run.startswith(b"&"):
         number = run[2:-1]
@@ -66,6 +72,9 @@ def _read(run: bytes) -> bytes:
     for written in (b"\\u00", b"\\x", b"%"):
         numbers = numbers.replace(written, b"")
     return bytes.fromhex(numbers.decode())
+
+
+_one = lru_cache(4096)(_read)
 
 
 @frozen
