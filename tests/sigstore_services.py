@@ -32,10 +32,14 @@ _SINCE = "2020-01-01T00:00:00Z"
 _ORIGIN = "rekor.test"
 
 
-def identity_token(issuer: str, **claims: str) -> str:
-    """What an identity provider gives out for Sigstore; nobody here checks its signature."""
+def identity_token(issuer: str, *, lifetime: int = 86400, **claims: str) -> str:
+    """What an identity provider gives out for Sigstore; nobody here checks its signature.
+
+    ``lifetime`` is in seconds: longer than a provider's, for a whole run of the tests.
+    """
     now = int(time.time())
-    said = {"aud": "sigstore", "iss": issuer, "iat": now, "exp": now + 300, "sub": "1", **claims}
+    ends = now + lifetime
+    said = {"aud": "sigstore", "iss": issuer, "iat": now, "exp": ends, "sub": "1", **claims}
     head = {"alg": "RS256", "typ": "JWT"}
     return ".".join([*(_url64(json.dumps(each).encode()) for each in (head, said)), "c2lnbmF0dXJl"])
 

@@ -149,6 +149,13 @@ def test_what_the_services_refuse_is_not_published(
     assert ADA not in str(raised.value) and not (desk.room / "shelf").exists()
 
 
+def test_a_token_that_has_expired(desk: Desk) -> None:
+    token = identity_token(DEX, lifetime=-60, email="ada@lovelace.org")
+    with pytest.raises(AuthenticationFailed, match="Signature has expired") as raised:
+        desk.publish(token)
+    assert token not in str(raised.value) and not (desk.room / "shelf").exists()
+
+
 def test_services_that_say_nothing(desk: Desk) -> None:
     desk.services.delay = 3
     desk.settings = evolve(desk.settings, timeout=0.5)

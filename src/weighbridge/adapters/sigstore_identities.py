@@ -107,7 +107,8 @@ class SigstoreIdentities:
                 raise UsageError(problem=_NOBODY)
             return Issuer(trust.signing_config.get_oidc_url()).identity_token()
         except IdentityError as error:
-            reason = f"no identity to sign as: {error}"
+            because = f": {error.__cause__}" if error.__cause__ else ""
+            reason = _without(f"no identity to sign as: {error}{because}", self.token)
             raise AuthenticationFailed(destination=_PLACE, reason=reason) from error
         except Exception as error:
             if (told := _failure(error, self.token)) is None:
