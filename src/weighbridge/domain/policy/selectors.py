@@ -6,7 +6,6 @@ ALL. Of two that fit, the more exact one wins.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from attrs import frozen
@@ -23,7 +22,7 @@ _EXACT = 1000
 
 def family(code: str) -> str:
     """The letters of a code."""
-    return re.sub(r"\d+$", "", code)
+    return code.rstrip("0123456789")
 
 
 def is_protected(code: str) -> bool:
