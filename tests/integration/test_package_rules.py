@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from tests.builders import lora_files, write
 from tests.unit.examples_of_contents import CARD
+from weighbridge.entrypoints.rulebook import installed_rulebook
 
 ROOT = Path(__file__).parents[2]
 RUN = "from weighbridge.entrypoints.cli import main; main()"
@@ -87,6 +89,20 @@ def test_the_documented_package(site: Path, models: Path) -> None:
     assert found["why"].startswith("Acme's servers") and found["remedy"]
     code, _, err = ask(models, site, "publish", "foreign", "registry", "--name", "acme/bot")
     assert code == 1 and "ACME001" in err and not (models / "registry").exists()
+
+
+def test_a_package_that_comes_and_goes_while_a_process_runs(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def known() -> bool:
+        return any(rule.code == "ACME001" for rule in installed_rulebook().all)
+
+    assert not known()
+    monkeypatch.syspath_prepend(str(site))
+    assert known() and installed_rulebook() is installed_rulebook()
+    (metadata,) = site.glob("*.dist-info")
+    shutil.rmtree(metadata)
+    assert not known()
 
 
 @pytest.mark.slow

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
-from functools import wraps
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,12 +28,24 @@ _MOST_SEEN = 100_000
 
 def installed_rulebook() -> Rulebook:
     """The catalogue and what installed packages offer. What cannot be loaded is among the refused
-    ones; nothing raises."""
-    return rulebook(_offers())
+    ones; nothing raises. They are loaded anew only once packages come or go."""
+    return _rulebook(tuple((path, _changed(path)) for path in _installed_paths()))
 
 
-def _offers() -> Iterator[Offer]:
-    paths = [path for path in _installed_paths() if _may_offer(path)]
+@lru_cache(maxsize=1)
+def _rulebook(paths: tuple[tuple[str, int], ...]) -> Rulebook:
+    return rulebook(_offers(path for path, _ in paths))
+
+
+def _changed(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _offers(installed: Iterable[str]) -> Iterator[Offer]:
+    paths = [path for path in installed if _may_offer(path)]
     if not paths:
         return
     from importlib.metadata import distributions  # 20 ms, which most never need
