@@ -37,7 +37,8 @@ def _field(subject: Subject, key: str) -> tuple[str, ...]:
 
 def _missing(subject: Subject) -> Iterator[Observation]:
     """Nobody knows what the model is for, from what it was made and what may be done with it."""
-    if CARD not in subject.artifact.paths:
+    paths = subject.artifact.paths
+    if paths and CARD not in paths:  # of an empty directory enough is said
         yield Observation(Location(CARD))
 
 
