@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 
 from tests.architectures.stacks import load_transformers
-from tests.mlx_artifacts import config_reading as installed
+from tests.mlx_artifacts import config_fields, config_reading as installed
 from tests.mlx_artifacts.architectures import CONFIGS, agreeing, make_architecture
 from tests.mlx_artifacts.cache import cached
 from weighbridge.domain.config_parity import Cause, Divergence, divergences
 from weighbridge.domain.config_view import config_view
 from weighbridge.domain.mlx.reading import NESTED, READINGS, REMAPPED, REQUIRED, MlxReading
-from weighbridge.domain.rules.config_values import ACTIVATIONS, SCALINGS
+from weighbridge.domain.rules.config_values import ACTIVATIONS, LAYER_KINDS, SCALINGS
 from weighbridge.domain.rules.sizes import sizes_of
 from weighbridge.domain.transformers_defaults import DEFAULTS, SIZES, UNKNOWN, Defaults
+from weighbridge.domain.transformers_fields import forms_of, wanted_form
 
 MODULES = installed.modules()
 #: A module that reads layer_types needs no pattern.
@@ -211,6 +212,42 @@ def test_the_words_that_transformers_knows() -> None:
     assert set(activations.ACT2FN) == ACTIVATIONS
     ropes = import_module("transformers.modeling_rope_utils")
     assert set(ropes.ROPE_INIT_FUNCTIONS) <= set(SCALINGS)
+    configs = import_module("transformers.configuration_utils")
+    former = configs._LEGACY_LAYER_TYPE_REMAP
+    assert {*configs.ALLOWED_LAYER_TYPES, *former} == LAYER_KINDS
+
+
+@pytest.mark.parametrize("model_type", sorted(DEFAULTS))
+def test_the_table_says_which_forms_transformers_declares(model_type: str) -> None:
+    declared = config_fields.declared(model_type)
+    for name, letters in declared.items():
+        stated = forms_of(model_type, name)
+        assert set(letters) <= set(stated), name
+        assert ("n" in letters) is ("n" in stated), name
+
+
+def test_a_form_is_refused_just_where_transformers_raises() -> None:
+    """One type for each field and the forms that it has there."""
+    mapping = import_module("transformers.models.auto.configuration_auto").CONFIG_MAPPING
+    refusal = import_module("huggingface_hub.errors").StrictDataclassFieldValidationError
+    fields = {
+        (name, letters): model_type
+        for model_type in sorted(DEFAULTS)
+        for name, letters in config_fields.declared(model_type).items()
+        if set(letters) == set(forms_of(model_type, name))
+    }
+    for (name, letters), model_type in fields.items():
+        for value in (True, 3, 0.5, "x", [], {}, None):
+            if value == [] and "l" in letters:
+                continue  # Some ask for how long it is.
+            raised = None
+            try:
+                mapping[model_type](**{name: value})
+            except Exception as error:  # of the value, when its form is right
+                raised = error
+            refused = isinstance(raised, refusal) and raised.args[0].find(f"'{name}'") >= 0
+            assert refused <= bool(wanted_form(model_type, name, value)) <= bool(raised), (
+                model_type, name, value, raised)  # fmt: skip
 
 
 @pytest.mark.parametrize("model_type", sorted(DEFAULTS))

@@ -88,6 +88,10 @@ TYPES: list[tuple[Build, str, str]] = [
         CONFIG,
         "rope_parameters.full_attention.rope_theta",
     ),
+    (of(fused_files(attention_bias=None)), CONFIG, "attention_bias"),
+    (of(fused_files(rms_norm_eps=1)), CONFIG, "rms_norm_eps"),
+    (of(fused_files(num_key_value_heads=[2, 4])), CONFIG, "num_key_value_heads"),
+    (of(fused_files(model_type="qwen3", head_dim=None)), CONFIG, "head_dim"),
     (of(fused_files(quantization={"bits": 4.0})), CONFIG, "quantization.bits"),
     (of(fused_files(quantization="4bit")), CONFIG, "quantization"),
     (of(lora_files(lora_layers="16")), ADAPTER, "lora_layers"),
@@ -105,8 +109,10 @@ def test_a_wrong_type_is_found_in_every_config(build: Build, path: str, inside: 
 
 def test_types_that_are_right() -> None:
     good = {"eos_token_id": [1, 2], "rope_scaling": None, "quantization": None,
-            "num_key_value_heads": [2, 4], "rope_theta": 10000, "sliding_window": None}  # fmt: skip
+            "rope_theta": 10000, "sliding_window": None, "head_dim": None}  # fmt: skip
     assert not found(of(fused_files(**good)), "JS008")
+    # No class of transformers' says that it has to be one number.
+    assert not found(of(fused_files(model_type="nanochat2", num_key_value_heads=[2, 4])), "JS008")
     assert not found(of(lora_files(num_layers=-1, lora_parameters=None)), "JS008")
 
 

@@ -34,6 +34,14 @@ SCALINGS: Mapping[str, tuple[str, ...]] = {
     "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor",
                "high_freq_factor"),
 }  # fmt: skip
+#: The kinds of layers that transformers has, and its former names for some.
+LAYER_KINDS = frozenset(
+    {"attention", "chunked_attention", "compressed_sparse_attention", "conv",
+     "deepseek_sparse_attention", "dense", "full_attention", "heavily_compressed_attention",
+     "hybrid", "hybrid_sliding", "indexed_attention", "linear_attention", "mamba",
+     "minimax_m3_sparse", "moe", "qwen_sparse_attention", "reference_sliding_attention",
+     "sliding_attention", "sparse", "window_attention"}
+)  # fmt: skip
 _STEM = re.compile(r"(\w+?)(For[A-Z]\w+|LMHead\w*|Model)")
 
 
@@ -58,10 +66,12 @@ def _words(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _scalings(view: ConfigView) -> Iterator[tuple[str, str]]:
     for rope in (view.rope, view.local_rope):
-        kind = rope.get("rope_type", rope.get("type"))
+        kind = rope.get("rope_type", rope.get("type", "default"))
         name = "rope_scaling" if view.text.get("rope_scaling") else "rope_parameters"
-        if isinstance(kind, str) and kind not in SCALINGS:
-            yield name, f"is of type {kind[:40]!r}, which no stack knows"
+        if not isinstance(kind, str) or kind not in SCALINGS:
+            yield name, f"is of type {str(kind)[:40]!r}, which no stack knows"
+        if rope.get("rope_theta", 1) is None:
+            yield name, "has null for rope_theta"
         for key in SCALINGS.get(str(kind), ()):
             if rope.get(key) is None and view.text.get(key) is None:
                 yield name, f"is of type {kind} without {key}"
@@ -69,8 +79,12 @@ def _scalings(view: ConfigView) -> Iterator[tuple[str, str]]:
 
 def _layer_types(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     kinds, layers = fields.get("layer_types"), positive(fields, "num_hidden_layers")
-    if isinstance(kinds, list) and layers is not None and len(kinds) != layers:
+    if not isinstance(kinds, list):
+        return
+    if layers is not None and len(kinds) != layers:
         yield "layer_types", f"has {len(kinds)} entries for {layers} layers"
+    for other in sorted({str(kind)[:40] for kind in kinds} - LAYER_KINDS)[:1]:
+        yield "layer_types", f"names {other!r}, which is no kind of layer that transformers has"
 
 
 def _chosen(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from weighbridge.domain.detection import ADAPTER_CONFIG, CONFIG
 from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
 from weighbridge.domain.peft.config import TASK_TYPES
+from weighbridge.domain.transformers_fields import wanted_form
 
 _GENERATION = "generation_config.json"
 #: What is one number whatever the model; of others some families give a list, one for each layer.
@@ -51,7 +52,7 @@ _TABLES = frozenset(
 _LISTS = frozenset({"keys", "modules_to_save", "architectures"})
 #: The least and the most that a number can be.
 _RANGES = {
-    **dict.fromkeys(("rms_norm_eps", "layer_norm_eps", "norm_eps"), (0, 0.1)),
+    **dict.fromkeys(("rms_norm_eps", "layer_norm_eps", "norm_eps"), (1e-30, 0.1)),
     **dict.fromkeys(("dropout", "lora_dropout", "partial_rotary_factor", "top_p"), (0, 1)),
     **dict.fromkeys(("factor", "repetition_penalty"), (1e-9, 1e9)),
     **dict.fromkeys(("max_length", "max_new_tokens", "model_max_length"), (1, math.inf)),
@@ -69,35 +70,38 @@ _CHOICES = {
     "padding_side": ("left", "right"),
 }  # fmt: skip
 
-_Fields: TypeAlias = tuple[str, Mapping[str, Any]]
+#: What stands before the names, the fields, and the model type whose config class reads them.
+_Fields: TypeAlias = tuple[str, Mapping[str, Any], str]
 
 
 def _wrong_type(subject: Subject) -> Iterator[Observation]:
     """Half of the loaders fail on it; the others convert it, each in its own way, or build another
     model of it."""
     for document in subject.artifact.documents:
-        for prefix, fields in _examined(document.path.text, document.object):
+        for prefix, fields, model_type in _examined(document.path.text, document.object):
             for key, value in sorted(fields.items()):
-                if wanted := _wanted(key, value):
+                if wanted := wanted_form(model_type, key, value) or _wanted(key, value):
                     facts = {"value": repr(value)[:40], "wanted": wanted}
                     yield Observation(Location(document.path.text, prefix + key), facts)
 
 
 def _examined(path: str, whole: Mapping[str, Any]) -> Iterator[_Fields]:
-    """The fields that loaders read, with what stands before their names."""
+    """The fields that loaders read."""
     if path == CONFIG:
-        for prefix, fields in (("", whole), *_below("", whole, "text_config")):
-            yield prefix, fields
-            for above, block in _below(prefix, fields, *_ROPE, *_PACKING):
-                yield above, block
+        named = str(whole.get("model_type"))
+        for prefix, fields, _ in (("", whole, named), *_below("", whole, "text_config")):
+            # The class of the whole chooses that of the text model.
+            yield prefix, fields, str(fields.get("model_type", f"{named}_text"))
+            for above, block, _ in _below(prefix, fields, *_ROPE, *_PACKING):
+                yield above, block, ""
                 yield from _below(above, block, *block)
     elif path == _GENERATION:
-        yield "", whole
+        yield "", whole, ""
     elif path == "tokenizer_config.json":
-        yield "", {k: v for k, v in whole.items() if k in _OF_TOKENIZERS}
+        yield "", {k: v for k, v in whole.items() if k in _OF_TOKENIZERS}, ""
     elif path.rpartition("/")[2] == ADAPTER_CONFIG:
         # It has all of the trainer's command line, which is nobody's but the trainer's.
-        yield "", {k: v for k, v in whole.items() if k in _OF_ADAPTERS}
+        yield "", {k: v for k, v in whole.items() if k in _OF_ADAPTERS}, ""
         yield from _below("", whole, "lora_parameters")
 
 
@@ -112,7 +116,7 @@ _OF_ADAPTERS = frozenset(
 def _below(prefix: str, fields: Mapping[str, Any], *keys: str) -> Iterator[_Fields]:
     for key in keys:
         if isinstance(found := fields.get(key), dict):
-            yield f"{prefix}{key}.", found
+            yield f"{prefix}{key}.", found, ""
 
 
 def _wanted(key: str, value: Any) -> str:
