@@ -32,7 +32,8 @@ PEFT_CONFIG: dict[str, Any] = {
 FUSED_CONFIG: dict[str, Any] = {
     "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 16,
     "intermediate_size": 32, "num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 8,
-    "tie_word_embeddings": True,
+    "tie_word_embeddings": True, "rms_norm_eps": 1e-05, "num_key_value_heads": 4,
+    "max_position_embeddings": 64,
 }  # fmt: skip
 TOKENIZER: dict[str, Any] = {
     "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},
@@ -110,9 +111,11 @@ def peft_files(**config: Any) -> dict[str, bytes]:
 
 
 def fused_files(**config: Any) -> dict[str, bytes]:
+    """A model; a field that is ``...`` is left out of its config."""
+    fields = {key: value for key, value in (FUSED_CONFIG | config).items() if value is not ...}
     return {
         "model.safetensors": tensors(FUSED_SPECS),
-        "config.json": encode(FUSED_CONFIG | config),
+        "config.json": encode(fields),
         "tokenizer.json": encode(TOKENIZER),
     }
 

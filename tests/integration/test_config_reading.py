@@ -19,6 +19,7 @@ from tests.mlx_artifacts.architectures import CONFIGS, agreeing, make_architectu
 from tests.mlx_artifacts.cache import cached
 from weighbridge.domain.config_parity import Cause, Divergence, divergences
 from weighbridge.domain.config_view import config_view
+from weighbridge.domain.mlx.needs import NEEDS
 from weighbridge.domain.mlx.reading import NESTED, READINGS, REMAPPED, REQUIRED, MlxReading
 from weighbridge.domain.rules.config_values import ACTIVATIONS, LAYER_KINDS, SCALINGS
 from weighbridge.domain.rules.sizes import sizes_of
@@ -56,6 +57,18 @@ def test_the_table_says_what_mlx_lm_reads(module: str) -> None:
     assert (stated.inside, stated.top_first) == (expected.inside, expected.top_first)
 
 
+#: Asked for whatever the stack, or the name of another part.
+ASKED_ELSEWHERE = {"model_type", "hidden_size", "num_attention_heads", "num_hidden_layers",
+                   "vocab_size", "intermediate_size", "text_config", "vision_config"}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_table_says_what_mlx_lm_needs(module: str) -> None:
+    fields = installed.reading(module).fields.items()
+    needed = [name for name, value in fields if value == installed.NO_DEFAULT]
+    assert NEEDS.get(module, ()) == tuple(n for n in needed if n not in ASKED_ELSEWHERE)
+
+
 def test_the_table_has_no_module_that_mlx_lm_has_not() -> None:
     assert set(READINGS) <= set(MODULES)
     assert installed.remapped() == REMAPPED
@@ -64,33 +77,28 @@ def test_the_table_has_no_module_that_mlx_lm_has_not() -> None:
 
 @functools.cache
 def defaults_of(model_type: str) -> Defaults | None:
-    module = REMAPPED.get(model_type, model_type)
     outer = {t: REMAPPED.get(t, t) for t in CONFIGS} | {m: m for m in NESTED} | dict(REMAPPED)
     for whole, around in outer.items():
         if around not in NESTED or model_type in MODULES or model_type in REMAPPED:
             continue
         text = (installed.written(whole) or {}).get("text_config") or {}
         if text.get("model_type") == model_type:
-            return made(text, NESTED[around])
+            return made(text)
     fields = installed.written(model_type)
-    return None if fields is None else made(fields, None if module in NESTED else module)
+    return None if fields is None else made(fields)
 
 
-def made(fields: Mapping[str, Any], module: str | None) -> Defaults:
+def made(fields: Mapping[str, Any]) -> Defaults:
     ropes = fields.get("rope_parameters") or {}
     rope = ropes.get("full_attention", ropes)
-    needs = installed.reading(module).fields if module else {}
-    unwritten = [n for n, v in needs.items() if v == installed.NO_DEFAULT and n not in fields]
     return Defaults(
         rope.get("rope_theta"),
         rope.get("partial_rotary_factor"),
         fields.get("tie_word_embeddings"),
-        tuple(unwritten),
     )
 
 
-# Llama 4's text model is read by two modules; the table joins what they need.
-@pytest.mark.parametrize("model_type", sorted(set(DEFAULTS) - {"llama4_text"}))
+@pytest.mark.parametrize("model_type", sorted(DEFAULTS))
 def test_the_table_says_what_transformers_takes_for_granted(model_type: str) -> None:
     assert defaults_of(model_type) == DEFAULTS[model_type]
 

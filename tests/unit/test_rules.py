@@ -43,6 +43,7 @@ from weighbridge.domain.tensors import HeaderDefect, TensorSpec
 BY_CODE = {rule.code: rule for rule in CATALOGUE}
 BASE: dict[str, object] = {
     "hidden_size": 16, "num_attention_heads": 4, "num_hidden_layers": 1, "intermediate_size": 32,
+    "rms_norm_eps": 1e-05, "num_key_value_heads": 4, "max_position_embeddings": 64,
 }  # fmt: skip
 
 
@@ -137,7 +138,10 @@ NORM_SPEC = TensorSpec("base_model.model.model.norm.weight", "F32", (16,))
 LLAMA = {"model_type": "llama"}
 INSIDE = {"rope_type": "default", "rope_theta": 5e5}
 SCALED_ROPE = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0}
-QWEN = {"model_type": "qwen3_moe", "tie_word_embeddings": True, "head_dim": 16, "rope_theta": 1e4}
+SPARSE = {"num_experts_per_tok": 2, "decoder_sparse_step": 1, "mlp_only_layers": [],
+          "moe_intermediate_size": 32, "norm_topk_prob": True}  # fmt: skip
+QWEN = {"model_type": "qwen3_moe", "tie_word_embeddings": True, "head_dim": 4, "rope_theta": 1e4,
+        **SPARSE}  # fmt: skip
 GEMMA3 = {"model_type": "gemma3_text", "layer_types": ["sliding_attention", "full_attention"]}
 MAGNITUDE = TensorSpec(f"{Q}.m", "F32", (16,))
 STACK = "model.layers.0.mlp.switch_mlp.up_proj"
@@ -218,8 +222,8 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
         fused_of(*FUSED_SPECS, **QWEN, num_local_experts=4, num_experts=4),
     ),
     "CF034": (
-        fused_of(*FUSED_SPECS, model_type="lfm2"),
-        fused_of(*FUSED_SPECS, model_type="lfm2", block_dim=16),
+        fused_of(*FUSED_SPECS, rms_norm_eps=...),
+        fused_of(*FUSED_SPECS),
     ),
     "CF035": (
         of(
@@ -453,7 +457,7 @@ def test_a_sound_lora_of_any_form_has_no_findings() -> None:
         TensorSpec(f"{Q}.lora_b.weight", "F32", (16, 4)),
     )
     moe = {"model_type": "qwen3_moe", "num_experts": 4, "tie_word_embeddings": False,
-           "rope_theta": 1e4, "head_dim": 4}  # fmt: skip
+           "rope_theta": 1e4, "head_dim": 4, **SPARSE}  # fmt: skip
     llama = LLAMA | {"vocab_size": 90, "tie_word_embeddings": False}
     by_name = {
         "rank": 4,

@@ -57,7 +57,6 @@ _BUILT_IN_BASE = {"recurrent_gemma": 10_000.0}
 _UNTIES = frozenset({"mistral3", "pixtral", "lfm2-vl"})
 #: A vocabulary that the wrapper writes into the text model's config.
 _VOCABULARIES = {"gemma3": 262_208, "gemma4": 262_144}
-_PER_MODULE = frozenset({"rope_theta", "rope_scaling", "partial_rotary_factor"})
 #: Names that transformers 5 writes for fields that mlx-lm has by another.
 _RENAMED = {"num_experts": "num_local_experts", "n_ctx": "n_positions"}
 
@@ -117,14 +116,17 @@ def _differs(
 
 
 def _missing(view: ConfigView) -> Iterator[Divergence]:
-    for name in view.defaults.unwritten:
-        # Two of mlx-lm's modules read Llama 4, and one needs less.
-        needed = name not in _PER_MODULE or view.reading.defaults.get(name) is Default.REQUIRED
-        if needed and name not in view.text:
-            values = _value(view, name)
-            line = _line(name, values[0]) if values else ""
-            yield Divergence(Cause.MISSING, view.prefix + name, "needs",
-                             "does not write it", line)  # fmt: skip
+    for name in (*(n for n in view.needs if n not in view.text), *_baseless(view)):
+        values = _value(view, name)
+        line = _line(name, values[0]) if values else ""
+        yield Divergence(Cause.MISSING, view.prefix + name, "needs it", "does without", line)
+
+
+def _baseless(view: ConfigView) -> Iterator[str]:
+    """RoPE's base, where mlx-lm has no default and finds it neither at the top nor inside."""
+    places = (view.text.get("rope_theta"), view.inside.get("rope_theta"))
+    if view.reading.defaults.get("rope_theta", 0) is None and places == (None, None):
+        yield "rope_theta"
 
 
 def _value(view: ConfigView, name: str) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
+from weighbridge.domain.mlx.needs import NEEDS
 from weighbridge.domain.mlx.reading import NESTED, READINGS, REMAPPED, MlxReading
 from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN, Defaults
 
@@ -25,7 +26,8 @@ _V3_CLASS = "BailingMoeV3ForCausalLM"
 class ConfigView:
     """``text`` are the fields of the text model; ``prefix`` is '' or 'text_config.'.
 
-    ``module`` is mlx-lm's for the whole model, ``reading`` what is read of the text's.
+    ``module`` is mlx-lm's for the whole model, ``reading`` what is read of the text's, ``needs``
+    what has to be there.
     """
 
     whole: Fields
@@ -34,6 +36,7 @@ class ConfigView:
     module: str
     reading: MlxReading
     defaults: Defaults
+    needs: tuple[str, ...] = ()
 
     @property
     def rope(self) -> Fields:
@@ -110,7 +113,7 @@ def config_view(config: Fields) -> ConfigView | None:
         return None
     # mlx-lm chooses Bailing's third version by its class; transformers has one type for all.
     own = UNKNOWN if module == "bailing_moe_v3" else DEFAULTS.get(text_type, UNKNOWN)
-    return ConfigView(config, text, prefix, module, READINGS[reader], own)
+    return ConfigView(config, text, prefix, module, READINGS[reader], own, NEEDS.get(reader, ()))
 
 
 def _module(config: Fields, model_type: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from weighbridge.domain.attention import attention_shapes
+
 _READS = frozenset({"q_proj", "k_proj", "v_proj", "qkv_proj", "gate_proj", "up_proj",
                     "gate_up_proj", "q_a_proj", "kv_a_proj_with_mqa"})  # fmt: skip
-_HEADS = frozenset({"q_proj", "k_proj", "v_proj", "o_proj"})
 _WRITES = frozenset({"o_proj", "down_proj"})
 
 
@@ -20,24 +21,22 @@ def positive(config: Mapping[str, object], key: str) -> int | None:
 def expected_shape(config: Mapping[str, object], leaf: str) -> tuple[int, int] | None:
     """(in, out) of a module of the Llama tree by its last name, if the config tells."""
     hidden, heads = positive(config, "hidden_size"), positive(config, "num_attention_heads")
-    if hidden is None or (heads is None and leaf in _HEADS):
+    if hidden is None:
         return None
-    heads = heads or 1  # of no matter to the others
-    kv = positive(config, "num_key_value_heads") or heads
-    head_dim = positive(config, "head_dim") or hidden // heads
-    inner, vocab = positive(config, "intermediate_size") or 0, positive(config, "vocab_size") or 0
-    shapes = {
-        "q_proj": (hidden, heads * head_dim),
-        "k_proj": (hidden, kv * head_dim),
-        "v_proj": (hidden, kv * head_dim),
-        "o_proj": (heads * head_dim, hidden),
+    # A size of 0 that is written is what loaders build.
+    inner = 0 if config.get("intermediate_size") == 0 else positive(config, "intermediate_size")
+    vocab = positive(config, "vocab_size")
+    shapes: dict[str, tuple[int | None, int | None]] = {
         "gate_proj": (hidden, inner),
         "up_proj": (hidden, inner),
         "down_proj": (inner, hidden),
         "lm_head": (hidden, vocab),
     }
-    found = shapes.get(leaf)
-    return found if found and all(found) else None
+    if heads is not None:
+        size, groups = positive(config, "head_dim"), positive(config, "num_key_value_heads")
+        shapes |= attention_shapes(str(config.get("model_type")), hidden, heads, size, groups)
+    before, after = shapes.get(leaf, (None, None))
+    return None if before is None or after is None else (before, after)
 
 
 def expected_width(

@@ -1,4 +1,4 @@
-"""What transformers takes for a field that config.json leaves out, and what it does not write.
+"""What transformers takes for a field that config.json leaves out.
 
 Taken from transformers 5.23; a test takes it from there again.
 """
@@ -14,15 +14,11 @@ from attrs import frozen
 @frozen
 class Defaults:
     """Of one model type. ``theta`` is RoPE's base, ``partial`` the part of a head that it turns,
-    ``tied`` whether the head is the embedding; None is no such thing.
-
-    ``unwritten`` are fields that mlx-lm cannot do without and transformers 5 does not write.
-    """
+    ``tied`` whether the head is the embedding; None is no such thing."""
 
     theta: float | None = None
     partial: float | None = None
     tied: bool | None = None
-    unwritten: tuple[str, ...] = ()
 
 
 #: Of a type that transformers does not have.
@@ -31,10 +27,8 @@ UNKNOWN = Defaults()
 DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
     {
         "afmoe": Defaults(10000, None, False),
-        "apertus": Defaults(12000000, None, False, (
-            "mlp_bias", "rope_theta", "post_norm", "qk_norm")),
-        "bailing_hybrid": Defaults(6000000, None, False, (
-            "num_experts_per_tok", "n_group", "group_norm_size", "max_position_embeddings")),
+        "apertus": Defaults(12000000, None, False),
+        "bailing_hybrid": Defaults(6000000, None, False),
         "bitnet": Defaults(500000, None, False),
         "cohere": Defaults(500000, None, True),
         "cohere2": Defaults(10000, None, True),
@@ -42,11 +36,11 @@ DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
         "deepseek_v2": Defaults(10000, None, False),
         "deepseek_v3": Defaults(10000, None, False),
         "deepseek_v32": Defaults(10000, None, False),
-        "dots1": Defaults(10000, None, False, ("rope_theta",)),
-        "ernie4_5": Defaults(500000, None, True, ("rope_theta",)),
-        "ernie4_5_moe": Defaults(500000, None, True, ("rope_theta",)),
-        "exaone4": Defaults(10000, None, False, ("rope_theta", "head_dim", "rope_scaling")),
-        "exaone_moe": Defaults(10000, None, False, ("head_dim", "is_moe_layer")),
+        "dots1": Defaults(10000, None, False),
+        "ernie4_5": Defaults(500000, None, True),
+        "ernie4_5_moe": Defaults(500000, None, True),
+        "exaone4": Defaults(10000, None, False),
+        "exaone_moe": Defaults(10000, None, False),
         "falcon_h1": Defaults(10000, None, False),
         "falcon_mamba": Defaults(None, None, True),
         "gemma": Defaults(10000, None, True),
@@ -54,57 +48,46 @@ DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
         "gemma3": Defaults(None, None, True),
         "gemma3_text": Defaults(1000000, None, True),
         "gemma3n": Defaults(None, None, True),
-        "gemma3n_text": Defaults(1000000, None, True, ("rope_local_base_freq", "rope_theta")),
+        "gemma3n_text": Defaults(1000000, None, True),
         "gemma4": Defaults(None, None, True),
         "gemma4_text": Defaults(1000000, 0.25, True),
         "gemma4_unified": Defaults(None, None, True),
         "gemma4_unified_text": Defaults(1000000, 0.25, True),
         "glm": Defaults(10000, 0.5, False),
-        "glm4": Defaults(10000, 0.5, False, ("partial_rotary_factor", "rope_theta")),
-        "glm4_moe": Defaults(10000, 0.5, False, (
-            "head_dim", "rope_theta", "rope_scaling", "partial_rotary_factor")),
+        "glm4": Defaults(10000, 0.5, False),
+        "glm4_moe": Defaults(10000, 0.5, False),
         "glm4_moe_lite": Defaults(10000, None, False),
-        "glm_moe_dsa": Defaults(10000, None, False, (
-            "topk_method", "scoring_func", "moe_layer_freq")),
-        "gpt2": Defaults(None, None, True, ("n_ctx",)),
+        "glm_moe_dsa": Defaults(10000, None, False),
+        "gpt2": Defaults(None, None, True),
         "gpt_bigcode": Defaults(None, None, True),
-        "gpt_neox": Defaults(10000, 0.25, False, ("rotary_emb_base", "rotary_pct")),
+        "gpt_neox": Defaults(10000, 0.25, False),
         "gpt_oss": Defaults(150000, None, False),
         "gptj": Defaults(None, None, False),
-        "granite": Defaults(10000, None, False, ("rope_theta",)),
-        "granitemoe": Defaults(10000, None, False, ("rope_theta",)),
+        "granite": Defaults(10000, None, False),
+        "granitemoe": Defaults(10000, None, False),
         "granitemoehybrid": Defaults(10000, None, False),
-        "helium": Defaults(100000, None, False, ("rope_theta",)),
+        "helium": Defaults(100000, None, False),
         "hunyuan_v1_dense": Defaults(10000, None, False),
         "internlm3": Defaults(10000, None, False),
         "iquestcoder": Defaults(10000, None, False),
         "jamba": Defaults(None, None, False),
         "kimi_k25": Defaults(None, None, True),
-        "kimi_linear": Defaults(None, None, False, ("rope_theta", "linear_attn_config")),
+        "kimi_linear": Defaults(None, None, False),
         "laguna": Defaults(500000, 0.5, False),
-        "lfm2": Defaults(1000000, None, True, ("block_dim",)),
+        "lfm2": Defaults(1000000, None, True),
         "lfm2_moe": Defaults(1000000, None, True),
         "llama": Defaults(10000, None, False),
         "llama4": Defaults(None, None, False),
-        "llama4_text": Defaults(500000, None, False, ("rope_scaling", "rope_theta")),
+        "llama4_text": Defaults(500000, None, False),
         "llava": Defaults(None, None, False),
-        "longcat_flash": Defaults(10000000, None, False, (
-            "attention_method", "zero_expert_type", "rope_theta", "mla_scale_q_lora",
-            "mla_scale_kv_lora")),
+        "longcat_flash": Defaults(10000000, None, False),
         "mamba": Defaults(None, None, True),
-        "mamba2": Defaults(None, None, False, ("intermediate_size",)),
-        "mellum": Defaults(500000, None, False, ("num_experts",)),
-        "mimo_v2_flash": Defaults(5000000, 0.334, False, (
-            "hybrid_layer_pattern", "moe_layer_freq", "add_swa_attention_sink_bias",
-            "add_full_attention_sink_bias", "sliding_window_size", "n_shared_experts",
-            "topk_method", "scoring_func", "layernorm_epsilon", "rope_theta", "swa_rope_theta",
-            "swa_num_attention_heads", "swa_num_key_value_heads", "swa_head_dim", "swa_v_head_dim",
-            "partial_rotary_factor")),
+        "mamba2": Defaults(None, None, False),
+        "mellum": Defaults(500000, None, False),
+        "mimo_v2_flash": Defaults(5000000, 0.334, False),
         "minicpm3": Defaults(10000, None, True),
-        "minimax": Defaults(1000000, None, False, (
-            "shared_intermediate_size", "rope_theta", "rotary_dim")),
-        "minimax_m2": Defaults(5000000, None, False, (
-            "shared_intermediate_size", "rope_theta", "rotary_dim")),
+        "minimax": Defaults(1000000, None, False),
+        "minimax_m2": Defaults(5000000, None, False),
         "minimax_m3_vl": Defaults(None, None, False),
         "minimax_m3_vl_text": Defaults(5000000, None, False),
         "ministral3": Defaults(1000000, None, False),
@@ -118,10 +101,9 @@ DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
         "nanochat": Defaults(10000, None, False),
         "nemotron": Defaults(10000, 0.5, False),
         "nemotron_h": Defaults(None, None, False),
-        "olmo": Defaults(10000, None, False, (
-            "d_model", "n_layers", "mlp_hidden_size", "n_heads", "embedding_size")),
+        "olmo": Defaults(10000, None, False),
         "olmo2": Defaults(10000, None, False),
-        "olmo3": Defaults(500000, None, False, ("rope_theta",)),
+        "olmo3": Defaults(500000, None, False),
         "olmo_hybrid": Defaults(10000, None, False),
         "olmoe": Defaults(10000, None, False),
         "phi": Defaults(10000, 0.5, False),
@@ -138,21 +120,19 @@ DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
         "qwen3_5_moe": Defaults(None, None, False),
         "qwen3_5_moe_text": Defaults(10000, 0.25, False),
         "qwen3_5_text": Defaults(10000, 0.25, False),
-        "qwen3_moe": Defaults(10000, None, False, ("num_experts", "head_dim", "rope_theta")),
-        "qwen3_next": Defaults(10000, 0.25, False, ("rope_theta", "partial_rotary_factor")),
+        "qwen3_moe": Defaults(10000, None, False),
+        "qwen3_next": Defaults(10000, 0.25, False),
         "qwen3_vl": Defaults(None, None, False),
         "qwen3_vl_moe": Defaults(None, None, False),
-        "qwen3_vl_moe_text": Defaults(500000, None, True, (
-            "num_experts", "rope_theta", "norm_topk_prob")),
-        "qwen3_vl_text": Defaults(500000, None, None, ("tie_word_embeddings",)),
-        "recurrent_gemma": Defaults(10000, 0.5, True, ("rope_theta",)),
+        "qwen3_vl_moe_text": Defaults(500000, None, True),
+        "qwen3_vl_text": Defaults(500000, None, None),
+        "recurrent_gemma": Defaults(10000, 0.5, True),
         "seed_oss": Defaults(10000, None, False),
         "smollm3": Defaults(2000000, None, True),
-        "solar_open": Defaults(1000000, None, False, (
-            "intermediate_size", "first_k_dense_replace", "rope_theta", "partial_rotary_factor")),
-        "stablelm": Defaults(10000, 0.25, False, ("rope_theta", "partial_rotary_factor")),
+        "solar_open": Defaults(1000000, None, False),
+        "stablelm": Defaults(10000, 0.25, False),
         "starcoder2": Defaults(10000, None, True),
-        "step3p5": Defaults(10000, None, False, ("num_attention_groups",)),
+        "step3p5": Defaults(10000, None, False),
     }
 )  # fmt: skip
 

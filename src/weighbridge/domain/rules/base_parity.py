@@ -94,7 +94,7 @@ RULES = (
          "add that line to config.json at the place named, before training",
          _observations(Cause.MISSING, "mlx-lm refuses to build the model, or builds it in a size "
                        "that the weights do not have.", fixed=True), Need.CONFIG, _FUSED),
-    Rule("CF034", "mlx-field-missing", _E, "mlx-lm {mlx} it, transformers {transformers}",
+    Rule("CF034", "mlx-field-missing", _E, "mlx-lm {mlx}, transformers {transformers}",
          "take the value from the config.json that the model was first published with",
          _observations(Cause.MISSING, "mlx-lm refuses to build the model, and nothing else in the "
                        "config tells the value.", fixed=False), Need.CONFIG, _FUSED),

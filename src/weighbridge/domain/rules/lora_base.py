@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from weighbridge.domain.attention import tells_attention
 from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.experts import other_count
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
@@ -42,12 +43,13 @@ def _shapes(subject: Subject) -> Iterator[Observation]:
 def _expected(target: LoraTarget, base: BaseModel) -> tuple[int | None, int | None]:
     """(in, out) as far as the base's config tells. An embedding maps its words to the width."""
     fields, entry = base.text_config, base.architecture
-    leaf = target.module.rpartition(".")[2]
+    owner, _, leaf = target.module.rpartition(".")
     if target.module in entry.embeddings:
         return positive(fields, "vocab_size"), positive(fields, "hidden_size")
     if _layer(target.module) is None or isinstance(entry.place(target.module), Impossible):
         return None, None
-    shape = expected_shape(fields, leaf) if entry.uniform and target.experts is None else None
+    told = entry.uniform or (owner.endswith(".self_attn") and tells_attention(fields, leaf))
+    shape = expected_shape(fields, leaf) if told and target.experts is None else None
     return shape or expected_width(fields, leaf, expert=target.experts is not None)
 
 

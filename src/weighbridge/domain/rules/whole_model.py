@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from weighbridge.domain.architectures import ARCHITECTURES, architecture_for
+from weighbridge.domain.attention import LEAVES, tells_attention
 from weighbridge.domain.checkpoints.packing import Packed, packing_of, quantisation_of
 from weighbridge.domain.config_view import config_view
 from weighbridge.domain.detection import CONFIG, SINGLE
@@ -18,7 +19,7 @@ from weighbridge.domain.findings import Location, Need, Observation, Rule, Sever
 from weighbridge.domain.llama_shapes import expected_shape, expected_width, positive
 from weighbridge.domain.mlx.reading import REMAPPED
 from weighbridge.domain.models import FusedModel, Kind
-from weighbridge.domain.placement import Standing
+from weighbridge.domain.placement import Architecture, Standing
 from weighbridge.domain.tensors import DTYPE_BITS, TensorSpec
 from weighbridge.domain.tokenizer import token_ids
 from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN
@@ -136,7 +137,7 @@ def _shapes(subject: Subject) -> Iterator[Observation]:
     unpacked = _unpacked(model)
     misfits: list[tuple[TensorSpec, tuple[int, ...], _Shape]] = []
     for group in model.alike:
-        leaf = _checked_leaf(group[0].name, uniform=entry.uniform)
+        leaf = _checked_leaf(group[0].name, entry, fields)
         wanted = _expected(model, fields, leaf) if leaf else None
         if wanted is None:
             continue
@@ -173,13 +174,15 @@ def _fits(actual: tuple[int, ...], wanted: _Shape, *, stacked: bool) -> bool:
     return len(actual) == len(wanted) and all(w in (None, a) for w, a in pairs)
 
 
-def _checked_leaf(name: str, *, uniform: bool) -> str | None:
+def _checked_leaf(name: str, entry: Architecture, fields: Mapping[str, Any]) -> str | None:
     """The last name of a module whose shape the config tells, after what it is if it tells no more
     than the width."""
-    known = _UNIFORM.fullmatch(name) if uniform else None
+    known = _UNIFORM.fullmatch(name) if entry.uniform else None
     if known:
         return known[1] or known[2]
-    if found := None if uniform else _ANY_TREE.fullmatch(name):
+    if found := None if entry.uniform else _ANY_TREE.fullmatch(name):
+        if found["owner"] == "self_attn" and tells_attention(fields, found["leaf"]):
+            return found["leaf"]
         return ("experts." if _EXPERT.fullmatch(found["owner"]) else "any.") + found["leaf"]
     leaf = name.removesuffix(".weight").rpartition(".")[2]
     return leaf if leaf in _OF_TOKENS else None
@@ -196,7 +199,7 @@ def _expected(model: FusedModel, fields: Mapping[str, Any], leaf: str) -> _Shape
         return positive(fields, "vocab_size"), width
     if leaf in _NORMS:
         return (positive(fields, "hidden_size"),)
-    if leaf in ("q_proj", "k_proj", "v_proj", "o_proj"):
+    if leaf in LEAVES and not tells_attention(fields, leaf):
         own = _OWN_HEAD_SIZE.match(str(fields.get("model_type") or model.config.get("model_type")))
         if own and positive(fields, "head_dim") is None:
             return None
