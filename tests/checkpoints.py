@@ -14,6 +14,7 @@ from weighbridge.domain.tensors import TensorSpec, encode_header
 CONFIG = {
     "model_type": "llama",
     "num_hidden_layers": 1,
+    "rms_norm_eps": 1e-05,
     "architectures": ["LlamaForCausalLM"],
     "tie_word_embeddings": False,
     "torch_dtype": "bfloat16",

@@ -34,7 +34,7 @@ from weighbridge.entrypoints.settings import Settings
 
 LLAMA = {
     "model_type": "llama", "hidden_size": 16, "num_attention_heads": 4, "num_hidden_layers": 2,
-    "intermediate_size": 32, "vocab_size": 64, "tie_word_embeddings": False,
+    "intermediate_size": 32, "vocab_size": 64, "tie_word_embeddings": False, "rms_norm_eps": 1e-05,
 }  # fmt: skip
 SPECS = (
     *(TensorSpec(f"model.layers.{i}.self_attn.q_proj.weight", "F32", (16, 16)) for i in range(2)),

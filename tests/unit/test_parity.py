@@ -110,6 +110,7 @@ def test_a_config_that_both_read_alike_raises_no_suspicion() -> None:
         "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"},
         "tie_word_embeddings": False,
         "hidden_act": "silu",
+        "rms_norm_eps": 1e-6,
     }
     assert not list(base_suspects(config))
 
