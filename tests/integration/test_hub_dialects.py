@@ -73,6 +73,13 @@ def test_what_is_understood(hub: HubServer, place: Subject, name: str) -> None:
     assert not place.publish(SECOND).created
 
 
+def test_a_server_without_references_has_a_past(hub: HubServer, place: Subject) -> None:
+    revisions = [place.publish(files).revision for files in (FIRST, SECOND)]
+    hub.inject(says("/refs$", status=404))
+    told = place.registry.history(place.destination, limit=2)
+    assert [each.id for each in told] == revisions[::-1]
+
+
 def without_a_commit(info: Any) -> Any:
     return {name: value for name, value in info.items() if name != "sha"}
 
