@@ -107,6 +107,24 @@ def test_large_files_go_in_parts(bucket: str, client: Any, tmp_path: Path) -> No
     assert (tmp_path / "out" / "w.safetensors").read_bytes() == HUGE
 
 
+def test_a_bucket_that_locks_its_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only index.json is ever written over, which is then another version of it."""
+    with moto_bucket(monkeypatch) as bucket:
+        import boto3
+
+        client = boto3.session.Session().client("s3")
+        locked = f"locked-{bucket[-8:]}"
+        client.create_bucket(Bucket=locked, ObjectLockEnabledForBucket=True)
+        rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}
+        client.put_object_lock_configuration(
+            Bucket=locked,
+            ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule},
+        )
+        place, later = on(locked), {**SECOND, "w.safetensors": HUGE}
+        place.publish(FIRST)
+        assert place.publish(later).created and place.holds(later)
+
+
 @pytest.mark.parametrize("content", [HUGE[:-1] + b"?", HUGE + b"?", HUGE[:-1]])
 def test_other_content_is_never_stored_under_a_digest(
     bucket: str, client: Any, content: bytes
