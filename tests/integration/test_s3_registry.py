@@ -21,6 +21,7 @@ import weighbridge
 from tests.contracts.registry import FIRST, LARGE, SECOND, Subject, blobs_of
 from tests.docker_registry import DockerRegistry
 from tests.docker_registry.faulty import FaultyWay
+from tests.integration.test_oci_tls import certificate
 from tests.integration.test_silent_registries import server
 from tests.s3_server import bucket_server, moto_bucket, weed
 from weighbridge.adapters.oci_registry import OciRegistry
@@ -619,6 +620,19 @@ def test_settings_that_boto3_cannot_use(
         on(bucket).publish(FIRST)
     shown = "".join(traceback.format_exception(failed.value))
     assert "planted-token" not in shown
+
+
+@pytest.mark.parametrize("trusted", [None, "/no/such/file"])
+def test_a_certificate_that_nobody_here_trusts(
+    trusted: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = certificate(tmp_path, "own")
+    if trusted:
+        monkeypatch.setenv("AWS_CA_BUNDLE", trusted)
+    with DockerRegistry(tmp_path, tls=made) as secure, moto_bucket(monkeypatch) as bucket:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://{secure.host}")
+        with pytest.raises(RegistryRejected, match=r"SSL.*AWS_CA_BUNDLE"):
+            S3Registry().head(S3Prefix(bucket, KEY))
 
 
 def test_a_bug_is_no_failure_of_the_store() -> None:
