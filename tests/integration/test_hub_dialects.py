@@ -62,6 +62,9 @@ UNDERSTOOD = {
     "digests as git-lfs has them": says(TREE, with_oids("sha256:{}".format)),
     "a history that is not implemented": says(COMMITS, status=501),
     "a history that is empty": says(COMMITS, lambda _: []),
+    "a repository that another makes at the same moment": Fault(
+        path="/repos/create", status=409, applied=True
+    ),
 }
 
 
