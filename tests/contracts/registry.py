@@ -301,6 +301,14 @@ class RegistryContract:
         assert sorted(outcomes) == ["conflict"] * 3 + ["won"]
         assert subject.holds(variants[outcomes.index("won")])
 
+    def test_writers_of_the_same_at_once_all_succeed(self, subject: Subject) -> None:
+        start = subject.registry.start(subject.destination)
+        plan = evolve(subject.plan(FIRST), start=start.revision if start else None)
+        with ThreadPoolExecutor(3) as pool:
+            jobs = [pool.submit(subject.push, plan, blobs_of(plan, FIRST)) for _ in range(3)]
+        assert len({job.result().revision for job in jobs}) == 1
+        assert subject.holds(FIRST)
+
     def test_progress_ends_where_it_said(self, subject: Subject) -> None:
         plan = subject.plan(FIRST)
         seen: list[tuple[str, int, int]] = []

@@ -62,6 +62,9 @@ UNDERSTOOD = {
     "digests as git-lfs has them": says(TREE, with_oids("sha256:{}".format)),
     "a history that is not implemented": says(COMMITS, status=501),
     "a history that is empty": says(COMMITS, lambda _: []),
+    "a repository that another makes at the same moment": Fault(
+        path="/repos/create", status=409, applied=True
+    ),
 }
 
 
@@ -71,6 +74,13 @@ def test_what_is_understood(hub: HubServer, place: Subject, name: str) -> None:
     place.publish(FIRST)
     assert place.publish(SECOND).created and place.holds(SECOND)
     assert not place.publish(SECOND).created
+
+
+def test_a_server_without_references_has_a_past(hub: HubServer, place: Subject) -> None:
+    revisions = [place.publish(files).revision for files in (FIRST, SECOND)]
+    hub.inject(says("/refs$", status=404))
+    told = place.registry.history(place.destination, limit=2)
+    assert [each.id for each in told] == revisions[::-1]
 
 
 def without_a_commit(info: Any) -> Any:

@@ -78,6 +78,11 @@ ROWS: dict[str, Row] = {
     "409": refused(409, RevisionConflict, "refused by the registry: HTTP 409: no, and why"),
     "412": refused(412, RevisionConflict, "refused by the registry: HTTP 412: no, and why"),
     "413": refused(413, TooLarge),
+    "507": refused(507, TooLarge),
+    "no room left": Row(
+        lambda: Fault(path=COMMIT, status=403, message="Private repository storage limit reached"),
+        TooLarge, "storage limit reached",
+    ),
     "422": refused(422, RegistryRejected),
     "429 without a time": refused(429, RateLimited, "Try again later"),
     "500": refused(500, RegistryUnreachable, "Nothing was published"),

@@ -16,6 +16,7 @@ import weighbridge
 from tests.builders import lora_files, write
 from tests.integration.test_releases import keys
 from tests.sigstore_services import GITHUB, Services, identity_token, sigstore
+from weighbridge.adapters.sigstore_identities import SigstoreIdentities
 from weighbridge.application.publish import PublishOutcome
 from weighbridge.application.verify_release import ReleaseVerdict
 from weighbridge.domain.errors import (
@@ -149,11 +150,27 @@ def test_what_the_services_refuse_is_not_published(
     assert ADA not in str(raised.value) and not (desk.room / "shelf").exists()
 
 
-def test_a_token_that_has_expired(desk: Desk) -> None:
-    token = identity_token(DEX, lifetime=-60, email="ada@lovelace.org")
-    with pytest.raises(AuthenticationFailed, match="Signature has expired") as raised:
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        (identity_token(DEX, lifetime=-60, email="ada@lovelace.org"), "Signature has expired"),
+        (identity_token(DEX, email="ada@lovelace.org", aud="npm"), "Audience doesn't match"),
+    ],
+)
+def test_a_token_that_is_not_good_is_found_before_any_work(
+    desk: Desk, token: str, said: str
+) -> None:
+    (desk.room / "run" / "adapters.safetensors").unlink()  # which work would come upon
+    with pytest.raises(AuthenticationFailed, match=said) as raised:
         desk.publish(token)
     assert token not in str(raised.value) and not (desk.room / "shelf").exists()
+
+
+def test_a_token_that_runs_out_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SigstoreIdentities, "require", lambda _: None)
+    with pytest.raises(AuthenticationFailed, match="Signature has expired"):
+        desk.publish(identity_token(DEX, lifetime=-60, email="ada@lovelace.org"))
+    assert not (desk.room / "shelf").exists()
 
 
 def test_services_that_say_nothing(desk: Desk) -> None:
@@ -203,6 +220,7 @@ def test_who_signs_has_to_be_known(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
     # A machine of a cloud has an identity of its own.
     monkeypatch.setattr("sigstore.oidc.detect_credential", lambda: None)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
+    (desk.room / "run" / "adapters.safetensors").unlink()  # which is not looked at
     with pytest.raises(UsageError, match="SIGSTORE_IDENTITY_TOKEN"):
         desk.publish(None)
     with pytest.raises(AuthenticationFailed, match="no identity to sign as"):

@@ -149,6 +149,19 @@ for digest in (False, True):
         assert output == "d/f ['small']\n" * 2
         assert names(tmp_path) == []
 
+    def test_scratch_room_that_is_full_is_named(self) -> None:
+        code = """
+from weighbridge.domain.errors import StorageFull
+with FILES.stage(None) as stage:
+    try:
+        stage.write(P("d/f"), [bytes(200_000)])
+    except StorageFull as error:
+        print(error.path == stage.root + "/d/f")
+"""
+        limit = (100_000, 100_000)
+        process = run(code, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+        assert process.communicate(timeout=60)[0] == "True\n"
+
     def test_modes_obey_the_umask(self, tmp_path: Path) -> None:
         before = os.umask(0o027)
         try:

@@ -193,13 +193,14 @@ def test_a_registry_that_knows_no_head(status: int, way: FaultyWay) -> None:
     assert way.taken["PUT"] < 10_000  # what is there was seen to be there
 
 
-@pytest.mark.parametrize("status", [405, 415, 501])
+@pytest.mark.parametrize("status", [400, 405, 415, 501])
 def test_a_registry_that_takes_pieces_only(status: int, way: FaultyWay) -> None:
     place, files = on(way.host), {"w.safetensors": noise(1000), "config.json": noise(10)}
-    way.trouble(status, "PUT", "/uploads/")
+    said = b'{"errors": [{"code": "UNSUPPORTED"}]}'
+    way.trouble(status, "PUT", "/uploads/", said=said)
     assert place.publish(files).created and place.holds(files)
     assert [m for m, p, _ in way.seen if "/uploads/" in p].count("PATCH") == 1
-    way.trouble(status, "PUT", "/uploads/", 99)
+    way.trouble(status, "PUT", "/uploads/", 99, said=said)
     with pytest.raises((RegistryRejected, RegistryUnreachable), match=f"HTTP {status}"):
         place.publish({"w.safetensors": noise(1000)})
 

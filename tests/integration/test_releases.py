@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -151,6 +152,15 @@ def test_what_was_added_is_seen(tmp_path: Path) -> None:
         "evil.py: is not in the statement",
         "model.sig: evil.py: was not signed",
     )
+
+
+@pytest.mark.parametrize("name", ["weighbridge.json", "model.sig"])
+def test_what_is_too_large_is_there(tmp_path: Path, name: str) -> None:
+    private, public = keys(tmp_path)
+    release = released(tmp_path, "lora", private)
+    os.truncate(release / name, 100 << 20)
+    problems = weighbridge.verify_release(release, key=public).problems
+    assert any(p.startswith(f"{name}: has {100 << 20} bytes") for p in problems), problems
 
 
 def test_links_that_were_added_are_seen(tmp_path: Path) -> None:

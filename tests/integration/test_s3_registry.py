@@ -21,6 +21,7 @@ import weighbridge
 from tests.contracts.registry import FIRST, LARGE, SECOND, Subject, blobs_of
 from tests.docker_registry import DockerRegistry
 from tests.docker_registry.faulty import FaultyWay
+from tests.integration.test_oci_tls import certificate
 from tests.integration.test_silent_registries import server
 from tests.s3_server import bucket_server, moto_bucket, weed
 from weighbridge.adapters.oci_registry import OciRegistry
@@ -105,6 +106,24 @@ def test_large_files_go_in_parts(bucket: str, client: Any, tmp_path: Path) -> No
     assert place.holds({"w.safetensors": HUGE})
     weighbridge.pull(f"s3://{bucket}/{KEY}", tmp_path / "out")
     assert (tmp_path / "out" / "w.safetensors").read_bytes() == HUGE
+
+
+def test_a_bucket_that_locks_its_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only index.json is ever written over, which is then another version of it."""
+    with moto_bucket(monkeypatch) as bucket:
+        import boto3
+
+        client = boto3.session.Session().client("s3")
+        locked = f"locked-{bucket[-8:]}"
+        client.create_bucket(Bucket=locked, ObjectLockEnabledForBucket=True)
+        rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}
+        client.put_object_lock_configuration(
+            Bucket=locked,
+            ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule},
+        )
+        place, later = on(locked), {**SECOND, "w.safetensors": HUGE}
+        place.publish(FIRST)
+        assert place.publish(later).created and place.holds(later)
 
 
 @pytest.mark.parametrize("content", [HUGE[:-1] + b"?", HUGE + b"?", HUGE[:-1]])
@@ -601,6 +620,19 @@ def test_settings_that_boto3_cannot_use(
         on(bucket).publish(FIRST)
     shown = "".join(traceback.format_exception(failed.value))
     assert "planted-token" not in shown
+
+
+@pytest.mark.parametrize("trusted", [None, "/no/such/file"])
+def test_a_certificate_that_nobody_here_trusts(
+    trusted: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = certificate(tmp_path, "own")
+    if trusted:
+        monkeypatch.setenv("AWS_CA_BUNDLE", trusted)
+    with DockerRegistry(tmp_path, tls=made) as secure, moto_bucket(monkeypatch) as bucket:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://{secure.host}")
+        with pytest.raises(RegistryRejected, match=r"SSL.*AWS_CA_BUNDLE"):
+            S3Registry().head(S3Prefix(bucket, KEY))
 
 
 def test_a_bug_is_no_failure_of_the_store() -> None:

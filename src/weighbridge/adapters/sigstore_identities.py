@@ -11,6 +11,7 @@ import sys
 import threading
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -59,15 +60,15 @@ class SigstoreIdentities:
     timeout: float = 60.0
 
     def require(self) -> None:
-        """Raises MissingExtra without the package."""
-        try:
-            import sigstore.sign  # noqa: F401
-        except ImportError as error:
-            raise MissingExtra(problem=_INSTALL, extra="keyless") from error
+        """Raises what ``sign`` would by now; a token may still run out before that."""
+        _require_package()
+        if self.config is not None:
+            self._trust()
+        self._at_hand()
 
     def sign(self, payload: bytes, earlier: bytes | None) -> bytes:
         """The bundle of a signature; ``earlier`` if that is one of the same, by the same."""
-        self.require()
+        _require_package()
         trust = self._trust()
         token = self._identity(trust)
         if earlier is not None and _is_of(earlier, payload, token, trust):
@@ -76,7 +77,7 @@ class SigstoreIdentities:
 
     def problem(self, bundle: bytes, identity: Identity) -> str | None:
         """Why this is no signature by that identity; None if it is."""
-        self.require()
+        _require_package()
         found = _verified(bundle, identity.name, identity.issuer, self._trust())
         return found if isinstance(found, str) else None
 
@@ -96,16 +97,29 @@ class SigstoreIdentities:
             problem = f"{self.config} is no trust config of a Sigstore: {type(error).__name__}"
             raise UsageError(problem=problem) from error
 
+    def _at_hand(self) -> IdentityToken | None:
+        """The identity that is given, or that of a CI job; None for a person, who will be asked."""
+        from sigstore.oidc import IdentityToken, detect_credential
+
+        with self._told():
+            said = self.token or detect_credential()
+            if not said and not sys.stdin.isatty():
+                raise UsageError(problem=_NOBODY)
+            return IdentityToken(said) if said else None
+
     def _identity(self, trust: ClientTrustConfig) -> IdentityToken:
-        from sigstore.oidc import IdentityError, IdentityToken, Issuer, detect_credential
+        from sigstore.oidc import Issuer
+
+        with self._told():
+            return self._at_hand() or Issuer(trust.signing_config.get_oidc_url()).identity_token()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raises whatever stands in the way of an identity as one of ours."""
+        from sigstore.oidc import IdentityError
 
         try:
-            said = self.token or detect_credential()
-            if said:
-                return IdentityToken(said)
-            if not sys.stdin.isatty():
-                raise UsageError(problem=_NOBODY)
-            return Issuer(trust.signing_config.get_oidc_url()).identity_token()
+            yield
         except IdentityError as error:
             because = f": {error.__cause__}" if error.__cause__ else ""
             reason = _without(f"no identity to sign as: {error}{because}", self.token)
@@ -137,6 +151,13 @@ class SigstoreIdentities:
             reason = f"no answer within {self.timeout:g} seconds"
             raise ServerSilent(destination=_PLACE, reason=reason, applied=False)
         return done[0]
+
+
+def _require_package() -> None:
+    try:
+        import sigstore.sign  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra(problem=_INSTALL, extra="keyless") from error
 
 
 def _signed(payload: bytes, token: IdentityToken, trust: ClientTrustConfig) -> bytes:

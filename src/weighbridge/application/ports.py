@@ -338,7 +338,9 @@ class Identities(Protocol):
     """Signs as whoever runs this, vouched for by an identity provider, and verifies that."""
 
     def require(self) -> None:
-        """Raises MissingExtra if it cannot be done here."""
+        """Raises, of what ``sign`` does, all that can be known before there is something to sign:
+        that the package is missing, and that nobody is there to sign as, or with a token that is
+        none, has expired or is for another service."""
 
     def sign(self, payload: bytes, earlier: bytes | None) -> bytes:
         """The bundle of a new signature, which is logged for everybody to see; ``earlier``, as it

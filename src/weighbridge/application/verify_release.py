@@ -82,6 +82,13 @@ class _Release:
         with self.open(path) as stream:
             return stream.read(most + 1)
 
+    def lacking(self, path: ArtifactPath, what: str) -> str:
+        """Why ``read`` gave nothing."""
+        entry = self.manifest.find(path)
+        if entry is None:
+            return f"{path}: there is no {what}"
+        return f"{path}: has {entry.size} bytes, and is no {what}"
+
 
 @frozen
 class VerifyRelease:
@@ -154,7 +161,7 @@ class VerifyRelease:
     ) -> tuple[str, tuple[str, ...]]:
         raw = release.read(SIGNATURE, MOST_SIGNATURE_BYTES)
         if raw is None:
-            return "none", (f"{SIGNATURE}: there is no signature",) if key or identity else ()
+            return "none", (release.lacking(SIGNATURE, "signature"),) if key or identity else ()
         if key is None and identity is None:
             return "unverified", ()
         try:
@@ -171,7 +178,8 @@ class VerifyRelease:
 def _statement(release: _Release) -> tuple[Statement | None, tuple[str, ...]]:
     raw = release.read(STATEMENT, MOST_BYTES)
     if raw is None:
-        return None, (f"{STATEMENT}: there is no statement; this was not published by Weighbridge",)
+        lacking = release.lacking(STATEMENT, "statement")
+        return None, (f"{lacking}; this was not published by Weighbridge",)
     try:
         statement = parse_statement(raw)
     except NoStatement as error:

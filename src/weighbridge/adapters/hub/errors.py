@@ -47,6 +47,9 @@ _RESETS = ("ratelimit-reset", "x-ratelimit-reset")
 _SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?")
 _MAX_WORDS = 600
 _NOT_IMPLEMENTED = 501
+#: Who has no room left is told that it is not allowed, that it costs, or that there is none.
+_FULL = (402, 413, 507)
+_NO_ROOM = re.compile(r"\bstorage\b.{0,20}\b(limit|quota)|\bquota\b.{0,20}\bexceeded", re.I)
 
 
 @define(kw_only=True, eq=False, slots=False)
@@ -133,6 +136,8 @@ class Translator:
                 destination=self.destination,
                 reason=f"{self._words(error).rstrip('.')}. {_what_to_do(response)}",
             )
+        if status in _FULL or (status == 403 and _NO_ROOM.search(self._words(error))):
+            return self._make(TooLarge, error)
         if status == 403 or "GatedRepoError" in names:
             return self._make(PermissionDenied, error)
         if names & {"RepositoryNotFoundError", "RevisionNotFoundError"}:
@@ -143,8 +148,6 @@ class Translator:
             pause = retry_after(response.headers)
             words = self._words(error)
             return RateLimited(destination=self.destination, reason=words, retry_after=pause)
-        if status == 413:
-            return self._make(TooLarge, error)
         if status == 408 or (status >= 500 and status != _NOT_IMPLEMENTED):
             return RegistryUnreachable(
                 destination=self.destination, reason=self._words(error), applied=False

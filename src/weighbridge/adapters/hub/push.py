@@ -6,8 +6,8 @@ before its files are sent, so that a server that has none cannot take them for a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from weighbridge.domain.artifact import ArtifactPath
 
 
+class _MadeMeanwhile(Exception):
+    """The repository or branch that was to be created is there now."""
+
+
 @frozen
 class Push:
     """A plan, its content and where it goes."""
@@ -61,7 +65,12 @@ class Push:
         return self.remote.repo
 
     def run(self) -> Receipt:
-        """Carry the plan out."""
+        """Carry the plan out; again if somebody made the repository or the branch meanwhile."""
+        while True:
+            with suppress(_MadeMeanwhile):
+                return self._run()
+
+    def _run(self) -> Receipt:
         if self.plan.is_noop and self._unmoved():
             return self._receipt(str(self.plan.parent), created=False)
         changed = [self.blobs[c.path] for c in self.plan.changes if c.action in ("add", "change")]
@@ -117,9 +126,11 @@ class Push:
             )
 
     def _may_start_on(self, head: RemoteHead) -> bool:
-        """Whether the head is what was planned on; an empty repository is as good as none."""
+        """Whether the head is what was planned on, of a new branch what it was to be made from; an
+        empty repository is as good as none."""
         empty = all(e.path.text in SERVER_OWNED for e in head.manifest.entries)
-        return head.revision == self.plan.parent or (self.plan.parent is None and empty)
+        planned = self.plan.parent or self.plan.start
+        return head.revision == planned or (self.plan.parent is None and empty)
 
     def _already_there(self, head: RemoteHead) -> Receipt:
         """The head has moved, which is well if it moved to just this content."""
@@ -142,7 +153,8 @@ class Push:
     def _make_room(self, streams: ExitStack, fresh: bool) -> RemoteHead:
         """Create the repository or branch that is missing; the head is then the server's first."""
         if fresh:
-            self.remote.create(private=self.plan.private)
+            with self._by_us(self.remote.is_private):
+                self.remote.create(private=self.plan.private)
         head = self.remote.head()
         if head is None and self.repo.revision == "main":
             return RemoteHead("", Manifest(()))  # Not every server begins with a commit.
@@ -150,10 +162,21 @@ class Push:
             reason = f"there is no {self.repo.revision}, and it cannot be made as a branch is"
             raise DestinationMissing(destination=str(self.repo), reason=reason)
         if head is None:
-            self.remote.create_branch(self.plan.start)
+            with self._by_us(self.remote.head):
+                self.remote.create_branch(self.plan.start)
             head = self.remote.at(self.repo.revision)
             streams.push(lambda kind, *_: self._take_branch_back(kind, head))
         return head
+
+    @contextmanager
+    def _by_us(self, found: Callable[[], object]) -> Iterator[None]:
+        """Raises _MadeMeanwhile if what is made within is refused, and is ``found`` to be there."""
+        try:
+            yield
+        except RevisionConflict as error:
+            if found() is None:
+                raise
+            raise _MadeMeanwhile from error
 
     def _take_branch_back(self, kind: object, first: RemoteHead) -> None:
         """After a failure, remove the branch that we made, unless something was published there."""

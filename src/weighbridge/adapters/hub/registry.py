@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -27,6 +28,7 @@ from weighbridge.adapters.hub.silence import SECONDS
 from weighbridge.application.ports import no_progress
 from weighbridge.domain.errors import (
     RegistryError,
+    RegistryRejected,
     RevisionConflict,
     TagTaken,
     UsageError,
@@ -118,10 +120,12 @@ class HubRegistry:
         Access(self._remote(destination)).check(pull_request=pull_request)
 
     def history(self, destination: Destination, *, limit: int) -> tuple[Revision, ...]:
-        """The commits of the branch, whoever made them."""
+        """The commits of the branch, whoever made them; without tags if the server tells none."""
         remote = self._remote(destination)
-        told = remote.history(limit)
-        return tagged(told, Refs(remote).tags()) if told else ()
+        told, tags = remote.history(limit), dict[str, str]()
+        with suppress(RegistryRejected):
+            tags.update(Refs(remote).tags() if told else {})
+        return tagged(told, tags)
 
     def tags(self, destination: Destination, *, wanted: Sequence[str] = ()) -> Mapping[str, str]:
         """The tags of the repository."""

@@ -160,25 +160,31 @@ class LocalStage:
         """Write one new file; if that fails nothing of it is left."""
         self._require_open("write", path.text)
         location = os.path.join(self._room.path, path.text)
-        with translated("write", path.text):
+        shown = self._shown(path)
+        with translated("write", shown):
             made = rooms.make_directories(os.path.dirname(location))
         with rooms.removed_on_failure(made):
             if known is not None:
                 wanted = ManifestEntry(path, expected, (known,))
                 if self._take_over(wanted):
                     return wanted
-            with translated("write", path.text):
+            with translated("write", shown):
                 descriptor = os.open(location, _NEW_FILE, 0o666)
             try:
                 durable = self._names is not None
                 size, digests = fill(
-                    descriptor, path.text, chunks,
+                    descriptor, shown, chunks,
                     digest=digest, durable=durable, expected=expected,
                 )  # fmt: skip
             except BaseException:
                 rooms.remove(location)
                 raise
         return ManifestEntry(path, size, digests)
+
+    def _shown(self, path: ArtifactPath) -> str:
+        """What a file is called in errors; in scratch room by where it is, for who sees an error
+        named no such place, and it may be that disk which is full."""
+        return path.text if self._names else os.path.join(self._room.path, path.text)
 
     def commit(self, *, replace: bool = False, only: ArtifactPath | None = None) -> None:
         """Appear at the target, by one rename; a replaced target is removed afterwards.
@@ -216,7 +222,7 @@ class LocalStage:
         location = os.path.join(self._room.path, entry.path.text)
         for room in self._left:
             if not os.path.lexists(location) and _is(room.path, entry):
-                with translated("write", entry.path.text):
+                with translated("write", self._shown(entry.path)):
                     os.rename(os.path.join(room.path, entry.path.text), location)
                 return True
         return False

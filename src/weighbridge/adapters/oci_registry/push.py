@@ -66,8 +66,13 @@ class Push:
         require_kept(self.plan.destination, manifest, self.blobs, self._has)
         self._send(manifest, made)
         with turn(self.place):
-            before = require_head(self.repository, self.place, self.plan.parent)
-            point(self.repository, self.place, before, made.digest, made.manifest)
+            try:
+                before = require_head(self.repository, self.place, self.plan.parent)
+                point(self.repository, self.place, before, made.digest, made.manifest)
+            except RevisionConflict as error:
+                if error.actual != made.digest:
+                    raise
+                return self._receipt(made.digest, created=False)  # by another who sent the same
             log = Log(self.repository, self.place.revision)
             log.add(self.plan.parent, made.digest, self.message)
         return self._receipt(made.digest, created=made.digest != self.plan.parent)

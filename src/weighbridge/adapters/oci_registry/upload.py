@@ -35,8 +35,9 @@ _LARGEST_PIECE = 256 << 20
 #: Bytes a second: what came is read again, or copied within a cloud, before a registry answers.
 _CHECKED = 10e6
 _RANGE = re.compile(r"(?:bytes=)?0-([1-9][0-9]*)")
-#: Of a request that it does not know in this form.
+#: Of a request that it does not know in this form; or it says so.
 _NOT_SO = (405, 415, 501)
+_UNSUPPORTED = "UNSUPPORTED"
 # Whatever it says of an upload that broke; too many requests is no answer.
 _ANY = (*range(200, 429), *range(430, 500))
 
@@ -74,6 +75,8 @@ class Upload:
                 raise
             self._send_anew()
         except (RegistryRejected, DestinationMissing) as error:  # of what it said it had
+            if _UNSUPPORTED in error.reason and not self._in_pieces:
+                return self._send_anew()
             if not resumed:
                 raise self._worth(error) from error
             self._begin()

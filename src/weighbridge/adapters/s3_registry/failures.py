@@ -105,6 +105,9 @@ def _translation(error: Exception, destination: str, doing: str) -> RegistryErro
     # No file that is sent is opened here; those of boto3 are for its login.
     if names & _NO_LOGIN or isinstance(error, FileNotFoundError | PermissionError):
         return AuthenticationFailed(destination=destination, reason=reason)
+    if "SSLError" in names and ("CERTIFICATE" in reason or "No such file" in reason):
+        reason += "; AWS_CA_BUNDLE names the file with authorities of your own"
+        return RegistryRejected(destination=destination, reason=reason)
     if names & _SILENT:
         return ServerSilent(destination=destination, reason=reason, applied=False)
     if names & _TRANSPORT or isinstance(error, OSError):
