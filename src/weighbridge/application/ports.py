@@ -252,6 +252,7 @@ class ProofRequest:
     name of MLX's weights in ``source``.
 
     ``full_base`` is the base in full precision, if ``base`` is quantised: what users will load.
+    ``copies`` are tensors of the PEFT file that are the base's own.
     """
 
     source: str
@@ -261,6 +262,7 @@ class ProofRequest:
     known: BaseModel = field(factory=BaseModel, repr=False)
     weights: str = "adapters.safetensors"
     full_base: str | None = None
+    copies: frozenset[str] = frozenset()
 
 
 class Prover(Protocol):
