@@ -276,7 +276,8 @@ class Prover(Protocol):
         """Why the level cannot be attempted here; None if it can. Imports no vendor."""
 
     def prove(self, request: ProofRequest, progress: Progress = no_progress) -> ProofStep:
-        """The verdict with its figures. A bad conversion is a failed step, not an exception.
+        """The verdict with its figures. A bad conversion is a failed step, not an exception; a
+        temporary directory that cannot be kept is a StorageError.
 
         What takes more than a second tells ``progress`` where it is, from the calling thread.
         """
