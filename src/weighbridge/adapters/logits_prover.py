@@ -249,7 +249,8 @@ def _problems(
         yield "a logit is not finite"
     elif not parity.base_agrees:
         difference, largest = parity.base_difference, parity.largest_logit
-        yield f"{_DIFFERS}by {difference:.2e} in logits up to {largest:.2e}"
+        yield (f"{_DIFFERS}by {difference:.2e} in logits up to {largest:.2e}; if that is known, "
+               "--prove-up-to binding leaves this level out")  # fmt: skip
         unfound = answers["peft"]["missing"] + answers["peft"]["mismatched"]
         yield from base_suspects(config, unfound)
     elif not answers["mlx"]["largest_lora_b"]:
