@@ -75,6 +75,7 @@ def plan_peft(
     # Of what holds no LoRA at all, the scale is no matter.
     scale = lora_scale(model, asked.scale, reasons if model.targets else [])
     reasons += _profile_refusals(model, asked.profile)
+    reasons += [] if asked.base.tensors else _transposed(model)
     if reasons:
         raise NotConvertible(location=location, reasons=tuple(reasons))
     match asked.profile:
@@ -120,7 +121,8 @@ def _other_reason(spec: TensorSpec) -> str:
     if re.search(r"\.lora_[ab]\.\d+$", spec.name):
         return f"{spec.name}: one of several LoRAs on one module (afm7), which PEFT has no form for"
     if leaf in ("lora_a", "lora_b"):
-        return f"{spec.name}: {shape} is not part of a sound lora_a/lora_b pair"
+        return (f"{spec.name}: {shape} is not part of a sound lora_a/lora_b pair; in MLX lora_a is "
+                "(in, rank) and lora_b (rank, out)")  # fmt: skip
     if leaf in ("scales", "biases"):
         return f"{spec.name}: a packed weight of a quantised base; it cannot have been trained"
     return f"{spec.name}: {spec.dtype} {shape} is a trained weight, no LoRA; {_FUSE}"
@@ -165,6 +167,19 @@ def _profile_refusals(model: LoraModel, profile: Profile) -> list[str]:
             "for PEFT alone"
         ]
     return []
+
+
+def _transposed(model: LoraModel) -> list[str]:
+    """Square modules whose factors fit either way, where no base tells which: of a rank above both
+    sizes, which the config does not say, they are more likely those of another trainer."""
+    odd = [t for t in model.targets if t.experts is None and t.rank != model.said_rank
+           and t.rank > max(t.in_features, t.out_features)]  # fmt: skip
+    return [
+        f"{t.module}: lora_a {list(t.a.shape)} and lora_b {list(t.b.shape)} are of rank {t.rank} "
+        f"for a module of {t.in_features}, or transposed, as MLX Forge has them, which multiplies "
+        "by scale / rank; --base tells. In MLX lora_a is (in, rank) and lora_b (rank, out)"
+        for t in odd[:_MOST_NAMED]
+    ]
 
 
 def _placed(model: LoraModel, base: BaseModel, reasons: list[str]) -> tuple[Placed, ...]:
