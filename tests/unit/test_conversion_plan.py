@@ -12,6 +12,7 @@ from weighbridge.domain.conversion import PeftRequest, Profile, plan_peft
 from weighbridge.domain.detection import pair_targets
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.models import LoraModel
+from weighbridge.domain.placement import Plain
 from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.domain.tensors import TensorSpec
 
@@ -334,3 +335,17 @@ def test_square_factors_that_fit_either_way_are_not_guessed() -> None:
 
 def test_factors_that_are_no_pair_are_told_what_a_pair_is() -> None:
     assert "lora_a is (in, rank)" in refusal({f"{K}.lora_a": (4, 16), f"{K}.lora_b": (8, 4)})
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_an_embedding_of_positions_is_no_heads(profile: Profile) -> None:
+    base = BaseModel({"model_type": "gpt2", "tie_word_embeddings": True})
+    made = plan(dense("model.wpe", 64, 16), base=base, profile=profile)
+    assert [spec.name.rpartition("transformer.")[2] for spec in made.specs] == [
+        "wpe.lora_embedding_A", "wpe.lora_embedding_B"
+    ]  # fmt: skip
+    assert "that the head shares" in refusal(dense("model.wte", 64, 16), base=base)
+    stored = {"wpe.weight": (64, 16), "h.0.attn.c_attn.weight": (16, 48)}
+    known = BaseModel(base.config, specs(stored))
+    paths = ("transformer.wpe", "transformer.h.0.attn.c_attn")
+    assert [known.shape(Plain(path, path)) for path in paths] == [(64, 16), (48, 16)]

@@ -221,10 +221,11 @@ def _embedding_problem(target: LoraTarget, base: BaseModel) -> str | None:
     if target.magnitude:
         return ("is a DoRA on an embedding: MLX normalises each token's row, PEFT each dimension; "
                 f"{_FUSE}")  # fmt: skip
-    if base.tied is None:
+    shared = base.shared_by_head(target.module)
+    if shared is None:
         return ("is an embedding, whose PEFT form depends on whether the head shares its weight; "
                 "give --base")  # fmt: skip
-    if base.tied:
+    if shared:
         return ("is an embedding that the head shares: PEFT has no form for it that is right both "
                 f"merged and unmerged; {_FUSE}")  # fmt: skip
     found = base.find(target.module)

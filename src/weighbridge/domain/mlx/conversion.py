@@ -176,7 +176,7 @@ def _problem(pair: WrittenPair, found: Origin | None, base: BaseModel) -> str | 
     if found.module in base.architecture.embeddings:
         if pair.magnitude is not None:
             return "is a DoRA on an embedding, which MLX normalises along the other axis"
-        if base.tied is not False:
+        if base.shared_by_head(found.module) is not False:
             return ("is an embedding; on a base that ties its head, or is not at hand, MLX would "
                     "change the head too; give an untied --base")  # fmt: skip
     return None
