@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as in typing, whose import would double the time of this one
 if TYPE_CHECKING:
-    from weighbridge.domain import errors as errors
+    from weighbridge import errors as errors
     from weighbridge.entrypoints.api import (
         convert as convert,
         convert_mlx_to_peft as convert_mlx_to_peft,
@@ -70,9 +70,9 @@ if not TYPE_CHECKING:  # or a checker would take any name for one of ours
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         if name == "errors":
-            from weighbridge.domain import errors
+            from importlib import import_module
 
-            return errors
+            return import_module("weighbridge.errors")
         from weighbridge.entrypoints import api
 
         return getattr(api, name)

@@ -57,7 +57,7 @@ def renamed(adapter: Path, edit: Callable[[str, Any], tuple[str, Any]]) -> None:
     safetensors.save_file({k: v.contiguous() for k, v in changed.items()}, path)
 
 
-def refusal(adapter: Path, base: Path, out: Path) -> str:
+def refusal(adapter: Path, base: Path | None, out: Path) -> str:
     with pytest.raises(NotConvertible) as caught:
         weighbridge.convert(adapter, out, to="mlx", base=base)
     assert not out.exists()
@@ -159,22 +159,67 @@ def test_a_head_on_an_unknown_base_is_remarked(tmp_path: Path) -> None:
             if made.plan] == [True, False]  # fmt: skip
 
 
+def trained_whole(adapter: Path) -> None:
+    """Every whole weight of it is another than the base's."""
+    renamed(adapter, lambda name, value: (name, value if "lora_" in name else value * 1.5))
+
+
+def as_float32(adapter: Path) -> None:
+    renamed(adapter, lambda name, value: (name, value.float()))
+
+
+_SAVED: dict[str, Any] = {"embeddings": True, "target_modules": ["q_proj", "lm_head"]}
+
+
 @pytest.mark.parametrize(
     ("form", "tensor"),
     [
         ({"modules_to_save": ["lm_head"]}, "lm_head.weight"),
         ({"embeddings": True}, "model.embed_tokens.weight"),
-        ({"embeddings": True, "target_modules": ["lm_head"]}, "lm_head.base_layer.weight"),
+        (_SAVED, "lm_head.base_layer.weight"),
     ],
 )
-def test_whole_weights_are_refused_with_the_way_out(
+def test_trained_whole_weights_are_refused_with_the_way_out(
     form: dict[str, Any], tensor: str, tmp_path: Path
 ) -> None:
     base = tiny_base("llama", tied=False)
     adapter = written(base, tmp_path / "peft", **form)
+    trained_whole(adapter)
     reasons = refusal(adapter, base, tmp_path / "mlx")
     assert f"base_model.model.{tensor}: is a whole weight" in reasons
     assert "save_embedding_layers=False" in reasons and "merge_and_unload" in reasons
+
+
+@pytest.mark.parametrize(
+    ("tied", "dtype", "form", "edit"),
+    [
+        (False, "float32", _SAVED, None),
+        (True, "float32", {"embeddings": True}, None),
+        (False, "bfloat16", {"embeddings": True}, as_float32),
+    ],
+    ids=["adapted head", "tied", "base in bfloat16"],
+)
+def test_the_bases_own_weights_are_left_out(
+    tied: bool, dtype: Any, form: dict[str, Any], edit: Edit | None, tmp_path: Path
+) -> None:
+    base = tiny_base("llama", tied=tied, dtype=dtype)
+    adapter, out = written(base, tmp_path / "peft", **form), tmp_path / "mlx"
+    if edit is not None:
+        edit(adapter)
+    assert "--base DIR" in refusal(adapter, None, tmp_path / "none")
+    made = weighbridge.convert(adapter, out, to="mlx", base=base, base_model="acme/tiny")
+    assert made.plan is not None and "whole weights are the base's own" in made.plan.notes[0]
+    again = weighbridge.convert(out, tmp_path / "peft again", base=base, base_model="acme/tiny")
+    assert again.proof is not None and again.proof.passed
+    held = {spec.name for spec in made.plan.specs}
+    assert held and not any("embed" in name for name in held)
+
+
+def test_a_resized_vocabulary_is_told(tmp_path: Path) -> None:
+    base = tiny_base("llama", tied=False)
+    adapter = written(base, tmp_path / "peft", embeddings=True)
+    renamed(adapter, lambda n, v: (n, v if "lora_" in n else v.repeat(2, 1)))
+    assert "the vocabulary was resized" in refusal(adapter, base, tmp_path / "mlx")
 
 
 def test_pickled_weights_are_named(tmp_path: Path) -> None:

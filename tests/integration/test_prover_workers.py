@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from weighbridge.adapters.binding_prover import BindingProver
 from weighbridge.adapters.logits_prover import LogitsProver
 from weighbridge.adapters.workers import WorkerFailed, available_memory, run_worker
 from weighbridge.application.ports import ProofRequest
+from weighbridge.domain.errors import StorageError
 from weighbridge.domain.proof import ProofStep
 
 
@@ -169,6 +171,26 @@ def alive(pid: int) -> bool:
     """True if there is such a process, and it is no zombie."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
     return state.stdout.strip()[:1] not in ("", "Z")
+
+
+GONE = 'rm -rf "$PWD"; exit 1'
+
+
+@pytest.mark.parametrize("prover", [BindingProver(), LogitsProver()], ids=lambda p: p.level.label)
+def test_a_temporary_directory_that_is_taken_away_is_no_verdict(
+    prover: BindingProver | LogitsProver, llama: ProofRequest, worker_is: Callable[[str], None]
+) -> None:
+    worker_is(GONE)
+    with pytest.raises(StorageError, match="removed while it was in use"):
+        prover.prove(llama)
+
+
+def test_no_room_for_temporary_files_is_told(
+    llama: ProofRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(StorageError, match=r"temporary directory failed for .*gone"):
+        BindingProver().prove(llama)
 
 
 FAMILY = "sleep 300 & echo $! > {}; wait"

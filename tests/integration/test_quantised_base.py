@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -66,13 +67,15 @@ def test_a_base_whose_tower_mlx_left_out_is_unpacked_as_what_it_came_from(tmp_pa
     assert "full_base_difference_relative" in dict(proof.steps[-1].figures)
 
 
-def _make_renamed(directory: Path) -> None:
-    convert(str(base_of("qwen3_5")), str(directory / "copy"))
+def _make_renamed(directory: Path, model_type: str) -> None:
+    convert(str(base_of(model_type)), str(directory / "copy"))
     train_lora(directory / "copy", directory / "run", model_name="mlx-community/tiny-bf16")
 
 
-def test_a_copy_that_is_not_packed_is_read_by_mlxs_names(tmp_path: Path) -> None:
-    made = cached("lora-on-a-copy-of-qwen3-5", _make_renamed)
+@pytest.mark.parametrize("model_type", ["qwen3_5", "gpt2"])
+def test_a_copy_that_is_not_packed_is_read_by_mlxs_names(model_type: str, tmp_path: Path) -> None:
+    make = partial(_make_renamed, model_type=model_type)
+    made = cached(f"lora-on-a-copy-of-{model_type.replace('_', '-')}", make)
     weighbridge.convert(made / "run", tmp_path / "out", base=made / "copy", base_model="acme/tiny")
     proof = weighbridge.verify(made / "run", tmp_path / "out", base=made / "copy")
     assert proof.passed and proof.level is ProofLevel.LOGITS

@@ -42,6 +42,16 @@ def test_the_package_alone() -> None:
     )
 
 
+def test_the_errors_are_a_module_of_their_own() -> None:
+    code = """
+from weighbridge.errors import NotConvertible
+import weighbridge
+from weighbridge.domain import errors
+assert weighbridge.errors.NotConvertible is NotConvertible is errors.NotConvertible
+"""
+    assert not loaded_by(code) & (HEAVY | {"numpy", "click", "dependency_injector"})
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["inspect", "--help"]])
 def test_help(arguments: list[str]) -> None:
     found = loaded_by(RUN_CLI.format(arguments=arguments))

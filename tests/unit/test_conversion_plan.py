@@ -12,6 +12,7 @@ from weighbridge.domain.conversion import PeftRequest, Profile, plan_peft
 from weighbridge.domain.detection import pair_targets
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.models import LoraModel
+from weighbridge.domain.placement import Plain
 from weighbridge.domain.tensor_plan import ConversionPlan
 from weighbridge.domain.tensors import TensorSpec
 
@@ -318,3 +319,33 @@ def test_an_mlx_base_that_is_not_packed_is_read_by_its_names() -> None:
     base = BaseModel.of({"model_type": "gpt2"}, held, by_mlx=True)
     assert base.mlx_format and plan(dense(module, out=48), base=base)
     assert not BaseModel.of(LLAMA, specs({f"{Q}.weight": (16, 16)}), by_mlx=True).mlx_format
+
+
+def test_square_factors_that_fit_either_way_are_not_guessed() -> None:
+    forge = {f"{Q}.lora_a": (4, 16), f"{Q}.lora_b": (16, 4)}
+    assert "or transposed, as MLX Forge has them" in refusal(forge)
+    wide = {f"{Q}.lora_a": (16, 20), f"{Q}.lora_b": (20, 16)}
+    assert "or transposed" in refusal(wide)
+    said = {"lora_parameters": {"rank": 20, "scale": 20.0}}
+    assert plan(wide, said).config["r"] == 20
+    weight = {f"{Q}.weight": (16, 16)}
+    assert plan(wide, base=BaseModel(LLAMA, specs(weight))).config["r"] == 20
+    assert "maps 4 -> 4" in refusal(forge, base=BaseModel(LLAMA, specs(weight)))
+
+
+def test_factors_that_are_no_pair_are_told_what_a_pair_is() -> None:
+    assert "lora_a is (in, rank)" in refusal({f"{K}.lora_a": (4, 16), f"{K}.lora_b": (8, 4)})
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_an_embedding_of_positions_is_no_heads(profile: Profile) -> None:
+    base = BaseModel({"model_type": "gpt2", "tie_word_embeddings": True})
+    made = plan(dense("model.wpe", 64, 16), base=base, profile=profile)
+    assert [spec.name.rpartition("transformer.")[2] for spec in made.specs] == [
+        "wpe.lora_embedding_A", "wpe.lora_embedding_B"
+    ]  # fmt: skip
+    assert "that the head shares" in refusal(dense("model.wte", 64, 16), base=base)
+    stored = {"wpe.weight": (64, 16), "h.0.attn.c_attn.weight": (16, 48)}
+    known = BaseModel(base.config, specs(stored))
+    paths = ("transformer.wpe", "transformer.h.0.attn.c_attn")
+    assert [known.shape(Plain(path, path)) for path in paths] == [(64, 16), (48, 16)]

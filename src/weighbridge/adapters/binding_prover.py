@@ -39,7 +39,8 @@ _SCALE_TOLERANCE = 1e-6
 class BindingProver:
     """Proves that PEFT binds the converted LoRA. ``timeout`` is in seconds.
 
-    ``prove`` raises nothing of its own: whatever goes wrong in the worker is a failed step.
+    ``prove`` raises StorageError if a temporary directory is taken away from it, else nothing of
+    its own: whatever goes wrong in the worker is a failed step.
     """
 
     level = ProofLevel.BINDING

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from weighbridge.adapters.workers import (
     missing_mlx,
     missing_peft,
     run_worker,
+    scratch_directory,
 )
 from weighbridge.application.ports import no_progress
 from weighbridge.domain.parity import LogitParity, base_suspects, lora_problems
@@ -53,8 +53,8 @@ class LogitsProver:
 
     ``timeout`` is in seconds and holds for each of the two stacks; on Linux MLX multiplies at
     some 3 GFLOP/s, which makes 130 s for each 1e9 parameters. ``memory`` tells how many bytes
-    may be used (None: unknown). ``prove`` raises nothing of its own: whatever goes wrong in a
-    worker is a failed step.
+    may be used (None: unknown). ``prove`` raises StorageError if a temporary directory is taken
+    away from it, else nothing of its own: whatever goes wrong in a worker is a failed step.
     """
 
     level = ProofLevel.LOGITS
@@ -102,11 +102,11 @@ class LogitsProver:
             "weights": request.weights,
             "tokens": _tokens(config),
         }
-        with tempfile.TemporaryDirectory(prefix="weighbridge-logits-") as scratch:
+        with scratch_directory("logits") as scratch:
             answers = {}
             for number, stack in enumerate(_STACKS):
                 steps.done = number * _STAGES
-                folder = Path(scratch) / stack
+                folder = scratch / stack
                 folder.mkdir()
                 answers[stack] = run_worker(
                     f"{stack}_logits_worker",
@@ -114,8 +114,8 @@ class LogitsProver:
                     timeout=self.timeout,
                     listener=steps,
                 )
-            parity = _compare(Path(scratch) / "mlx", Path(scratch) / "peft")
-            gap = self._gap(request, asked, Path(scratch), steps)
+            parity = _compare(scratch / "mlx", scratch / "peft")
+            gap = self._gap(request, asked, scratch, steps)
         if parity is None:
             return ProofStep(self.level, passed=False, problems=(_DIFFERS + "in the vocabulary",))
         problems = tuple(_problems(parity, answers, config))
@@ -249,7 +249,8 @@ def _problems(
         yield "a logit is not finite"
     elif not parity.base_agrees:
         difference, largest = parity.base_difference, parity.largest_logit
-        yield f"{_DIFFERS}by {difference:.2e} in logits up to {largest:.2e}"
+        yield (f"{_DIFFERS}by {difference:.2e} in logits up to {largest:.2e}; if that is known, "
+               "--prove-up-to binding leaves this level out")  # fmt: skip
         unfound = answers["peft"]["missing"] + answers["peft"]["mismatched"]
         yield from base_suspects(config, unfound)
     elif not answers["mlx"]["largest_lora_b"]:

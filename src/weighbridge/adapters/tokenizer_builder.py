@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from attrs import frozen
 
-from weighbridge.adapters.workers import WorkerFailed, missing_extra, run_worker
+from weighbridge.adapters.workers import WorkerFailed, missing_extra, run_worker, scratch_directory
 from weighbridge.domain.tokenizer import TokenizerBuild
 
 _TIMEOUT_SECONDS = 60.0
@@ -23,8 +20,8 @@ class PackageTokenizerBuilder:
         """See the port."""
         if missing := missing_extra("tokenizer", ("tokenizers",)):
             return TokenizerBuild(unasked=missing, optional=True)
-        with tempfile.TemporaryDirectory(prefix="weighbridge-tokenizer-") as scratch:
-            path = Path(scratch, "tokenizer.json")
+        with scratch_directory("tokenizer") as scratch:
+            path = scratch / "tokenizer.json"
             path.write_bytes(raw)
             try:
                 asked = {"tokenizer": str(path)}

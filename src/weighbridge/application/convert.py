@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from weighbridge.application.base_copies import base_copies
 from weighbridge.application.load import Loaded, directory_of, load, read_base
 from weighbridge.application.outputs import require_free
 from weighbridge.application.ports import (
@@ -35,7 +36,6 @@ from weighbridge.domain.proof import Proof
 from weighbridge.domain.tensors import Header, encode_header
 
 if TYPE_CHECKING:
-    from weighbridge.domain.base_model import BaseModel
     from weighbridge.domain.tensor_plan import ConversionPlan
 
 CONFIG = ArtifactPath("adapter_config.json")
@@ -224,31 +224,38 @@ class Convert:
     def _to_mlx(self, request: ConvertRequest, loaded: Loaded, progress: Progress) -> Converted:
         """The first of the plans that is proved: only the values tell whether, and how, what
         transformers joins can be taken apart again."""
+        peft, wanted = peft_of(loaded), request.wanted
+        known = read_base(self.files, wanted.base)
+        copies = base_copies(self.files, loaded, wanted.base, known)
+        model = evolve(peft, tensors=tuple(s for s in peft.tensors if s.name not in copies))
         tried: list[ConversionPlan] = []
         failure: ProofFailed | None = None
         for joining in Joining:
-            plan = self._plan_mlx(loaded, request.wanted, joining)
+            plan = plan_mlx(
+                model,
+                known,
+                location=loaded.artifact.location,
+                base_model=wanted.base_model,
+                joining=joining,
+                left_out=len(copies),
+            )
             if plan in tried:
                 continue
             try:
-                return self._carry_out(request, loaded, plan, progress)
+                return self._carry_out(request, loaded, plan, progress, copies)
             except ProofFailed as error:
                 tried.append(plan)
                 failure = error
         assert failure is not None
         raise failure
 
-    def _plan_mlx(self, loaded: Loaded, wanted: Wanted, joining: Joining) -> ConversionPlan:
-        return plan_mlx(
-            peft_of(loaded),
-            read_base(self.files, wanted.base),
-            location=loaded.artifact.location,
-            base_model=wanted.base_model,
-            joining=joining,
-        )
-
     def _carry_out(
-        self, request: ConvertRequest, loaded: Loaded, plan: ConversionPlan, progress: Progress
+        self,
+        request: ConvertRequest,
+        loaded: Loaded,
+        plan: ConversionPlan,
+        progress: Progress,
+        copies: frozenset[str] = frozenset(),
     ) -> Converted:
         with self.files.stage(request.output) as stage:
             write = StageConversion(self.files, self.converter)
@@ -257,21 +264,15 @@ class Convert:
             mlx, peft = (there, stage.root) if request.to is Target.PEFT else (stage.root, there)
             weights = loaded.detected.weights if request.to is Target.PEFT else LORA_WEIGHTS
             known = read_base(self.files, request.wanted.base)
-            proof = prove_algebra(self.algebra, mlx, peft, plan.scale, known, weights)
+            asked = ProofRequest(mlx, peft, None, plan.scale, known, weights, copies=copies)
+            proof = prove_algebra(self.algebra, asked)
             stage.commit(replace=request.force)
         return Converted(request.output, plan, entries, proof)
 
 
-def prove_algebra(
-    algebra: Prover,
-    mlx: str,
-    peft: str,
-    scale: float,
-    known: BaseModel,
-    weights: str = LORA_WEIGHTS,
-) -> Proof:
+def prove_algebra(algebra: Prover, asked: ProofRequest) -> Proof:
     """The proof that both directories say the same. Raises ProofFailed."""
-    proof = Proof((algebra.prove(ProofRequest(mlx, peft, None, scale, known, weights)),))
+    proof = Proof((algebra.prove(asked),))
     if not proof.passed:
         raise ProofFailed(proof=proof)
     return proof

@@ -20,6 +20,7 @@ from weighbridge.application.ports import (
     GgufRequest,
     GgufWriter,
     Progress,
+    ProofRequest,
     Prover,
     Stage,
     no_progress,
@@ -76,9 +77,9 @@ class ConvertGguf:
         scratch.write(_CARD, [render_card(facts)])
         there = directory_of(request.location, loaded.detected.directory)
         known = read_base(self.files, request.wanted.base)
-        proof = prove_algebra(
-            self.algebra, there, scratch.root, plan.scale, known, loaded.detected.weights
-        )
+        weights = loaded.detected.weights
+        asked = ProofRequest(there, scratch.root, None, plan.scale, known, weights)
+        proof = prove_algebra(self.algebra, asked)
         return plan, proof
 
     def _render(

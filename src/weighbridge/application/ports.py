@@ -252,6 +252,7 @@ class ProofRequest:
     name of MLX's weights in ``source``.
 
     ``full_base`` is the base in full precision, if ``base`` is quantised: what users will load.
+    ``copies`` are tensors of the PEFT file that are the base's own.
     """
 
     source: str
@@ -261,6 +262,7 @@ class ProofRequest:
     known: BaseModel = field(factory=BaseModel, repr=False)
     weights: str = "adapters.safetensors"
     full_base: str | None = None
+    copies: frozenset[str] = frozenset()
 
 
 class Prover(Protocol):
@@ -274,7 +276,8 @@ class Prover(Protocol):
         """Why the level cannot be attempted here; None if it can. Imports no vendor."""
 
     def prove(self, request: ProofRequest, progress: Progress = no_progress) -> ProofStep:
-        """The verdict with its figures. A bad conversion is a failed step, not an exception.
+        """The verdict with its figures. A bad conversion is a failed step, not an exception; a
+        temporary directory that cannot be kept is a StorageError.
 
         What takes more than a second tells ``progress`` where it is, from the calling thread.
         """

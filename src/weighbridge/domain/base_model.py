@@ -125,6 +125,11 @@ class BaseModel:
         model_type = self.text_config.get("model_type")
         return DEFAULTS.get(str(model_type), UNKNOWN).tied
 
+    def shared_by_head(self, embedding: str) -> bool | None:
+        """Whether the head is that embedding; None if that is not known. No head is one of
+        positions."""
+        return False if embedding.endswith(".wpe") else self.tied
+
     def find(self, *modules: str) -> TensorSpec | None:
         """The weight of the first of these modules that the headers hold."""
         for module in modules:
@@ -154,7 +159,9 @@ class BaseModel:
                 shape = found.shape if found else ()
                 if len(shape) != 2:
                     return None
-                return (shape[1], shape[0]) if self.architecture.conv1d else (shape[0], shape[1])
+                # GPT-2's embeddings are no Conv1D.
+                turned = self.architecture.conv1d and ".h." in f".{path}"
+                return (shape[1], shape[0]) if turned else (shape[0], shape[1])
             case Rows(path, checkpoint, _, count, apart):
                 if apart and (own := self.find(checkpoint)) and len(own.shape) == 2:
                     return own.shape[0], own.shape[1]

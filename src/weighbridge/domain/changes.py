@@ -130,9 +130,9 @@ def _strangeness(name: str) -> str:
     if parse_name(name) is not None:
         return "is no tensor of a PEFT LoRA; weighbridge repair names it as PEFT does"
     if name.startswith(KEY_PREFIX) and name.endswith((".weight", ".bias")):
-        return ("is a whole weight, no LoRA. If it is the base's own, save the adapter with "
-                "save_embedding_layers=False; if it was trained, PEFT's merge_and_unload makes a "
-                "whole model of it")  # fmt: skip
+        return ("is a whole weight, no LoRA, and not known to be the base's own. If it is, give "
+                "the base as --base DIR, or save the adapter with save_embedding_layers=False; if "
+                "it was trained, PEFT's merge_and_unload makes a whole model of it")  # fmt: skip
     return "is no tensor of a PEFT LoRA"
 
 

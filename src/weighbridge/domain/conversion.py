@@ -75,6 +75,7 @@ def plan_peft(
     # Of what holds no LoRA at all, the scale is no matter.
     scale = lora_scale(model, asked.scale, reasons if model.targets else [])
     reasons += _profile_refusals(model, asked.profile)
+    reasons += [] if asked.base.tensors else _transposed(model)
     if reasons:
         raise NotConvertible(location=location, reasons=tuple(reasons))
     match asked.profile:
@@ -120,7 +121,8 @@ def _other_reason(spec: TensorSpec) -> str:
     if re.search(r"\.lora_[ab]\.\d+$", spec.name):
         return f"{spec.name}: one of several LoRAs on one module (afm7), which PEFT has no form for"
     if leaf in ("lora_a", "lora_b"):
-        return f"{spec.name}: {shape} is not part of a sound lora_a/lora_b pair"
+        return (f"{spec.name}: {shape} is not part of a sound lora_a/lora_b pair; in MLX lora_a is "
+                "(in, rank) and lora_b (rank, out)")  # fmt: skip
     if leaf in ("scales", "biases"):
         return f"{spec.name}: a packed weight of a quantised base; it cannot have been trained"
     return f"{spec.name}: {spec.dtype} {shape} is a trained weight, no LoRA; {_FUSE}"
@@ -167,6 +169,19 @@ def _profile_refusals(model: LoraModel, profile: Profile) -> list[str]:
     return []
 
 
+def _transposed(model: LoraModel) -> list[str]:
+    """Square modules whose factors fit either way, where no base tells which: of a rank above both
+    sizes, which the config does not say, they are more likely those of another trainer."""
+    odd = [t for t in model.targets if t.experts is None and t.rank != model.said_rank
+           and t.rank > max(t.in_features, t.out_features)]  # fmt: skip
+    return [
+        f"{t.module}: lora_a {list(t.a.shape)} and lora_b {list(t.b.shape)} are of rank {t.rank} "
+        f"for a module of {t.in_features}, or transposed, as MLX Forge has them, which multiplies "
+        "by scale / rank; --base tells. In MLX lora_a is (in, rank) and lora_b (rank, out)"
+        for t in odd[:_MOST_NAMED]
+    ]
+
+
 def _placed(model: LoraModel, base: BaseModel, reasons: list[str]) -> tuple[Placed, ...]:
     placed, architecture = [], base.architecture
     if architecture.standing is Standing.NEEDS_BASE and base.config and not base.tensors:
@@ -206,10 +221,11 @@ def _embedding_problem(target: LoraTarget, base: BaseModel) -> str | None:
     if target.magnitude:
         return ("is a DoRA on an embedding: MLX normalises each token's row, PEFT each dimension; "
                 f"{_FUSE}")  # fmt: skip
-    if base.tied is None:
+    shared = base.shared_by_head(target.module)
+    if shared is None:
         return ("is an embedding, whose PEFT form depends on whether the head shares its weight; "
                 "give --base")  # fmt: skip
-    if base.tied:
+    if shared:
         return ("is an embedding that the head shares: PEFT has no form for it that is right both "
                 f"merged and unmerged; {_FUSE}")  # fmt: skip
     found = base.find(target.module)

@@ -84,6 +84,13 @@ class LoraModel:
         return None
 
     @property
+    def said_rank(self) -> int | None:
+        """The rank in the config, which the tensors need not have."""
+        parameters = self.config.get("lora_parameters")
+        rank = parameters.get("rank") if isinstance(parameters, dict) else None
+        return rank if isinstance(rank, int) and not isinstance(rank, bool) else None
+
+    @property
     def saved_whole(self) -> bool:
         """True if the base's own weights, around which MLX's LoRA layers lie, were saved along:
         the model was saved, and not what was trained of it."""

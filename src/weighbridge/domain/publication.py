@@ -200,9 +200,10 @@ def parse_destination(text: str, name: str | None = None) -> Destination:
     if not root:
         raise UsageError(problem=f"the destination is an empty path; use {SPELLINGS}")
     if name is None:
+        hub = f"; on the Hub it is hf://{text}" if text[0] not in "./~" and "/" in text else ""
         raise UsageError(
             problem=f"the directory registry {text!r} needs --name org/name: the name under which "
-            "the model will be loaded"
+            f"the model will be loaded{hub}"
         )
     return LocalRegistry(root, *_named(name))
 

@@ -213,6 +213,7 @@ def verify(
     full_base: PathLike | None = None,
     scale: float | None = None,
     require: str | ProofLevel | None = None,
+    up_to: str | ProofLevel | None = None,
     kind: str | Kind | None = None,
     checkpoint: int | None = None,
     settings: Settings | None = None,
@@ -227,6 +228,7 @@ def verify(
     ``full_base``, the full-precision original, the gap to that is reported beside.
 
     ``passed`` of the proof is the verdict; raises ProofFailed only if ``require`` is not reached.
+    No level above ``up_to`` is attempted.
     """
     from weighbridge.application.verify import VerifyRequest
 
@@ -240,6 +242,7 @@ def verify(
         scale,
         options.choice(kind, checkpoint, bare=scale is not None),
         options.level(require),
+        options.proof_limit(up_to, require),
         full_base=_path(full_base),
     )
     return _container(settings).verify()(request, progress)
@@ -330,6 +333,7 @@ def plan(
     checkpoint: int | None = None,
     public: bool = False,
     require_proof: str | ProofLevel | None = None,
+    prove_up_to: str | ProofLevel | None = None,
     licence: str | None = None,
     message: str = "Publish with Weighbridge",
     tags: Sequence[str] = (),
@@ -355,8 +359,8 @@ def plan(
     wishes = Wishes.said(
         path, to, name=name, branch=branch, base_model=base_model, base=_path(base), scale=scale,
         profile=profile, kind=kind, checkpoint=checkpoint, public=public,
-        require_proof=require_proof, licence=licence, message=message, tags=tags,
-        move_tag=move_tag, pull_request=pull_request, sign_key=_path(sign_key),
+        require_proof=require_proof, prove_up_to=prove_up_to, licence=licence, message=message,
+        tags=tags, move_tag=move_tag, pull_request=pull_request, sign_key=_path(sign_key),
     )  # fmt: skip
     made = plan_publication(wishes, settings or Settings.from_environment(), policy, progress)
     if output is not None:
@@ -387,6 +391,7 @@ def publish(
     public: bool = False,
     dry_run: bool = False,
     require_proof: str | ProofLevel | None = None,
+    prove_up_to: str | ProofLevel | None = None,
     licence: str | None = None,
     message: str = "Publish with Weighbridge",
     tags: Sequence[str] = (),
@@ -403,7 +408,8 @@ def publish(
     ``to`` is ``hf://org/name[@revision]``, ``oci://host/repository[:tag]``,
     ``s3://bucket/prefix[@revision]``, or a directory together with ``name``; ``branch`` is another
     way to say the revision. The proof uses ``base``, else the base model's snapshot in the
-    Hugging Face cache if it is there. ``policy`` is the same as for ``validate``; without one every
+    Hugging Face cache if it is there; ``prove_up_to`` ends it at a level, as where the base itself
+    is another function in the two stacks. ``policy`` is that of ``validate``; without one every
     error blocks. ``tags`` are set once it is read back, and stay where they are without
     ``move_tag``. ``sign_key`` is a file with an elliptic curve's private key: the release is signed
     with it. The passphrase of one that has one is ``settings.passphrase``. ``sign_keyless`` signs
@@ -426,8 +432,8 @@ def publish(
     wishes = Wishes.said(
         path, to, name=name, branch=branch, base_model=base_model, base=_path(base), scale=scale,
         profile=profile, kind=kind, checkpoint=checkpoint, public=public,
-        require_proof=require_proof, licence=licence, message=message, tags=tags,
-        move_tag=move_tag, pull_request=pull_request, sign_key=_path(sign_key),
+        require_proof=require_proof, prove_up_to=prove_up_to, licence=licence, message=message,
+        tags=tags, move_tag=move_tag, pull_request=pull_request, sign_key=_path(sign_key),
     )  # fmt: skip
     return publish_now(wishes, settings, policy, progress, dry_run=dry_run, keyless=sign_keyless)
 

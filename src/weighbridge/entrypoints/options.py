@@ -51,6 +51,18 @@ def level(name: str | ProofLevel | None) -> ProofLevel | None:
         raise UsageError(problem=f"{name!r} is no proof level; known are {known}") from None
 
 
+def proof_limit(
+    up_to: str | ProofLevel | None, required: str | ProofLevel | None = None
+) -> ProofLevel:
+    """The strongest level to attempt. Raises UsageError if more than that is insisted on."""
+    from weighbridge.domain.proof import ProofLevel
+
+    limit, least = level(up_to) or ProofLevel.LOGITS, level(required)
+    if least is not None and least > limit:
+        raise UsageError(problem=f"a proof up to {limit.label} does not reach {least.label}")
+    return limit
+
+
 def base_directory(
     path: str | os.PathLike[str],
     base: str | os.PathLike[str] | None,

@@ -58,6 +58,7 @@ class Wishes:
     checkpoint: int | None = None
     public: bool = False
     require_proof: str | None = None
+    prove_up_to: str | None = None
     licence: str | None = None
     message: str = ""
     tags: tuple[str, ...] = ()
@@ -111,6 +112,7 @@ class Wishes:
             choice=options.choice(self.kind, self.checkpoint, bare=self.scale is not None),
             public=self.public,
             require=options.level(self.require_proof),
+            limit=options.proof_limit(self.prove_up_to, self.require_proof),
             licence=self.licence,
             message=public_message(self.message),
             policy=policy or Policy(),

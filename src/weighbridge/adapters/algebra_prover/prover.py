@@ -120,7 +120,9 @@ class _Case:
         targets, others = pair_targets(self.source.specs.values())
         problems = [f"{spec.name}: is no part of a LoRA pair" for spec in others]
         wanted, unplaced = changes.changes_of(targets, self.request.known.architecture)
-        pairs, strange = changes.written_pairs(self.comparison.converted.specs, self.config)
+        specs, copies = self.comparison.converted.specs, self.request.copies
+        own = {name: spec for name, spec in specs.items() if name not in copies}
+        pairs, strange = changes.written_pairs(own, self.config)
         problems += [*unplaced, *strange]
         named = pairs | {p.parameter: p for p in pairs.values() if p.parameter}
         placed = [(c, changes.find_factors(c, named)) for c in wanted]

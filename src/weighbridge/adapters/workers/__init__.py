@@ -12,6 +12,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from weighbridge.adapters.workers.stages import Listener, Steps, nobody, wait
+from weighbridge.domain.errors import StorageError
 
 __all__ = [
     "TIMEOUT_SECONDS",
@@ -31,11 +33,13 @@ __all__ = [
     "missing_mlx",
     "missing_peft",
     "run_worker",
+    "scratch_directory",
 ]
 
 TIMEOUT_SECONDS: Final = 1800.0
 
 _INSTALL = "needs the extra '{0}': pip install 'weighbridge[{0}]'"
+_SCRATCH = "keeping a temporary directory"
 _STDERR_BYTES = 16_384
 _STDERR_LINES = 8
 _LINE_CHARACTERS = 300
@@ -72,11 +76,11 @@ def run_worker(
 
     ``timeout`` is in seconds; ``listener`` is told where the worker is, again and again while it
     runs. Raises WorkerFailed if the worker cannot be started, dies by a
-    signal, ends with another code than 0, takes longer, or leaves no JSON object. Whatever
+    signal, ends with another code than 0, takes longer, or leaves no JSON object; StorageError as
+    ``scratch_directory``. Whatever
     interrupts the wait (KeyboardInterrupt) kills the worker and what it started, then goes on.
     """
-    with tempfile.TemporaryDirectory(prefix="weighbridge-worker-") as scratch:
-        folder = Path(scratch)
+    with scratch_directory("worker") as folder:
         question, answer, stderr = folder / "request", folder / "answer", folder / "stderr"
         stages = folder / "stages"
         asked = {**request, "answer": str(answer), "stages": str(stages)}
@@ -86,6 +90,29 @@ def run_worker(
         if code:
             raise WorkerFailed(name, f"{_ending(code)}{_last_lines(stderr)}")
         return _read(name, answer)
+
+
+@contextlib.contextmanager
+def scratch_directory(purpose: str) -> Iterator[Path]:
+    """An empty directory for the time of the block.
+
+    Raises StorageError if none can be made, or if the block fails and the directory is gone: what
+    cleans temporary files up on this machine says nothing of what was to be proved.
+    """
+    try:
+        folder = tempfile.mkdtemp(prefix=f"weighbridge-{purpose}-")
+    except OSError as problem:
+        where = tempfile.tempdir or "TMPDIR"
+        raise StorageError(path=where, operation=_SCRATCH, reason=str(problem)) from problem
+    try:
+        yield Path(folder)
+    except (OSError, WorkerFailed) as problem:
+        if Path(folder).is_dir():
+            raise
+        reason = "it was removed while it was in use; nothing was proved or refuted, try again"
+        raise StorageError(path=folder, operation=_SCRATCH, reason=reason) from problem
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def missing_extra(extra: str, modules: Sequence[str], advice: str = "") -> str | None:

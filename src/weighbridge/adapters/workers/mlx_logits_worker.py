@@ -61,15 +61,19 @@ def load_base(base: Path) -> Any:
 def in_float32(config: dict[str, Any]) -> tuple[Any, Any]:
     """mlx-lm's classes for that config, of which the model has its weights in float32 before
     ``sanitize``: what that adds to the norms of Qwen3.5 and Qwen3-Next it rounds to bfloat16, where
-    transformers adds it in float32 to what is stored."""
+    transformers adds it in float32 to what is stored. And GPT-2's without the prefix that
+    checkpoints may have for transformers, and mlx-lm does not know."""
     mx = import_module("mlx.core")
     model, arguments = import_module("mlx_lm.utils")._get_classes(config=config)
     own = getattr(model, "sanitize", lambda _, weights: weights)
 
     def sanitize(self: Any, weights: dict[str, Any]) -> Any:
         halves = (mx.bfloat16, mx.float16)
-        return own(self, {name: value.astype(mx.float32) if value.dtype in halves else value
-                          for name, value in weights.items()})  # fmt: skip
+        prefix = "transformer." if config.get("model_type") == "gpt2" else ""
+        return own(self, {
+            name.removeprefix(prefix): value.astype(mx.float32) if value.dtype in halves else value
+            for name, value in weights.items()
+        })  # fmt: skip
 
     return type(model.__name__, (model,), {"sanitize": sanitize}), arguments
 

@@ -20,6 +20,7 @@ from weighbridge.domain.conversion import CONVERTIBLE_DTYPES, misfit
 from weighbridge.domain.errors import NotConvertible
 from weighbridge.domain.mlx.names import Origin, origin, row_origins, stack_origin
 from weighbridge.domain.models import PeftModel
+from weighbridge.domain.peft.copies import resized
 from weighbridge.domain.peft.scale import scale_of
 from weighbridge.domain.peft.selection import (
     CHANGED_BASE,
@@ -75,8 +76,11 @@ def plan_mlx(
     location: str,
     base_model: str | None = None,
     joining: Joining = Joining.HALVES,
+    left_out: int = 0,
 ) -> ConversionPlan:
     """The exact MLX form of a PEFT LoRA. Raises NotConvertible with every reason at once.
+
+    ``left_out`` is how many weights of the base's own ``model`` has not that its file has.
 
     What transformers joins (an expert's gate and up) is two modules in MLX. HALVES takes a joined
     pair for block diagonal, the form that Weighbridge and PEFT's own conversion give it. Only the
@@ -86,7 +90,7 @@ def plan_mlx(
     specs = {s.name: s for s in model.tensors}
     try:
         pairs, strange = written_pairs(specs, model.config)
-        reasons += strange
+        reasons += [*strange, *resized(model, base)]
         units = [u for p in pairs.values() for u in _units(p, model, base, reasons, joining)]
     except NotPeft as problem:
         raise NotConvertible(location=location, reasons=(*reasons, str(problem))) from problem
@@ -100,7 +104,7 @@ def plan_mlx(
     # mlx-lm builds every module with the config's rank, and refuses other shapes.
     fitted = [_fitted(u, rank, scale) for u in units]
     config = _config(fitted, rank, scale, base_model or model.base_model)
-    notes = []
+    notes = [f"{left_out} whole weights are the base's own, and left out"] if left_out else []
     if any(u.scale != scale for u in units):
         notes.append("a scale that differs, or is negative, is multiplied into lora_b")
     if base.tied is None and (heads := _heads(units)):
@@ -172,7 +176,7 @@ def _problem(pair: WrittenPair, found: Origin | None, base: BaseModel) -> str | 
     if found.module in base.architecture.embeddings:
         if pair.magnitude is not None:
             return "is a DoRA on an embedding, which MLX normalises along the other axis"
-        if base.tied is not False:
+        if base.shared_by_head(found.module) is not False:
             return ("is an embedding; on a base that ties its head, or is not at hand, MLX would "
                     "change the head too; give an untied --base")  # fmt: skip
     return None

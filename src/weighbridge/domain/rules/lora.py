@@ -17,16 +17,10 @@ _ADAPTERS = frozenset({Kind.LORA, Kind.PEFT})
 _LARGEST_SCALE = 256
 
 
-def _config_rank(model: LoraModel) -> int | None:
-    parameters = model.config.get("lora_parameters")
-    rank = parameters.get("rank") if isinstance(parameters, dict) else None
-    return rank if isinstance(rank, int) and not isinstance(rank, bool) else None
-
-
 def _rank_mismatch(subject: Subject) -> Iterator[Observation]:
     """mlx-lm builds its modules from the config's rank, and refuses or misreads other tensors."""
     model = subject.lora
-    rank, ranks = _config_rank(model), {t.rank for t in model.targets}
+    rank, ranks = model.said_rank, {t.rank for t in model.targets}
     # Several ranks are another matter: no one number in the config could be right.
     for target in model.targets if len(ranks) == 1 else ():
         if rank is not None and target.rank != rank:

@@ -50,3 +50,6 @@ profile_option = click.option(
 require_option = click.option(
     "--require-proof", "require", type=click.Choice(LEVELS), help="Insist on this level of proof."
 )
+up_to_option = click.option(
+    "--prove-up-to", "up_to", type=click.Choice(LEVELS), help="Attempt no stronger proof than this."
+)

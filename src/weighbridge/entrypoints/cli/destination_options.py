@@ -17,6 +17,7 @@ from weighbridge.entrypoints.cli.arguments import (
     profile_option,
     require_option,
     scale_option,
+    up_to_option,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def publication_options(function: _F) -> _F:
                      help="Licence for a card written here."),
         checkpoint_option,
         as_option,
+        up_to_option,
         require_option,
         profile_option,
         scale_option,

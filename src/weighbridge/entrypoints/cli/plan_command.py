@@ -28,6 +28,7 @@ def command(
     output: str | None,
     detailed_exitcode: bool,
     require: str | None,
+    up_to: str | None,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     severity: tuple[str, ...],
@@ -51,8 +52,8 @@ def command(
         config=config, isolated=isolated,
     )  # fmt: skip
     made = api.plan(
-        run, dest, require_proof=require, output=output, policy=policy, progress=progress(),
-        settings=asking(),
+        run, dest, require_proof=require, prove_up_to=up_to, output=output, policy=policy,
+        progress=progress(), settings=asking(),
         **options,
     )  # fmt: skip
     emit(

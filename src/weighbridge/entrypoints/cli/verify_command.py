@@ -12,6 +12,7 @@ from weighbridge.entrypoints.cli.arguments import (
     require_option,
     run_argument,
     scale_option,
+    up_to_option,
 )
 from weighbridge.entrypoints.cli.output import common_options, emit, progress
 
@@ -24,6 +25,7 @@ from weighbridge.entrypoints.cli.output import common_options, emit, progress
               help="Full-precision original of a quantised base; the gap is reported.")  # fmt: skip
 @scale_option
 @require_option
+@up_to_option
 @as_option
 @checkpoint_option
 @common_options
@@ -34,6 +36,7 @@ def command(
     full_base: str | None,
     scale: float | None,
     require: str | None,
+    up_to: str | None,
     kind: str | None,
     checkpoint: int | None,
 ) -> int:
@@ -52,6 +55,7 @@ def command(
         full_base=full_base,
         scale=scale,
         require=require,
+        up_to=up_to,
         kind=kind,
         checkpoint=checkpoint,
         progress=progress(),
