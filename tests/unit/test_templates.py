@@ -11,7 +11,7 @@ import pytest
 from tests.builders import encode, fused_files
 from tests.unit.subjects import of
 from weighbridge.adapters.jinja_templates import JinjaTemplateReader
-from weighbridge.domain.templates import MAX_TEMPLATE, MAX_TEMPLATES
+from weighbridge.domain.templates import MAX_SIGNS, MAX_TEMPLATE, MAX_TEMPLATES
 
 #: What is asked of a whole template, and not of a part of one.
 _OF_CHATS = {"CT012", "CT013", "CT014"}
@@ -157,6 +157,15 @@ def test_all_templates_together_are_bounded() -> None:
     subject = of(fused_files() | files)()
     found = Counter(h.code for t in subject.templates for h in t.hazards)
     assert len(subject.templates) == 5 and found["CT009"] == 5 - MAX_TEMPLATES // MAX_TEMPLATE
+
+
+def test_the_words_of_all_templates_together_are_bounded() -> None:
+    """A parser's time goes by them: 256 KB of nothing but signs occupied a processor for 9 s."""
+    half = "{{ messages }}" + "{{ a }}" * (MAX_SIGNS // 5 // 2 - 1)
+    texts = [half, half + "{# other #}", half + "{# one more #}", half]
+    files = {f"additional_chat_templates/t{n}.jinja": t.encode() for n, t in enumerate(texts)}
+    templates = of(fused_files() | files)().templates
+    assert [[h.code for h in t.hazards] for t in templates] == [[], ["CT009"], ["CT009"], []]
 
 
 def test_templates_are_found_in_every_place() -> None:
