@@ -251,12 +251,35 @@ def test_what_brings_messages_to_their_place(text: str) -> None:
         ("{% for m in messages %}{{ raise_exception('x') }}{{ m.content }}{% endfor %}", "CT013"),
         ("{% if tools %}{{ raise_exception('a') }}{% else %}{{ raise_exception('b') }}{% endif %}"
          "{{ messages[0].content }}", "CT013"),
+        *((f"{{% if {always} %}}{{{{ raise_exception('x') }}}}{{% endif %}}"
+           "{{ messages[0].content }}", "CT013")
+          for always in ("true", "1 == 1", "messages", "messages is defined or tools",
+                         "not (false and tools)", "messages | length and 'a' != 'b'")),
+        ("{% if tools %}{{ raise_exception('a') }}{% elif 1 %}{{ raise_exception('b') }}"
+         "{% else %}x{% endif %}{{ messages[0].content }}", "CT013"),
+        ("{{ raise_exception('x') if messages else '' }}{{ messages[0].content }}", "CT013"),
         ("{{ 'On ' ~ now() | trim }}{{ messages[0].content }}", "CT013"),
         ("{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}\n", "CT014"),
     ],
 )  # fmt: skip
 def test_what_is_no_chat(text: str, code: str) -> None:
     assert of_chats(text) == {code}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% if not messages %}{{ raise_exception('x') }}{% endif %}",
+        "{% if messages %}{% else %}{{ raise_exception('x') }}{% endif %}",
+        "{% if messages is not defined or tools %}{{ raise_exception('x') }}{% endif %}",
+        "{% if false %}{{ raise_exception('x') }}{% endif %}",
+        "{{ raise_exception('x') if tools and messages }}",
+        "{% set all = messages %}{% set messages = messages[1:] %}"
+        "{% if messages %}{{ raise_exception('one turn only') }}{% endif %}{{ all[0].content }}",
+    ],
+)
+def test_a_template_may_fail_for_a_reason(text: str) -> None:
+    assert of_chats(text + "{{ messages[0].content }}") == set()
 
 
 @pytest.mark.parametrize("around", ["{%% for a in b %%}%s{%% endfor %%}", "{%% macro a() %%}%s"
