@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from tests.builders import encode, fused_files
 from tests.unit.subjects import of
 from weighbridge.adapters.jinja_templates import JinjaTemplateReader
+from weighbridge.domain.rules import CATALOGUE
 from weighbridge.domain.templates import MAX_SIGNS, MAX_TEMPLATE, MAX_TEMPLATES
 
 #: What is asked of a whole template, and not of a part of one.
@@ -288,3 +290,15 @@ def test_a_template_may_fail_for_a_reason(text: str) -> None:
                                   "a" + " | trim" * 2_000])  # fmt: skip
 def test_depth_does_not_end_the_check(around: str, deep: str) -> None:
     codes(around % f"{{{{ {deep} }}}}{{% set b = {deep} %}}")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[{"template": "a"}], [{"name": "default"}], ["a"], [None], [], {}, 5, {"default": None}],
+)
+def test_transformers_fails_on_what_are_no_templates(wrong: Any) -> None:
+    subject = of(fused_files() | {"tokenizer_config.json": encode({"chat_template": wrong})})()
+    check = next(rule.check for rule in CATALOGUE if rule.code == "JS008")
+    assert [str(found.location) for found in check(subject)] == [
+        "tokenizer_config.json: chat_template"
+    ]
