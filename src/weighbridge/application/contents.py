@@ -40,7 +40,9 @@ _MOST_OF_ALL = 256 << 20
 #: Reads, of 64 KiB mostly, to follow what looks like a pickle; a second of work for six of them.
 _MOST_FOLLOWED = 128
 _CARD_BYTES = 256 << 10
-_WRITTEN_BY_PEOPLE = re.compile(r".*\.(md|json|ya?ml|toml|cfg|ini|env.*|jinja)|[^.]+|\.[^.]+")
+_WRITTEN_BY_PEOPLE = re.compile(
+    r".*\.(md|json|ya?ml|toml|cfg|conf|ini|env.*|jinja|py|ipynb|(ba|z)?sh|ps1|txt|log)|[^.]+|\.[^.]+"
+)
 _PICTURES = re.compile(
     r"(?i).*\.(?:png|jpe?g|gif|webp|bmp|tiff?|avif|ico|mp[34]|webm|mov|wav|flac|og[gav])"
 )

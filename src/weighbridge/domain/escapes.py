@@ -26,7 +26,10 @@ _FEW = 64
 #: Runs of one character are remembered; long ones may be as large as a file.
 _SINGLE = 6
 #: What JSON and Markdown write with another before it, and what is not shown.
-_PRECEDED = tuple((b"\\" + sign, sign) for sign in (b"/", b"_", b"-"))
+_PRECEDED = (
+    *((b"\\" + sign, sign) for sign in (b"/", b"_", b"-")),
+    *((before + b'"', b'"') for before in (b"\\\\\\", b"\\")),  # JSON within JSON
+)
 _UNSEEN = tuple(sign.encode() for sign in "\u200b\u200c\u200d\u2060\ufeff\xad")
 #: The alphabets of base64 become x. What wraps fewer than 30 characters is not looked into: names
 #: and digests of that length are everywhere.

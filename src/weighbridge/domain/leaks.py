@@ -42,19 +42,22 @@ _TOKEN = re.compile(
     b"[^A-Za-z0-9](?=[%s]%s)%s"
     % (_FIRST, _MORE, _any_of((prefix, form) for prefix, _, form in TOKENS))
 )
+#: What stands between a name and its value: in configs, scripts and calls of Python, and in the
+#: lists of Kubernetes.
+_IS = rb"[\"']?\]?[ \t]{0,4}(?:[=:,]|[\"',\s]{1,40}value[\"']?[ \t]{0,4}[=:])\s{0,4}[\"']?"
 _ASSIGNED = re.compile(
-    rb"(?i)(aws_secret_access_key|secret_?access_?key|wandb_api_key)[\"']?\s{0,4}[=:]\s{0,4}[\"']?"
-    rb"[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])"
+    rb"(?i)(aws_secret_access_key|secret_?access_?key|wandb[_-]?(?:api[_-]?)?key)(?:%s|[ \t]{1,4})"
+    rb"([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+])" % _IS
 )
 #: A variable or key whose name says what its value is, as in a .env or a script.
 _NAMED = re.compile(
     rb"(?i)(?<![A-Za-z0-9])([A-Z0-9]{0,24}[_-]?(?:(?:access|auth|api|hf|hub)[_-]?token"
-    rb"|(?:api|secret)[_-]?key|client[_-]?secret|auth))[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?"
-    rb"([A-Za-z0-9+/_-]{24,200})(?![A-Za-z0-9+/_.({\[-])"
+    rb"|(?:api|secret)[_-]?key|client[_-]?secret|auth))%s"
+    rb"([A-Za-z0-9+/_-]{24,200})(?![A-Za-z0-9+/_.({\[-])" % _IS
 )
 #: The names of those three, in small letters and without what may join their words.
 _NAMES_SQUEEZED = {
-    b"key": (b"api", b"secret", b"access"),
+    b"key": (b"api", b"secret", b"access", b"wandb"),
     b"token": (b"access", b"auth", b"api", b"hf", b"hub"),
     b'auth"': (b"",),
     b"auth=": (b"",),
@@ -77,13 +80,17 @@ _NETRC = re.compile(
     rb"\bmachine\s{1,4}(?!\S{0,64}example)\S{1,128}\s{1,8}login\s{1,4}\S{1,128}\s{1,8}password\s{1,4}"
     rb"([^\s<>{}()\[\]\"'`$*%]{6,200})(?!\S)"
 )
-_LOGIN = re.compile(rb"wandb[ .]login[ (](?:key=)?[\"']?[0-9a-f]{40}(?![A-Za-z0-9])")
+_LOGIN = re.compile(
+    rb"wandb[ .]login[ (](?:--\w{1,16} ){0,2}(?:key=)?[\"']?[0-9a-f]{40}(?![A-Za-z0-9])"
+)
 _CREDENTIALS = re.compile(
     rb"(?i)(?<![a-z0-9])([a-z][a-z0-9+.-]{1,20}://)[^\s:/@'\"<>${}\[\]]{0,64}:([^\s:/@'\"<>${}\[\]]{8,128})"
     rb"@(?!localhost|127\.|(?:[\w-]{1,64}\.){0,4}example\.|host(?![\w.]))[\w.-]{1,128}"
 )
 _EVERY_DAY = re.compile(rb"(?i)(my)?_?(pass(word|wd|phrase)?|secret|token|key)[_-]?\d{0,4}")
 _MANY_SIGNS = 11
+#: No word of a name in a program is as long.
+_LONG_WORD = 12
 _PLACEHOLDER = re.compile(rb"(?i)example|your|placeholder|x{6}|\*{4}|^[x0*._-]*$")
 
 _RUN = re.compile(rb"wandb\.ai/[\w.-]{1,64}/[\w.-]{1,64}/runs/\w{4,64}")
@@ -250,13 +257,13 @@ def _homes(text: bytes) -> Iterator[_Hit]:
 def _is_random(value: bytes) -> bool:
     """True for what nobody would write by hand: letters and digits, of many kinds and no words."""
     kinds = re.search(rb"\d", value) and re.search(rb"[A-Za-z]", value)
-    return bool(kinds) and len(set(value)) >= _MANY_SIGNS and not _PLACEHOLDER.search(value)
+    if not kinds or len(set(value)) < _MANY_SIGNS or _PLACEHOLDER.search(value):
+        return False
+    return max(map(len, re.split(rb"[_-]", value))) >= _LONG_WORD
 
 
 def _assigned(text: bytes) -> Iterator[_Hit]:
-    for match in _ASSIGNED.finditer(text):
-        yield match.start(), "SC002", "a secret key", f"{match[1].decode()}=***"
-    for form in (_NAMED, _HEADER):
+    for form in (_ASSIGNED, _NAMED, _HEADER):
         for match in form.finditer(text):
             if _is_random(match[2]):
                 yield match.start(), "SC002", "a secret key", f"{match[1].decode()}=***"
