@@ -686,7 +686,8 @@ def test_the_other_files_of_a_tokenizer_are_held_against_it() -> None:
 )
 def test_a_length_of_training_that_was_left_on(most: int, read: int | None, cut: bool) -> None:
     for config in ({"max_position_embeddings": read},
-                   {"text_config": {"max_position_embeddings": read}}):  # fmt: skip
+                   {"max_position_embeddings": None,
+                    "text_config": {"max_position_embeddings": read}}):  # fmt: skip
         files = fused_files(**config) | {
             "tokenizer_config.json": encode({"model_max_length": most})
         }
