@@ -300,6 +300,13 @@ SECRETS = {
     "of SSH.com": "---- BEGIN SSH2 ENCRYPTED PRIV" + "ATE KEY ----",
     ".netrc": "machine api.acme.org login ada password " + _LETTERS[:12],
     "wandb, on a command line": "wandb login " + _HEX[:40],
+    "wandb, again": "wandb login --relogin " + _HEX[:40],
+    "a variable, set by Python": 'os.environ["WANDB_API_' + f'KEY"] = "{_HEX[:40]}"',
+    "a variable, by default": 'os.environ.setdefault("MISTRAL_API_' + f'KEY", "{_LETTERS[:32]}")',
+    "a variable, of a container": "ENV WANDB_API_" + "KEY " + _HEX[:40],
+    "a variable, of a cluster": "- name: WANDB_API_" + f"KEY\n  value: {_HEX[:40]}",
+    "an option": "--wandb_" + "key " + _HEX[:40],
+    "AWS, on a command line": "aws configure set aws_secret_" + "access_key " + _LETTERS[:40],
     "a login, in a header": "Authorization: Basic " + _LETTERS[:40],
     "a login of git": "https://ada:" + _LETTERS[:20] + "@git.acme.org",
     "a variable": "MISTRAL_API_" + "KEY=" + _LETTERS[:32],
@@ -352,6 +359,24 @@ def test_a_secret_is_seen_and_not_repeated(what: str) -> None:
     assert SECRETS[what][-12:] not in found.message
 
 
+_CALL = 'wandb.login(key="' + _HEX[:40] + '")'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.sh", "export WANDB_API_" + f"KEY={_HEX[:40]}"),
+        ("train.log", "wandb_api_" + f"key: {_HEX[:40]}"),
+        ("notes.txt", _CALL),
+        ("train.py", _CALL),
+        ("train.ipynb", json.dumps({"cells": [{"source": [_CALL]}]})),
+        ("train.json", json.dumps({"cells": json.dumps({"source": [_CALL]})})),
+    ],
+)
+def test_what_is_no_token_by_itself_is_seen_in_scripts_and_logs(name: str, content: str) -> None:
+    assert _found(lora_files() | {name: f"{content}\n".encode()})["SC002"] is Severity.ERROR
+
+
 #: Ways to write a token that a reader has back at once.
 SPELT: dict[str, dict[str, bytes]] = {
     "two bytes, no mark": {"notes.txt": _token(_HF).decode().encode("utf-16-le")},
@@ -393,6 +418,8 @@ def test_a_token_is_seen_however_it_is_written(how: str) -> None:
     'password = getpass("Password 1: ")', '"auth": "the_name_of_a_method_in_lower_letters"',
     "as-soon-as-possible-at-the-latest", "pa-rt-of-a-model-whose-name-is-very-long-indeed-so",
     "0123456789abcdef0123456789abcdef.safetensors", "secret_" + "a" * 43,
+    "connect(session_auth=s3_disable_express_session_auth)",
+    "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
 ])  # fmt: skip
 def test_what_stands_for_a_secret_is_none(text: str) -> None:
     assert "SC002" not in _found(lora_files() | {"notes.md": text.encode()})

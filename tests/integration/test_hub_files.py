@@ -17,6 +17,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 import weighbridge
 from tests import builders
 from tests.hub_server import HubServer
+from tests.hub_server.faults import Fault
 from weighbridge.adapters.hub import HubFiles
 from weighbridge.adapters.hub.ranges import NoRanges, fetch_range
 from weighbridge.application.load import read_base
@@ -26,6 +27,7 @@ from weighbridge.domain.errors import (
     NotConvertible,
     PathConflict,
     PathMissing,
+    RegistryUnreachable,
     StorageError,
 )
 from weighbridge.domain.models import Kind
@@ -166,6 +168,43 @@ def test_the_header_of_each_shard_is_asked_for_once(
     # Its beginning, which tells the length, and the rest; small files are looked through as well.
     shards = Counter(path for path in asked if path.endswith(".safetensors"))
     assert len(shards) == 2 and max(shards.values()) <= 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.refuse(503, "/resolve/.*config.json"),
+        Fault.refuse(500, "/tree/"),
+        Fault.unreachable("/resolve/"),
+        Fault.cut_answer("/resolve/.*config.json"),
+    ],
+)
+def test_one_of_hundreds_of_answers_may_break(
+    hub: HubServer, files: HubFiles, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weighbridge.adapters.hub.files._PAUSES", (0.0,))
+    struck = hub.inject(fault)
+    assert json.loads(files.read(ROOT, ArtifactPath("config.json"))) == LLAMA and struck.hits == 1
+    files = HubFiles(hub.url, hub.token)
+    hub.inject(Fault.refuse(503, "/resolve/", times=2))
+    with pytest.raises(RegistryUnreachable, match=r"config\.json: HTTP 503"):
+        files.read(ROOT, ArtifactPath("config.json"))
+
+
+def test_small_files_are_asked_for_once_and_what_is_in_a_picture_is_not(hub: HubServer) -> None:
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(900_000) + b"/Users/ada/cats"
+    notes = {f"notes/{n}.txt": b"of run %d" % n for n in range(40)}
+    hub.create_repo("acme/old", files=builders.fused_files() | notes | {"a.png": picture})
+    hub.hub.rename(hub.repo("acme/old"), "acme/new")
+    hub.clear_log()
+    before = hub.bytes_sent
+    settings = Settings(endpoint=hub.url, token=hub.token)
+    report = weighbridge.validate("hf://acme/old", settings=settings)
+    asked = Counter(entry.path.rpartition("/")[2] for entry in hub.requests("GET", "/resolve/"))
+    assert all(asked[name.rpartition("/")[2]] == 1 for name in notes) and asked["a.png"] == 2
+    assert hub.bytes_sent - before < 200_000
+    assert [f.where for f in report.findings if f.code == "SC003"] == ["a.png: line 3"]
+    assert not hub.requests("GET", "/acme/old/resolve/")
 
 
 @pytest.mark.parametrize("place", ["acme/none", "acme/base@none", "acme/base/none"])

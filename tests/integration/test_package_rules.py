@@ -191,10 +191,29 @@ def test_a_rule_does_not_hold_up_who_ends_us(site: Path, models: Path) -> None:
 
 
 def test_what_a_rule_prints_is_no_part_of_the_report(site: Path, models: Path) -> None:
-    said = CRASHING.replace("raise SystemExit(0)", "print('seen'); return ()")
-    install(site, "other", {"r": "other:RULES"}, other=f"print('loaded')\n{said}")
+    said = CRASHING.replace(
+        "raise SystemExit(0)", "print('seen'); os.system('echo by a process'); return ()"
+    )
+    loading = "import os\nos.system('echo loading')\nprint('loaded')\n"
+    install(site, "other", {"r": "other:RULES"}, other=loading + said)
     code, document, err = ask(models, site, "validate", "ours", "--format", "json")
-    assert (code, document["verdict"]) == (0, "good") and err.split() == ["loaded", "seen"]
+    assert (code, document["verdict"]) == (0, "good")
+    assert err.split("\n") == ["loading", "loaded", "seen", "by a process", ""]
+
+
+@pytest.mark.parametrize("busy", ["pass", "print('and', end=' ')", "time.sleep(60)"])
+def test_a_rule_that_does_not_end_is_reported(site: Path, models: Path, busy: str) -> None:
+    short = "import time\nfrom weighbridge.entrypoints import rulebook\nrulebook._SECONDS = 0.3\n"
+    endless = f"yield Observation(Location('a'))\n    while True: {busy}"
+    said = CRASHING.replace("raise SystemExit(0)", endless).replace(
+        "Rule,", "Location, Observation, Rule,"
+    )
+    install(site, "other", {"r": "other:RULES"}, other=short + said)
+    code, document, _ = ask(models, site, "validate", "ours", "--format", "json")
+    assert code == 5 and "BOOM001" in {finding["code"] for finding in document["findings"]}
+    assert document["crashed"] == [
+        {"code": "BOOM001", "error": "TimeoutError: did not come to an end within 0.3 s"}
+    ]
 
 
 def test_a_rule_whose_findings_never_end_is_reported(site: Path, models: Path) -> None:

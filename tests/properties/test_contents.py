@@ -52,6 +52,19 @@ def test_a_secret_is_found_once_wherever_the_chunks_end(
     assert leak.place == f"line {before.count(chr(10)) + 1}"
 
 
+@given(
+    st.sampled_from(
+        ["whsec_ab/cd+" + "q7" * 12, "ABSK/" + "q7" * 60, "ATATT3xFfGF0" + "q7" * 84 + "=1A2B3C4D"]
+    ),
+    st.sampled_from(["the cat ", "Zm9vYmFyYmF6cXV4 "]),
+    st.sampled_from(' "=/-_'),
+)
+def test_a_secret_is_found_among_words_of_any_length(token: str, words: str, sign: str) -> None:
+    scanner = LeakScanner("x")
+    scanner.feed((words * 100 + "\n" + sign + token + " " + words * 100).encode())
+    assert [leak.place for leak in scanner.found] == ["line 2"]
+
+
 def test_nothing_that_was_read_is_kept() -> None:
     scanner = LeakScanner("x")
     tracemalloc.start()

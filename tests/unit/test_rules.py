@@ -671,3 +671,24 @@ def test_the_other_files_of_a_tokenizer_are_held_against_it() -> None:
         assert [(f.location.path, f.message) for f in found] == (
             [(path, f"{said} first")] if said else []
         )
+
+
+@pytest.mark.parametrize(
+    ("most", "read", "cut"),
+    [
+        (512, 32768, True),
+        (16, 512, True),
+        (16384, 163840, False),  # as some are published
+        (512, 512, False),
+        (10**30, 4096, False),
+        (512, None, False),
+    ],
+)
+def test_a_length_of_training_that_was_left_on(most: int, read: int | None, cut: bool) -> None:
+    for config in ({"max_position_embeddings": read},
+                   {"max_position_embeddings": None,
+                    "text_config": {"max_position_embeddings": read}}):  # fmt: skip
+        files = fused_files(**config) | {
+            "tokenizer_config.json": encode({"model_max_length": most})
+        }
+        assert bool(findings("TK016", of(files))) is cut

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from tests.builders import encode, fused_files
 from tests.unit.subjects import of
 from weighbridge.adapters.jinja_templates import JinjaTemplateReader
-from weighbridge.domain.templates import MAX_TEMPLATE, MAX_TEMPLATES
+from weighbridge.domain.rules import CATALOGUE
+from weighbridge.domain.templates import MAX_SIGNS, MAX_TEMPLATE, MAX_TEMPLATES
 
 #: What is asked of a whole template, and not of a part of one.
 _OF_CHATS = {"CT012", "CT013", "CT014"}
@@ -159,6 +161,15 @@ def test_all_templates_together_are_bounded() -> None:
     assert len(subject.templates) == 5 and found["CT009"] == 5 - MAX_TEMPLATES // MAX_TEMPLATE
 
 
+def test_the_words_of_all_templates_together_are_bounded() -> None:
+    """A parser's time goes by them: 256 KB of nothing but signs occupied a processor for 9 s."""
+    half = "{{ messages }}" + "{{ a }}" * (MAX_SIGNS // 5 // 2 - 1)
+    texts = [half, half + "{# other #}", half + "{# one more #}", half]
+    files = {f"additional_chat_templates/t{n}.jinja": t.encode() for n, t in enumerate(texts)}
+    templates = of(fused_files() | files)().templates
+    assert [[h.code for h in t.hazards] for t in templates] == [[], ["CT009"], ["CT009"], []]
+
+
 def test_templates_are_found_in_every_place() -> None:
     subject = of(
         fused_files()
@@ -242,6 +253,13 @@ def test_what_brings_messages_to_their_place(text: str) -> None:
         ("{% for m in messages %}{{ raise_exception('x') }}{{ m.content }}{% endfor %}", "CT013"),
         ("{% if tools %}{{ raise_exception('a') }}{% else %}{{ raise_exception('b') }}{% endif %}"
          "{{ messages[0].content }}", "CT013"),
+        *((f"{{% if {always} %}}{{{{ raise_exception('x') }}}}{{% endif %}}"
+           "{{ messages[0].content }}", "CT013")
+          for always in ("true", "1 == 1", "messages", "messages is defined or tools",
+                         "not (false and tools)", "messages | length and 'a' != 'b'")),
+        ("{% if tools %}{{ raise_exception('a') }}{% elif 1 %}{{ raise_exception('b') }}"
+         "{% else %}x{% endif %}{{ messages[0].content }}", "CT013"),
+        ("{{ raise_exception('x') if messages else '' }}{{ messages[0].content }}", "CT013"),
         ("{{ 'On ' ~ now() | trim }}{{ messages[0].content }}", "CT013"),
         ("{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}\n", "CT014"),
     ],
@@ -250,9 +268,37 @@ def test_what_is_no_chat(text: str, code: str) -> None:
     assert of_chats(text) == {code}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% if not messages %}{{ raise_exception('x') }}{% endif %}",
+        "{% if messages %}{% else %}{{ raise_exception('x') }}{% endif %}",
+        "{% if messages is not defined or tools %}{{ raise_exception('x') }}{% endif %}",
+        "{% if false %}{{ raise_exception('x') }}{% endif %}",
+        "{{ raise_exception('x') if tools and messages }}",
+        "{% set all = messages %}{% set messages = messages[1:] %}"
+        "{% if messages %}{{ raise_exception('one turn only') }}{% endif %}{{ all[0].content }}",
+    ],
+)
+def test_a_template_may_fail_for_a_reason(text: str) -> None:
+    assert of_chats(text + "{{ messages[0].content }}") == set()
+
+
 @pytest.mark.parametrize("around", ["{%% for a in b %%}%s{%% endfor %%}", "{%% macro a() %%}%s"
                                     "{%% endmacro %%}", "%s"])  # fmt: skip
 @pytest.mark.parametrize("deep", ["a" + " + a" * 2_000, "a" + ".a" * 2_000,
                                   "a" + " | trim" * 2_000])  # fmt: skip
 def test_depth_does_not_end_the_check(around: str, deep: str) -> None:
     codes(around % f"{{{{ {deep} }}}}{{% set b = {deep} %}}")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[{"template": "a"}], [{"name": "default"}], ["a"], [None], [], {}, 5, {"default": None}],
+)
+def test_transformers_fails_on_what_are_no_templates(wrong: Any) -> None:
+    subject = of(fused_files() | {"tokenizer_config.json": encode({"chat_template": wrong})})()
+    check = next(rule.check for rule in CATALOGUE if rule.code == "JS008")
+    assert [str(found.location) for found in check(subject)] == [
+        "tokenizer_config.json: chat_template"
+    ]

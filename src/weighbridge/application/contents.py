@@ -33,14 +33,19 @@ if TYPE_CHECKING:
     from weighbridge.domain.artifact import Document, FileEntry, Scan, TensorFile
 
 _CHUNK = 1 << 20
-_MOST_FILES = 10_000
+MOST_FILES = 10_000
 #: Larger files are looked into so far, and are not in a report's manifest.
 MOST_OF_FILE = 64 << 20
 _MOST_OF_ALL = 256 << 20
 #: Reads, of 64 KiB mostly, to follow what looks like a pickle; a second of work for six of them.
 _MOST_FOLLOWED = 128
 _CARD_BYTES = 256 << 10
-_WRITTEN_BY_PEOPLE = re.compile(r".*\.(md|json|ya?ml|toml|cfg|ini|env.*|jinja)|[^.]+|\.[^.]+")
+_WRITTEN_BY_PEOPLE = re.compile(
+    r".*\.(md|json|ya?ml|toml|cfg|conf|ini|env.*|jinja|py|ipynb|(ba|z)?sh|ps1|txt|log)|[^.]+|\.[^.]+"
+)
+_PICTURES = re.compile(
+    r"(?i).*\.(?:png|jpe?g|gif|webp|bmp|tiff?|avif|ico|mp[34]|webm|mov|wav|flac|og[gav])"
+)
 #: What no text holds.
 _BINARY = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")
 #: Programs and models of other formats hold texts, too.
@@ -68,14 +73,14 @@ def examine(
         and (most is None or e.size <= most)
     ]  # fmt: skip
     examiner = _Examiner(files, location)
-    for entry in entries[:_MOST_FILES]:
+    for entry in entries[:MOST_FILES]:
         examiner.file(entry)
-    if len(entries) > _MOST_FILES:
+    if len(entries) > MOST_FILES:
         examiner.unexamined.append(
-            Unexamined.at("", f"has {len(entries)} files; the first {_MOST_FILES} were looked into")
+            Unexamined.at("", f"has {len(entries)} files; the first {MOST_FILES} were looked into")
         )
     index = next((d for d in documents if d.path.text == INDEX), None)
-    clean = INDEX in {e.path.text for e in entries[:_MOST_FILES]} and not examiner.told_of(INDEX)
+    clean = INDEX in {e.path.text for e in entries[:MOST_FILES]} and not examiner.told_of(INDEX)
     for file in held:
         examiner.metadata(file, index.weight_map if index and clean else {})
     for entry in scan.files:
@@ -118,7 +123,8 @@ class _Examiner:
     def file(self, entry: FileEntry) -> None:
         """Recognise one file, and look through it if it is no container."""
         with self.files.open(self.location, entry.path) as reader:
-            first = _read(reader, 0, min(reader.size, _CHUNK if self._budget > 0 else EDGE))
+            much = TAIL if is_picture(entry.path.name) else _CHUNK
+            first = _read(reader, 0, min(reader.size, much if self._budget > 0 else EDGE))
             tail = first[-TAIL:]
             if reader.size > len(first):
                 tail = _read(reader, max(0, reader.size - TAIL), min(reader.size, TAIL))
@@ -130,7 +136,9 @@ class _Examiner:
                 self.forms[entry.path.text] = form
             elif _BINARY.search(first[:EDGE]) and not _is_wide(first):
                 self.binary.add(entry.path.text)
-            if form is None or form.family in _LOOKED_INTO:
+            if form is None and entry.path.text in self.binary and is_picture(entry.path.name):
+                self._edges(entry.path.text, first, tail if reader.size > len(first) else b"")
+            elif form is None or form.family in _LOOKED_INTO:
                 self._look(entry, reader, first, form)
 
     def _read_on(self, path: str, reader: Reader, offset: int, length: int) -> bytes:
@@ -163,6 +171,13 @@ class _Examiner:
             reason = f"has {reader.size} bytes, of which the first {done} were looked through"
             self.unexamined.append(Unexamined.at(entry.path.text, reason))
 
+    def _edges(self, path: str, first: bytes, tail: bytes) -> None:
+        """What a camera or a program wrote into a picture stands before and behind it."""
+        scanner = LeakScanner(path)
+        scanner.feed(first + tail)
+        self._budget -= len(first + tail)
+        self.leaks += scanner.found
+
     def names(self, path: str, place: str, names: Iterable[str]) -> None:
         """Names are published as well: those of files, and those of tensors."""
         scanner = LeakScanner(path, place)
@@ -181,6 +196,11 @@ class _Examiner:
             scanner = LeakScanner(file.path.text, f"__metadata__ {key[:64]!r}", closely=True)
             scanner.feed(f"{key}={value}".encode()[:_CHUNK])
             self.leaks += scanner.found
+
+
+def is_picture(name: str) -> bool:
+    """Whether it is one of pictures or sounds, of which nobody reads what is in the middle."""
+    return _PICTURES.fullmatch(name) is not None
 
 
 def _is_wide(first: bytes) -> bool:

@@ -6,14 +6,14 @@ Reads no weights.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve, frozen
 
-from weighbridge.application.contents import examine
+from weighbridge.application.contents import MOST_FILES, examine, is_picture
 from weighbridge.domain.artifact import (
     ArtifactPath,
     Document,
@@ -44,6 +44,7 @@ from weighbridge.domain.errors import (
     PathMissing,
     StorageError,
 )
+from weighbridge.domain.file_forms import TAIL
 from weighbridge.domain.npz import parse_npz
 from weighbridge.domain.strict_json import StrictJsonError, parse_object, parse_strictly
 from weighbridge.domain.tensors import (
@@ -63,6 +64,7 @@ _MAX_JSON = 10_000_000
 _MAX_TOKENIZER = 128_000_000
 _SMALL_TEXT = 4096
 _AT_ONCE = 8
+_T = TypeVar("_T")
 #: What loaders read and must be an object. Others may end in config.json and hold a list.
 _OBJECTS = re.compile(
     r"((adapter_|generation_|tokenizer_|processor_|preprocessor_)?config|tokenizer"
@@ -156,6 +158,9 @@ def read_artifact(
     most = SMALL_BYTES if extent is Extent.SMALL else None
     documents, tensor_files, texts = [], [], []
     headers = _headers(files, location, scan)
+    if everything and "://" in location:
+        proven = {path for path, file in headers.items() if file.header is not None}
+        _fetch_ahead(files, location, [e for e in scan.files if e.path.text not in proven])
     for entry in scan.files:
         name = entry.path.name
         if in_repository(entry.path.text) or is_companion(name):
@@ -187,11 +192,26 @@ def _headers(files: FileSystem, location: str, scan: Scan) -> Mapping[str, Tenso
     read = partial(read_header, files, location)
     if "://" not in location:
         return {e.path.text: read(e) for e in entries}
+    return {file.path.text: file for file in _at_once(read, entries)}
+
+
+def _fetch_ahead(files: FileSystem, location: str, entries: Sequence[FileEntry]) -> None:
+    """Have what is small, and is read to its end, come over the network; there it is kept."""
+    wanted = [
+        e for e in entries
+        if 0 < e.size <= (TAIL if is_picture(e.path.name) else SMALL_BYTES)
+        and not in_repository(e.path.text)
+    ]  # fmt: skip
+    for _ in _at_once(lambda e: files.read(location, e.path), wanted[:MOST_FILES]):
+        pass
+
+
+def _at_once(read: Callable[[FileEntry], _T], entries: Sequence[FileEntry]) -> Iterator[_T]:
+    """What is read of each: of hundreds of files each waits for an answer."""
     from concurrent.futures import ThreadPoolExecutor
 
-    # Each of hundreds of shards waits for two answers.
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return {file.path.text: file for file in pool.map(read, entries)}
+        yield from pool.map(read, entries)
 
 
 def classify(artifact: ModelArtifact, wanted: Choice | Kind | None = None) -> Detected:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import evolve
+from attrs import define, evolve, field
 
 from weighbridge.domain.contents import is_companion
 from weighbridge.domain.templates import (
+    MAX_SIGNS,
     MAX_TEMPLATE,
     MAX_TEMPLATES,
     Hazard,
     Template,
     held_templates,
+    signs,
     template_name,
 )
 
@@ -26,24 +28,40 @@ def read_templates(
 ) -> tuple[Template, ...]:
     """Every template of ``artifact`` with what its syntax tree shows."""
     found = [*held_templates(artifact), *_files(files, artifact)]
-    known: dict[str, tuple[Hazard, ...]] = {}  # several places hold the same
-    return tuple(evolve(one, hazards=_hazards(one, reader, known)) for one in found)
+    examiner = _Examiner(reader)
+    return tuple(evolve(one, hazards=examiner.hazards(one)) for one in found)
 
 
-def _hazards(
-    one: Template, reader: TemplateReader, known: dict[str, tuple[Hazard, ...]]
-) -> tuple[Hazard, ...]:
-    if one.hazards:
-        return one.hazards
-    if one.text is None or one.size > MAX_TEMPLATE:
-        detail = f"has {one.size} bytes; {MAX_TEMPLATE} is the most that is parsed"
-        return (Hazard("CT009", detail),)
-    if one.text not in known:
-        if sum(map(len, known)) + one.size > MAX_TEMPLATES:
-            detail = f"comes after {MAX_TEMPLATES} bytes of other templates, the most that is read"
-            return (Hazard("CT009", detail),)
-        known[one.text] = tuple(reader.hazards(one.text))
-    return known[one.text]
+@define
+class _Examiner:
+    """Has each template read once, as several places hold the same, and not too many."""
+
+    _reader: TemplateReader
+    _known: dict[str, tuple[Hazard, ...]] = field(factory=dict, init=False)
+    _size: int = field(default=0, init=False)
+    _signs: int = field(default=0, init=False)
+
+    def hazards(self, one: Template) -> tuple[Hazard, ...]:
+        """What is wrong with it; CT009 if it is one too many."""
+        if one.hazards:
+            return one.hazards
+        if one.text is None or one.size > MAX_TEMPLATE:
+            return _too_much(f"has {one.size} bytes; {MAX_TEMPLATE} is the most that is parsed")
+        if one.text not in self._known:
+            if self._size + one.size > MAX_TEMPLATES:
+                return _too_much(f"comes after {MAX_TEMPLATES} bytes of other templates, the most "
+                                 "that is read")  # fmt: skip
+            count = signs(one.text)
+            if self._signs + count > MAX_SIGNS:
+                return _too_much(f"has {count} words and signs; {MAX_SIGNS} are parsed in all")
+            self._size += one.size
+            self._signs += count
+            self._known[one.text] = tuple(self._reader.hazards(one.text))
+        return self._known[one.text]
+
+
+def _too_much(detail: str) -> tuple[Hazard, ...]:
+    return (Hazard("CT009", detail),)
 
 
 def _files(files: FileSystem, artifact: ModelArtifact) -> list[Template]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from binascii import a2b_base64
 from bisect import bisect_right
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import accumulate
 
 from attrs import field, frozen
 
@@ -24,11 +26,14 @@ _FEW = 64
 #: Runs of one character are remembered; long ones may be as large as a file.
 _SINGLE = 6
 #: What JSON and Markdown write with another before it, and what is not shown.
-_PRECEDED = tuple((b"\\" + sign, sign) for sign in (b"/", b"_", b"-"))
+_PRECEDED = (
+    *((b"\\" + sign, sign) for sign in (b"/", b"_", b"-")),
+    *((before + b'"', b'"') for before in (b"\\\\\\", b"\\")),  # JSON within JSON
+)
 _UNSEEN = tuple(sign.encode() for sign in "\u200b\u200c\u200d\u2060\ufeff\xad")
 #: The alphabets of base64 become x. What wraps fewer than 30 characters is not looked into: names
 #: and digests of that length are everywhere.
-_WRAPPING = bytes(
+WORDS = bytes(
     0x78 if chr(c).isascii() and (chr(c).isalnum() or chr(c) in "+/_-") else 0x20
     for c in range(256)
 )
@@ -82,29 +87,34 @@ class Unwrapped:
     """What the runs of base64 in a text hold, a line for each."""
 
     text: bytes
-    _lines: list[int] = field(alias="lines", repr=False)
+    _sizes: list[int] = field(alias="sizes", repr=False)
     _places: list[int] = field(alias="places", repr=False)
 
     def place(self, at: int) -> int:
         """Where in the text the run begins that ``at`` is of."""
-        return self._places[bisect_right(self._lines, at) - 1]
+        ends = list(accumulate(size + 1 for size in self._sizes))
+        return self._places[bisect_right(ends, at)]
+
+
+def long_words(text: bytes, least: int) -> Iterator[tuple[int, int]]:
+    """From where to where each word goes that has so many letters; spaces are between them, and
+    each letter is an x."""
+    word = b"x" * least
+    start = text.find(word)
+    while start >= 0:
+        end = text.find(b" ", start)
+        end = len(text) if end < 0 else end
+        yield start, end
+        start = text.find(word, end)
 
 
 def unwrapped(text: bytes) -> Unwrapped | None:
     """Every long run of base64's letters, decoded; None if there is none."""
-    flat = text.translate(_WRAPPING)
-    start = flat.find(b"x" * _LEAST_WRAPPED)
-    if start < 0:
+    places = list(long_words(text.translate(WORDS), _LEAST_WRAPPED))
+    if not places:
         return None
-    parts, lines, places, length = [], [], [], 0
-    while start >= 0:
-        end = flat.find(b" ", start)
-        end = len(text) if end < 0 else end
-        run = text[start : end - ((end - start) % 4 == 1)]
-        if not run.islower():  # as digests and names are, and no wrapped text
-            parts.append(part := a2b_base64(run.translate(_STANDARD) + b"=="))
-            lines.append(length)
-            places.append(start)
-            length += len(part) + 1
-        start = flat.find(b"x" * _LEAST_WRAPPED, end)
-    return Unwrapped(b"\n".join(parts), lines, places)
+    letters = text.translate(_STANDARD)
+    runs = [letters[start : end - ((end - start) % 4 == 1)] for start, end in places]
+    # Digests and names are of small letters, and no wrapped text is.
+    parts = [b"" if run.islower() else a2b_base64(run + b"==") for run in runs]
+    return Unwrapped(b"\n".join(parts), list(map(len, parts)), [start for start, _ in places])

@@ -14,38 +14,50 @@ from attrs import define, field
 
 from weighbridge.domain.commands import commands
 from weighbridge.domain.contents import Leak
-from weighbridge.domain.escapes import unescaped, unwrapped
+from weighbridge.domain.escapes import WORDS, long_words, unescaped, unwrapped
 from weighbridge.domain.home_paths import home_paths
 from weighbridge.domain.strict_json import DIGITS_ALIKE
 from weighbridge.domain.token_forms import DOTTED, PRIVATE_KEY, TOKENS
 
+#: What every token begins with, whose letters and number rule out most words at once.
+_FIRST, _MORE = b"".join({prefix[:1] for prefix, _, _ in TOKENS}), rb"[\w+/=-]{12}"
 
-def _any_of(forms: Iterable[tuple[bytes, bytes]]) -> re.Pattern[bytes]:
-    """One of (prefix, form), at the beginning of a word; by their first letters, which rule out
-    every other at once."""
+
+def _any_of(forms: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """One of (prefix, form), by their first letters."""
     by_letter: dict[bytes, list[bytes]] = {}
     for prefix, form in forms:
         by_letter.setdefault(prefix[:1], []).append(form[1:])
     parts = (letter + b"(?:%s)" % b"|".join(each) for letter, each in by_letter.items())
-    return re.compile(rb"(?<![A-Za-z0-9])(?:%s)" % b"|".join(parts))
+    return b"(?:%s)" % b"|".join(parts)
 
 
 _WHAT = {prefix: what for prefix, what, _ in TOKENS}
-_PREFIX = _any_of((prefix, re.escape(prefix)) for prefix in sorted(_WHAT, reverse=True))
-_TOKEN = _any_of((prefix, form) for prefix, _, form in TOKENS)
+#: Each with the sign before it, which is found sooner than a place behind none.
+_BEGUN = re.compile(
+    b"[^A-Za-z0-9](?=(%s))"
+    % _any_of((prefix, re.escape(prefix)) for prefix in sorted(_WHAT, reverse=True))
+)
+_TOKEN = re.compile(
+    b"[^A-Za-z0-9](?=[%s]%s)%s"
+    % (_FIRST, _MORE, _any_of((prefix, form) for prefix, _, form in TOKENS))
+)
+#: What stands between a name and its value: in configs, scripts and calls of Python, and in the
+#: lists of Kubernetes.
+_IS = rb"[\"']?\]?[ \t]{0,4}(?:[=:,]|[\"',\s]{1,40}value[\"']?[ \t]{0,4}[=:])\s{0,4}[\"']?"
 _ASSIGNED = re.compile(
-    rb"(?i)(aws_secret_access_key|secret_?access_?key|wandb_api_key)[\"']?\s{0,4}[=:]\s{0,4}[\"']?"
-    rb"[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])"
+    rb"(?i)(aws_secret_access_key|secret_?access_?key|wandb[_-]?(?:api[_-]?)?key)(?:%s|[ \t]{1,4})"
+    rb"([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+])" % _IS
 )
 #: A variable or key whose name says what its value is, as in a .env or a script.
 _NAMED = re.compile(
     rb"(?i)(?<![A-Za-z0-9])([A-Z0-9]{0,24}[_-]?(?:(?:access|auth|api|hf|hub)[_-]?token"
-    rb"|(?:api|secret)[_-]?key|client[_-]?secret|auth))[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?"
-    rb"([A-Za-z0-9+/_-]{24,200})(?![A-Za-z0-9+/_.({\[-])"
+    rb"|(?:api|secret)[_-]?key|client[_-]?secret|auth))%s"
+    rb"([A-Za-z0-9+/_-]{24,200})(?![A-Za-z0-9+/_.({\[-])" % _IS
 )
 #: The names of those three, in small letters and without what may join their words.
 _NAMES_SQUEEZED = {
-    b"key": (b"api", b"secret", b"access"),
+    b"key": (b"api", b"secret", b"access", b"wandb"),
     b"token": (b"access", b"auth", b"api", b"hf", b"hub"),
     b'auth"': (b"",),
     b"auth=": (b"",),
@@ -68,13 +80,17 @@ _NETRC = re.compile(
     rb"\bmachine\s{1,4}(?!\S{0,64}example)\S{1,128}\s{1,8}login\s{1,4}\S{1,128}\s{1,8}password\s{1,4}"
     rb"([^\s<>{}()\[\]\"'`$*%]{6,200})(?!\S)"
 )
-_LOGIN = re.compile(rb"wandb[ .]login[ (](?:key=)?[\"']?[0-9a-f]{40}(?![A-Za-z0-9])")
+_LOGIN = re.compile(
+    rb"wandb[ .]login[ (](?:--\w{1,16} ){0,2}(?:key=)?[\"']?[0-9a-f]{40}(?![A-Za-z0-9])"
+)
 _CREDENTIALS = re.compile(
     rb"(?i)(?<![a-z0-9])([a-z][a-z0-9+.-]{1,20}://)[^\s:/@'\"<>${}\[\]]{0,64}:([^\s:/@'\"<>${}\[\]]{8,128})"
     rb"@(?!localhost|127\.|(?:[\w-]{1,64}\.){0,4}example\.|host(?![\w.]))[\w.-]{1,128}"
 )
 _EVERY_DAY = re.compile(rb"(?i)(my)?_?(pass(word|wd|phrase)?|secret|token|key)[_-]?\d{0,4}")
 _MANY_SIGNS = 11
+#: No word of a name in a program is as long.
+_LONG_WORD = 12
 _PLACEHOLDER = re.compile(rb"(?i)example|your|placeholder|x{6}|\*{4}|^[x0*._-]*$")
 
 _RUN = re.compile(rb"wandb\.ai/[\w.-]{1,64}/[\w.-]{1,64}/runs/\w{4,64}")
@@ -87,15 +103,12 @@ _INNER_HOST = re.compile(
 _NO_MAIL = frozenset(b"png jpg jpeg svg gif py js ts md json webp".split())
 _FOR_ANYBODY = re.compile(rb"(?i)^git@|@(?:[\w-]+\.)*example\.|noreply|no-reply|your|name@|user@")
 
-# Characters of tokens become x: no secret is without a run of them, and a vocabulary has few.
-_FLAT = bytes(
-    0x78 if chr(c).isascii() and (chr(c).isalnum() or chr(c) in "_-") else 0x20 for c in range(256)
-)
-#: The same, with the other letters of base64.
-_LONG = bytes(0x78 if chr(c) in "+/" else _FLAT[c] for c in range(256))
+#: No secret is without a word so long, and a vocabulary has few.
 _LEAST = 16
 _RUN_OF_SECRETS = b"x" * _LEAST
-#: Where distinct long words are at least so much of a text, all of it is searched at once.
+#: Bytes for each long word. Where there are more words, all of a text is searched at once.
+_SPARSE = 100
+#: Where distinct entries are at least so much of a text, all of it is searched at once.
 _DENSE = 4
 #: Signs that most texts are without, the rarest first. One sign is found fifty times faster than
 #: two, so a text without it is known at once to be without what has it.
@@ -192,7 +205,7 @@ def _keys(text: bytes) -> Iterator[_Hit]:
     if _holds(text, b"PRIVATE KEY") or _holds(text, b"PuTTY"):
         for match in PRIVATE_KEY.finditer(text):
             yield match.start(), "SC002", "a private key", "-----BEGIN … PRIVATE KEY-----"
-    if _RUN_OF_SECRETS not in text.translate(_LONG):
+    if _RUN_OF_SECRETS not in text.translate(WORDS):
         return
     for needle, what, form, masked in DOTTED:
         if _holds(text, needle):
@@ -207,43 +220,25 @@ def _runs(text: bytes) -> Iterator[_Hit]:
 
 
 def _tokens(text: bytes) -> Iterator[_Hit]:
-    # An index names the same few shards ten thousand times: each word is tried once.
-    places = list(_long_words(text))
-    words = {text[start:end] for start, end in places}
-    if sum(map(len, words)) * _DENSE > len(text):
-        yield from _token(text, _everywhere(text))
+    whole = b"\n" + text
+    for match in _candidates(whole):
+        begun = _BEGUN.match(whole, match.start())
+        if begun is not None and not _PLACEHOLDER.search(match[0][1 + len(begun[1]) :]):
+            yield match.start(), "SC002", _WHAT[begun[1]], f"{begun[1].decode()}***"
+
+
+def _candidates(text: bytes) -> Iterator[re.Match[bytes]]:
+    """What looks like a token. What stands for one may go on with one."""
+    flat, at = text.translate(WORDS), 0
+    if flat.count(_RUN_OF_SECRETS) * _SPARSE > len(text):
+        while (match := _TOKEN.search(text, at)) is not None:
+            yield match
+            at = match.start() + 1
         return
-    begun = {word: [found.start() for found in _PREFIX.finditer(word)] for word in words}
-    if not any(begun.values()):
-        return
-    starts = (start + at for start, end in places for at in begun[text[start:end]])
-    yield from _token(text, filter(None, (_TOKEN.match(text, at) for at in starts)))
-
-
-def _long_words(text: bytes) -> Iterator[tuple[int, int]]:
-    """From where to where each word goes that is long enough to hold a token."""
-    flat = text.translate(_FLAT)
-    start = flat.find(_RUN_OF_SECRETS)
-    while start >= 0:
-        end = flat.find(b" ", start)
-        end = len(text) if end < 0 else end
-        yield start, end
-        start = flat.find(_RUN_OF_SECRETS, end)
-
-
-def _everywhere(text: bytes) -> Iterator[re.Match[bytes]]:
-    # What stands for a token may go on with one.
-    at = 0
-    while (match := _TOKEN.search(text, at)) is not None:
-        yield match
-        at = match.start() + 1
-
-
-def _token(text: bytes, found: Iterable[re.Match[bytes]]) -> Iterator[_Hit]:
-    for match in found:
-        prefix = _PREFIX.match(text, match.start())
-        if prefix is not None and not _PLACEHOLDER.search(match[0][len(prefix[0]) :]):
-            yield match.start(), "SC002", _WHAT[prefix[0]], f"{prefix[0].decode()}***"
+    for start, end in long_words(flat, _LEAST):
+        for begun in _BEGUN.finditer(text, start - 1, end):
+            if (match := _TOKEN.match(text, begun.start())) is not None:
+                yield match
 
 
 def _wrapped(text: bytes) -> Iterator[_Hit]:
@@ -262,13 +257,13 @@ def _homes(text: bytes) -> Iterator[_Hit]:
 def _is_random(value: bytes) -> bool:
     """True for what nobody would write by hand: letters and digits, of many kinds and no words."""
     kinds = re.search(rb"\d", value) and re.search(rb"[A-Za-z]", value)
-    return bool(kinds) and len(set(value)) >= _MANY_SIGNS and not _PLACEHOLDER.search(value)
+    if not kinds or len(set(value)) < _MANY_SIGNS or _PLACEHOLDER.search(value):
+        return False
+    return max(map(len, re.split(rb"[_-]", value))) >= _LONG_WORD
 
 
 def _assigned(text: bytes) -> Iterator[_Hit]:
-    for match in _ASSIGNED.finditer(text):
-        yield match.start(), "SC002", "a secret key", f"{match[1].decode()}=***"
-    for form in (_NAMED, _HEADER):
+    for form in (_ASSIGNED, _NAMED, _HEADER):
         for match in form.finditer(text):
             if _is_random(match[2]):
                 yield match.start(), "SC002", "a secret key", f"{match[1].decode()}=***"

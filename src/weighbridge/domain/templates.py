@@ -18,6 +18,9 @@ LARGE_TEMPLATE = 100_000
 #: More is not parsed, in one template and in all together: it would take minutes.
 MAX_TEMPLATE = 256_000
 MAX_TEMPLATES = 2 * MAX_TEMPLATE
+#: Words and signs, of all together: a parser's time goes by these. The largest published template
+#: has fewer than 5,000.
+MAX_SIGNS = 32_000
 TOKENIZER_CONFIG = "tokenizer_config.json"
 _HOLDERS = (TOKENIZER_CONFIG, "chat_template.json", "processor_config.json")
 _FILE = re.compile(
@@ -26,6 +29,7 @@ _FILE = re.compile(
     re.IGNORECASE,
 )
 DEFAULT = "default"
+_SIGN = re.compile(r"\w+|[^\w\s]")
 
 
 @frozen
@@ -58,6 +62,11 @@ def template_name(path: str) -> str | None:
         # Of no name that a loader knows it by; servers are given such a file by hand.
         return re.sub(r"[^A-Za-z0-9_-]", "-", path)[:64]
     return found["name"] or DEFAULT
+
+
+def signs(text: str) -> int:
+    """How many words and signs it has, white space aside."""
+    return sum(1 for _ in _SIGN.finditer(text))
 
 
 def held_templates(artifact: ModelArtifact) -> Iterator[Template]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from operator import add
-from typing import Any
+from typing import Any, TypeGuard
 
 from attrs import field, frozen
 
@@ -84,7 +84,7 @@ class TokenizerBuild:
     optional: bool = False
 
 
-def is_id(value: Any) -> bool:
+def is_id(value: Any) -> TypeGuard[int]:
     """True if ``value`` can be a token's number."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -221,13 +221,15 @@ def stop_ids(artifact: ModelArtifact) -> Mapping[str, tuple[int, ...]]:
     for path in ("generation_config.json", "config.json"):
         document = artifact.document(path)
         fields = document.object if document else {}
-        text = fields.get("text_config")
-        value = fields.get("eos_token_id")
-        if value is None and isinstance(text, Mapping):
-            value = text.get("eos_token_id")
-        if ids := token_ids(value):
+        if ids := token_ids(of_text(fields, "eos_token_id")):
             found[path] = ids
     return found
+
+
+def of_text(config: Mapping[str, Any], key: str) -> Any:
+    """A field of the text model, which a multimodal one has inside; None if there is none."""
+    text, value = config.get("text_config"), config.get(key)
+    return text.get(key) if value is None and isinstance(text, Mapping) else value
 
 
 def stop_tokens(artifact: ModelArtifact, view: TokenizerView | None) -> frozenset[str]:

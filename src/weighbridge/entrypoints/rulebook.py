@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from functools import lru_cache, wraps
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
-from attrs import evolve
+from attrs import define, evolve, field
 
 from weighbridge.domain.findings import Observation, Rule, Subject
 from weighbridge.domain.rulebook import Offer, Rulebook, rulebook
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 GROUP = "weighbridge.rules"
 _MOST_SEEN = 100_000
+#: A rule reads no file: seconds that one may take, and to end when it is stopped.
+_SECONDS, _MOMENT = 60.0, 1.0
 
 
 def installed_rulebook() -> Rulebook:
@@ -102,7 +105,7 @@ def _name(distribution: Distribution) -> str:
 
 def _loaded(point: EntryPoint) -> object:
     try:
-        with redirect_stdout(sys.stderr):
+        with _stdout_apart():
             found = point.load()
     except (Exception, SystemExit, GeneratorExit) as error:
         return error  # A package's bug must not hide our own findings.
@@ -110,16 +113,62 @@ def _loaded(point: EntryPoint) -> object:
 
 
 def _apart(rule: object) -> object:
-    """The rule, so that neither what it prints gets into the report nor its findings never end."""
+    """The rule, so that nothing it prints gets into the report, and so that it ends."""
     if not isinstance(rule, Rule) or not callable(rule.check):
         return rule
 
     @wraps(rule.check)
     def check(subject: Subject) -> Iterator[Observation]:
-        with redirect_stdout(sys.stderr):
-            for number, seen in enumerate(rule.check(subject)):
-                if number >= _MOST_SEEN:
-                    raise RuntimeError(f"saw more than {_MOST_SEEN} things")
-                yield seen
+        run = _Run(rule, subject)
+        with _stdout_apart():
+            run.wait(_SECONDS)
+        yield from tuple(run.seen)
+        if run.error is not None:
+            raise run.error
 
     return evolve(rule, check=check)
+
+
+@contextmanager
+def _stdout_apart() -> Iterator[None]:
+    """What is printed goes to the standard error, also that of processes which are started."""
+    sys.stdout.flush()
+    with redirect_stdout(sys.stderr), ExitStack() as after:
+        with suppress(OSError):  # Without one, or without a standard error, there is none to keep.
+            ours = os.dup(1)
+            after.callback(os.close, ours)
+            os.dup2(2, 1)
+            after.callback(os.dup2, ours, 1)
+        yield
+
+
+@define(eq=False)
+class _Run:
+    """A rule at work in a thread, which may not come to an end; ``seen`` is what it saw so far."""
+
+    rule: Rule
+    subject: Subject
+    seen: list[Observation] = field(factory=list)
+    error: BaseException | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Until it has ended, or ``error`` says that it did not."""
+        thread = Thread(target=self._see, name=self.rule.code, daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if thread.is_alive():
+            import ctypes  # which hardly anybody needs
+
+            self.error = TimeoutError(f"did not come to an end within {seconds:g} s")
+            stop = ctypes.pythonapi.PyThreadState_SetAsyncExc
+            stop(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+            thread.join(_MOMENT)
+
+    def _see(self) -> None:
+        try:
+            for number, one in enumerate(self.rule.check(self.subject)):
+                if number >= _MOST_SEEN:
+                    raise RuntimeError(f"saw more than {_MOST_SEEN} things")
+                self.seen.append(one)
+        except BaseException as error:
+            self.error = self.error or error

@@ -6,17 +6,17 @@ rest, a few times.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import define, field
 
-from weighbridge.adapters.hub.errors import is_transport
+from weighbridge.adapters.hub.errors import is_transport, naming
 from weighbridge.adapters.hub.patience import patiently
 from weighbridge.adapters.hub.ranges import file_request
 from weighbridge.application.streams import stream_of
-from weighbridge.domain.errors import DestinationMissing, RegistryError, RegistryUnreachable
+from weighbridge.domain.errors import DestinationMissing, RegistryUnreachable
 
 if TYPE_CHECKING:
     from weighbridge.adapters.hub.patience import Patience
@@ -60,7 +60,7 @@ class _Download:
         self.close()
         api, name = self.remote.api, self.remote.repo.name
         span = f"{offset}-" if offset else None
-        with self._named(), self.remote.errors.calls():
+        with naming(self.path), self.remote.errors.calls():
             request = file_request(
                 name, self.path, self.revision, span,
                 endpoint=api.endpoint, token=api.token, timeout=self.patience.timeout,
@@ -74,16 +74,6 @@ class _Download:
                     destination=str(self.remote.repo), reason=reason
                 ) from error
             return answer
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """A store says no without a word of which file it was."""
-        try:
-            yield
-        except RegistryError as error:
-            if self.path not in error.reason:
-                error.reason = f"{self.path}: {error.reason}"
-            raise
 
     def chunks(self, answer: Any) -> Generator[bytes, None, None]:
         """All bytes; asks for the rest where a connection broke."""

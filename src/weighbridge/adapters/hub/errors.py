@@ -50,6 +50,8 @@ _NOT_IMPLEMENTED = 501
 #: Who has no room left is told that it is not allowed, that it costs, or that there is none.
 _FULL = (402, 413, 507)
 _NO_ROOM = re.compile(r"\bstorage\b.{0,20}\b(limit|quota)|\bquota\b.{0,20}\bexceeded", re.I)
+_PASSING = (500, 502, 503, 504)
+_BROKEN = ("RemoteProtocolError", "ReadError")
 
 
 @define(kw_only=True, eq=False, slots=False)
@@ -205,6 +207,26 @@ def is_transport(error: BaseException) -> bool:
     """
     modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     return isinstance(error, ConnectionError | TimeoutError) or bool(modules & _HTTP_LIBRARIES)
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """A store says no without a word of which file it was."""
+    try:
+        yield
+    except RegistryError as error:
+        if path not in error.reason:
+            error.reason = f"{path}: {error.reason}"
+        raise
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether what was asked may be had a moment later: the server is overloaded, or a connection
+    broke that it had taken."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return int(response.status_code) in _PASSING
+    return type(error).__name__ in _BROKEN
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

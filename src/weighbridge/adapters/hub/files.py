@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from urllib.parse import unquote
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from weighbridge.adapters.hub.client import make_ready
+from weighbridge.adapters.hub.errors import is_passing, naming
 from weighbridge.adapters.hub.login import translator
 from weighbridge.adapters.hub.patience import Patience
 from weighbridge.adapters.hub.ranges import NoRanges, fetch_range
@@ -47,6 +49,10 @@ _LOCATION = re.compile(
     r"hf://(?P<name>[^/@]+/[^/@]+)(@(?P<revision>refs/(?:pr|convert)/[^/]+|[^/]+))?(/(?P<below>.*))?"
 )
 _MOST_STREAMED = 64 << 20
+#: Bytes of one file that is kept, and of all.
+_KEPT, _ALL_KEPT = 1 << 20, 64 << 20
+#: Seconds before what broke is asked for again; one of hundreds of answers may.
+_PAUSES = (0.5, 1.0, 2.0)
 _T = TypeVar("_T")
 
 
@@ -63,18 +69,34 @@ class _Place:
         return f"{self.below}/{name}" if self.below else name
 
 
+@define
+class _Kept:
+    """Small files, by their place."""
+
+    files: dict[tuple[_Place, str], bytes] = field(factory=dict)
+    _room: int = _ALL_KEPT
+
+    def keep(self, where: tuple[_Place, str], content: bytes) -> None:
+        """Keep it, if it is small and there is room."""
+        if len(content) <= min(_KEPT, self._room):
+            self._room -= len(content)
+            self.files[where] = content
+
+
 @frozen
 class HubFiles(FileSystem):
     """A FileSystem for ``hf://org/name[@revision][/directory]``; it cannot be written to.
 
-    What a revision is, and what it holds, is asked once for each repository. Raises PathMissing
-    for what is not there, and the RegistryError family for what the Hub refuses.
+    What a revision is, and what it holds, is asked once for each repository, and so is a small
+    file: a commit does not change. Raises PathMissing for what is not there, and the RegistryError
+    family for what the Hub refuses.
     """
 
     endpoint: str | None = None
     token: str | None = field(default=None, repr=False)
     timeout: float = SECONDS
-    _known: dict[str, tuple[str, dict[str, int]]] = field(factory=dict, init=False, repr=False)
+    _known: dict[str, tuple[str, str, dict[str, int]]] = field(factory=dict, init=False, repr=False)
+    _kept: _Kept = field(factory=_Kept, init=False, repr=False)
 
     def scan(self, root: str) -> Scan:
         """All files at that revision, below the directory."""
@@ -98,7 +120,13 @@ class HubFiles(FileSystem):
         if wanted < 0 or offset + wanted > sizes[name]:
             reason = f"{wanted} bytes from {offset} of {sizes[name]}"
             raise StorageError(path=f"{root}/{path}", operation="read", reason=reason)
-        return self._fetch(root, place, name, offset, wanted) if wanted else b""
+        whole = self._kept.files.get((place, name))
+        if whole is not None or wanted == 0:
+            return (whole or b"")[offset : offset + wanted]
+        data = self._fetch(root, place, name, offset, wanted)
+        if wanted == sizes[name]:
+            self._kept.keep((place, name), data)
+        return data
 
     @contextmanager
     def open(self, root: str, path: ArtifactPath) -> Iterator[Reader]:
@@ -139,19 +167,22 @@ class HubFiles(FileSystem):
         key = f"{name}@{asked}"
         if key not in self._known:
             self._known[key] = self._list(name, asked)
-        commit, sizes = self._known[key]
-        return _Place(name, commit, found["below"] or ""), sizes
+        now, commit, sizes = self._known[key]
+        return _Place(now, commit, found["below"] or ""), sizes
 
-    def _list(self, name: str, revision: str) -> tuple[str, dict[str, int]]:
-        def listed() -> tuple[str, dict[str, int]]:
+    def _list(self, name: str, revision: str) -> tuple[str, str, dict[str, int]]:
+        """What it is called now, its commit, and its files with their sizes."""
+
+        def listed() -> tuple[str, str, dict[str, int]]:
             from huggingface_hub.hf_api import RepoFile
 
             api = self._api()
-            commit = api.model_info(name, revision=revision).sha
+            info = api.model_info(name, revision=revision)
+            now, commit = info.id or name, info.sha
             if commit is None:
                 raise DestinationMissing(destination=name, reason="there is no commit")
-            tree = api.list_repo_tree(name, recursive=True, revision=commit)
-            return commit, {i.path: i.size for i in tree if isinstance(i, RepoFile)}
+            tree = api.list_repo_tree(now, recursive=True, revision=commit)
+            return now, commit, {i.path: i.size for i in tree if isinstance(i, RepoFile)}
 
         try:
             return self._asked(name, listed)
@@ -168,7 +199,8 @@ class HubFiles(FileSystem):
             )  # fmt: skip
 
         try:
-            data = self._asked(place.name, fetched)
+            with naming(name):
+                data = self._asked(place.name, fetched)
         except NoRanges as error:
             raise StorageError(path=f"{root}/{name}", operation="read",
                                reason="the server does not answer ranges") from error  # fmt: skip
@@ -185,6 +217,13 @@ class HubFiles(FileSystem):
 
         def translated() -> _T:
             with errors.calls():
+                for pause in _PAUSES:
+                    try:
+                        return ask()
+                    except Exception as error:
+                        if not is_passing(error):
+                            raise
+                    time.sleep(pause)
                 return ask()
 
         return patience.repeat(translated)

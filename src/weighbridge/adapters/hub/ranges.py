@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -10,6 +11,8 @@ from weighbridge.adapters.hub.silence import DOWNLOAD
 
 # A server that ignores the range of a request sends the file from its beginning.
 _MOST_SKIPPED = 64 << 20
+#: Bytes in a second, after a while: what is looked at is small, and somebody waits for it.
+_SLOWEST = 2000
 
 
 class NoRanges(Exception):
@@ -60,13 +63,17 @@ def fetch_range(
         begins = str(answer.headers.get("Content-Range", "")).startswith(f"bytes {offset}-")
         if skip > _MOST_SKIPPED or (partial and not begins):
             raise NoRanges
-        return _taken(answer.iter_bytes(), skip, length)
+        seconds = timeout + (skip + length) / _SLOWEST
+        return _taken(answer.iter_bytes(), skip, length, time.monotonic() + seconds)
 
 
-def _taken(chunks: Iterator[bytes], skip: int, length: int) -> bytes:
-    """``length`` bytes after the first ``skip``, and no more than that is taken off the line."""
+def _taken(chunks: Iterator[bytes], skip: int, length: int, end: float) -> bytes:
+    """``length`` bytes after the first ``skip``, and no more than that is taken off the line.
+    Raises TimeoutError if they have not come at the time ``end``."""
     taken = bytearray()
     for chunk in chunks:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{len(taken)} of {length} bytes came")
         taken += chunk[skip:] if skip < len(chunk) else b""
         skip = max(0, skip - len(chunk))
         if len(taken) >= length:

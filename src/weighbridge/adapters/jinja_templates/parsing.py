@@ -10,6 +10,7 @@ from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 
+from weighbridge.adapters.jinja_templates.failing import failing_hazards
 from weighbridge.adapters.jinja_templates.loops import loop_hazards
 from weighbridge.adapters.jinja_templates.reaching import reaching_hazards
 from weighbridge.adapters.jinja_templates.showing import showing_hazards
@@ -40,7 +41,7 @@ def template_hazards(text: str) -> Iterator[Hazard]:
     try:
         tree = _environment().parse(text)
         found = [*_unknown_words(tree), *reaching_hazards(tree), *loop_hazards(tree),
-                 *showing_hazards(tree, text)]  # fmt: skip
+                 *showing_hazards(tree, text), *failing_hazards(tree)]  # fmt: skip
     except jinja2.TemplateSyntaxError as error:
         yield Hazard("CT001", f"{error.message} at line {error.lineno}")
     except RecursionError:

@@ -1,4 +1,4 @@
-"""What of a conversation a template shows, and whether it comes to its end: from its tree alone.
+"""What of a conversation a template shows, and whether it begins an answer: from its tree alone.
 
 Each expression is a whole message or several (``_WHOLE``), what one says (``_SAID``), or neither.
 """
@@ -16,11 +16,6 @@ from weighbridge.domain.templates import Hazard
 from weighbridge.domain.tokenizer import TURN_ENDS
 
 _NEITHER, _WHOLE, _SAID = range(3)
-#: What a program gives every template, beside what it has of its own.
-_GIVEN = frozenset(
-    {"range", "dict", "namespace", "lipsum", "cycler", "joiner", "raise_exception",
-     "strftime_now", "super", "caller", "self", "loop", "varargs", "kwargs"}
-)  # fmt: skip
 _COUNTS = frozenset({"length", "count"})
 #: Filters that give something else than messages for messages.
 _REGROUPING = frozenset({"groupby", "items", "dictsort", "tojson", "string"})
@@ -28,7 +23,7 @@ _MOST_ROUNDS = 8
 
 
 def showing_hazards(tree: nodes.Template, text: str) -> Iterator[Hazard]:
-    """CT012 if nothing that a message says is put out, CT013 if no conversation is rendered,
+    """CT012 if nothing that a message says is put out,
     CT014 if the answer is never asked for. Raises RecursionError for expressions of hundreds of
     operations."""
     every = list(walk(tree))
@@ -38,8 +33,6 @@ def showing_hazards(tree: nodes.Template, text: str) -> Iterator[Hazard]:
         yield Hazard("CT012", "does not look at messages")
     elif not _Flow(every, macros).shown():
         yield Hazard("CT012", "puts out nothing of what a message says")
-    if (failure := _failure(tree.body, _GIVEN | _bound(every) | macros.keys())) is not None:
-        yield Hazard("CT013", failure)
     ends = sorted(end for end in TURN_ENDS if end in text)
     if ends and "add_generation_prompt" not in names and not _begins_answer(tree):
         yield Hazard(
@@ -138,46 +131,6 @@ class _Flow:
             key = args[0] if args else None
             return self._part(whole, str(key.value)) if isinstance(key, nodes.Const) else _SAID
         return _SAID if whole else _NEITHER
-
-
-def _bound(every: Iterable[nodes.Node]) -> frozenset[str]:
-    """The names of variables that the template has of its own."""
-    return frozenset(n.name for n in every if isinstance(n, nodes.Name) and n.ctx != "load")
-
-
-def _failure(body: Iterable[nodes.Node], known: frozenset[str]) -> str | None:
-    """Why no conversation gets past these statements; None if one may."""
-    for node in body:
-        found = None
-        match node:
-            case nodes.Output(nodes=parts):
-                found = next(filter(None, (_call(part, known) for part in parts)), None)
-            case nodes.Assign(node=value) | nodes.ExprStmt(node=value):
-                found = _call(value, known)
-            case nodes.For(iter=nodes.Name(name="messages"), test=None) | nodes.Scope():
-                found = _failure(node.body, known)
-            case nodes.If(body=first, elif_=others, else_=last) if last:
-                ways = [_failure(way, known) for way in (first, *(o.body for o in others), last)]
-                found = ways[0] if all(ways) else None
-        if found is not None:
-            return found
-        if isinstance(node, nodes.Break | nodes.Continue):
-            return None
-    return None
-
-
-def _call(node: nodes.Node, known: frozenset[str]) -> str | None:
-    """What the value always comes to, if it is no value."""
-    match node:
-        case nodes.Call(node=nodes.Name(name="raise_exception")):
-            return f"fails by itself at line {node.lineno}, whatever is asked"
-        case nodes.Call(node=nodes.Name(name=name)) if name not in known:
-            return f"calls {name[:40]!r} at line {node.lineno}, which no program gives it"
-        case nodes.Filter(node=inner) if inner is not None:
-            return _call(inner, known)
-        case nodes.Concat() | nodes.Add():
-            return next(filter(None, (_call(n, known) for n in node.iter_child_nodes())), None)
-    return None
 
 
 def _begins_answer(tree: nodes.Template) -> bool:

@@ -129,7 +129,20 @@ def _wanted(key: str, value: Any) -> str:
         return "" if isinstance(value, dict) else "an object"
     if key in _LISTS:
         return "" if isinstance(value, list) else "a list"
+    if key == "chat_template":
+        return "" if _are_templates(value) else "a string, or a list of names and templates"
     return _wanted_alone(key, value)
+
+
+def _are_templates(value: Any) -> bool:
+    """One, or several by their names; transformers fails on anything else."""
+    if isinstance(value, list):
+        if not all(isinstance(one, dict) and one.get("name") is not None for one in value):
+            return False
+        value = {str(one["name"]): one.get("template") for one in value}
+    if isinstance(value, dict):
+        return bool(value) and all(isinstance(text, str) for text in value.values())
+    return isinstance(value, str)
 
 
 def _wanted_alone(key: str, value: Any) -> str:
@@ -144,8 +157,6 @@ def _wanted_alone(key: str, value: Any) -> str:
     if key in _FLAGS and not isinstance(value, bool):
         return "true or false"
     if key in _WORDS and not isinstance(value, str):
-        return "a string"
-    if key == "chat_template" and not isinstance(value, str | dict):
         return "a string"
     if key in _CHOICES and value not in _CHOICES[key]:
         return f"one of {', '.join(_CHOICES[key])}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from weighbridge.domain.detection import CONFIG
 from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
 from weighbridge.domain.rules.tokenizer import COPY
 from weighbridge.domain.sentencepiece import pieces
@@ -14,12 +15,16 @@ from weighbridge.domain.tokenizer import (
     MERGES,
     PIECES,
     TOKENIZER,
+    TOKENIZER_CONFIG,
     VOCABULARY,
     is_id,
+    of_text,
 )
 
 #: Of a hundred pieces, so many are renamed at most: those that a base left unused.
 _RENAMED = 2
+#: Tokens. Some published models say a tenth of what they read, but none so few.
+_SHORT = 1024
 
 
 def _files_disagree(subject: Subject) -> Iterator[Observation]:
@@ -77,11 +82,18 @@ def _cuts(subject: Subject) -> Iterator[Observation]:
                 length = next(iter(length.values()), None)
             to = f" to {length}" if is_id(length) else ""
             yield Observation(Location(TOKENIZER, key), {"said": f"{said}{to}"})
+    config, settings = map(subject.artifact.document, (CONFIG, TOKENIZER_CONFIG))
+    read = of_text(config.object, "max_position_embeddings") if config else None
+    most = settings.object.get("model_max_length") if settings else None
+    if is_id(most) and is_id(read) and most < _SHORT and most * 4 <= read:
+        said = f"texts are cut to {most} tokens, of {read} that the model reads"
+        yield Observation(Location(TOKENIZER_CONFIG, "model_max_length"), {"said": said})
 
 
 _W = Severity.WARNING
 RULES = (
     Rule("TK015", "tokenizer-files-disagree", _W, "differs from tokenizer.json in {count} {what}, "
          "{token!r} first", COPY, _files_disagree),
-    Rule("TK016", "tokenizer-cuts-texts", _W, "is left on: {said}", "write null", _cuts),
+    Rule("TK016", "tokenizer-cuts-texts", _W, "is left on: {said}",
+         "write null, or the base model's number", _cuts),
 )  # fmt: skip
