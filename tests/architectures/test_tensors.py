@@ -12,6 +12,7 @@ import pytest
 from weighbridge.domain.companies import TRUNK_WORDS, WORDS, absent_companions
 from weighbridge.domain.decoder_layers import DECODERS, layer_modules
 from weighbridge.domain.placement import Impossible, Layout, Stored
+from weighbridge.domain.rules.module_shapes import Tree, fits
 from weighbridge.domain.tensors import TensorSpec
 
 from .stacks import Array, Base, directory_of
@@ -84,6 +85,14 @@ def test_layers_have_the_modules_that_are_said_of_them(case: str, base: Base) ->
         assert known.every <= held <= known.every | known.some
         biased = {f["module"] for f in found if f["leaf"] == "bias"}
         assert set(known.biased) <= biased
+
+
+@pytest.mark.slow
+def test_shapes_are_those_that_the_config_tells(case: str, base: Base) -> None:
+    tree = Tree.of(json.loads((directory_of(case) / "config.json").read_text()))
+    told = {name: wanted for name in base.files if (wanted := tree.shape(name)) is not None}
+    assert told
+    assert [n for n, wanted in told.items() if not fits(n, base.files[n].shape, wanted)] == []
 
 
 _TOWER = re.compile("vision_|multi_modal_")

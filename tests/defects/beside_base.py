@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import re
 import shutil
 import struct
 from pathlib import Path
@@ -69,6 +70,20 @@ def fused_norms_plus_one(d: Path) -> None:
     map_tensors(d / FUSED, lambda t: _plus_one(t) if len(t.shape) == 1 else t)
 
 
+@defect(Twin.FUSED, "WT023", beside_base=True)
+def fused_layers_exchanged(d: Path) -> None:
+    """Two layers in each other's place."""
+    other = {"layers.0.": "layers.1.", "layers.1.": "layers.0."}
+    map_tensors(d / FUSED, lambda t: evolve(t, name=re.sub(
+        r"layers\.[01]\.", lambda found: other[found[0]], t.name)))  # fmt: skip
+
+
+@defect(Twin.FUSED, "CF039", beside_base=True)
+def fused_epsilon_of_another(d: Path) -> None:
+    """A number of the function that is not the base's, and that no tensor shows."""
+    set_keys(d / CONFIG, rms_norm_eps=0.01)
+
+
 @defect(Twin.LORA, "AD017", beside_base=True)
 def lora_of_wider_base(d: Path) -> None:
     """A LoRA for modules of another size than the base's."""
@@ -98,6 +113,12 @@ def peft_of_other_tower(d: Path) -> None:
     """Names of a model that sees, for a base that does not."""
     own, other = "base_model.model.model.", "base_model.model.model.language_model."
     map_tensors(d / PEFT, lambda t: evolve(t, name=t.name.replace(own, other)))
+
+
+@defect(Twin.PEFT, "AD017", beside_base=True)
+def peft_of_wider_base(d: Path) -> None:
+    """An adapter of modules of another size than the base's."""
+    _set(d, hidden_size=128)
 
 
 @defect(Twin.PEFT, "PE028", beside_base=True)

@@ -311,6 +311,18 @@ def mixture_norm_missing(d: Path) -> None:
     edit_tensor(d / FUSED, "layers.1.post_attention_layernorm", lambda t: None)
 
 
+@defect(Twin.MIXTURE, "CF015")
+def mixture_said_dense(d: Path) -> None:
+    """A mixture in a layer that the config calls dense."""
+    _set(d, mlp_only_layers=[1])
+
+
+@defect(Twin.MIXTURE, "CF010")
+def mixture_heads(d: Path) -> None:
+    """Twice as many heads for keys and values as are stored."""
+    _set(d, num_key_value_heads=2 * read_json(d / CONFIG)["num_key_value_heads"])
+
+
 @defect(Twin.MIXTURE, "CF026")
 def mixture_stray_tensor(d: Path) -> None:
     """A tensor in a mixture's layer that no model of any type has."""
@@ -371,6 +383,12 @@ def fused_rope_type(d: Path) -> None:
 def fused_other_class(d: Path) -> None:
     """A class of another type than the type."""
     _set(d, architectures=["Qwen3ForCausalLM"])
+
+
+@defect(Twin.FUSED, "CF029")
+def fused_two_halves(d: Path) -> None:
+    """A norm whose bytes are called the other 16-bit float."""
+    edit_tensor(d / FUSED, "model.norm", lambda t: evolve(t, dtype="F16"))
 
 
 @defect(Twin.FUSED, "JS008")

@@ -152,6 +152,13 @@ def quantised_scales_swapped(d: Path) -> None:
     map_tensors(d / FUSED, lambda t: evolve(t, data=other.get(t.name, t.data)))
 
 
+@defect(Twin.QUANTISED, "WT022")
+def quantised_signs_turned(d: Path) -> None:
+    """Biases of a quantised matrix, each with the other sign."""
+    edit_tensor(d / FUSED, "up_proj.biases", lambda t: evolve(t, data=bytes(
+        byte ^ 0x80 if at % 2 else byte for at, byte in enumerate(t.data))))  # fmt: skip
+
+
 @defect(Twin.FUSED, "WT010")
 def fused_norms_shifted(d: Path) -> None:
     """Norms from which one was taken off, as Gemma's checkpoints have them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from attrs import evolve
@@ -22,7 +23,7 @@ from weighbridge.adapters.numpy_survey import NumpySurveyor
 from weighbridge.application.duplicates import find_duplicates
 from weighbridge.application.load import Extent, read_artifact
 from weighbridge.domain.findings import Subject
-from weighbridge.domain.measures import BesideBase, Measure, Offset
+from weighbridge.domain.measures import Alike, BesideBase, Measure, Offset
 from weighbridge.domain.survey import TensorStats, WeightSurvey
 from weighbridge.domain.tensors import Header, TensorSlot, TensorSpec, encode_header
 
@@ -42,6 +43,16 @@ def model(*specs: TensorSpec, **config: Any) -> Build:
 
 def matrix(name: str, *shape: int, dtype: str = "F32") -> TensorSpec:
     return TensorSpec(name, dtype, shape)
+
+
+def mixed_layers(**config: Any) -> Build:
+    """A dense layer and a mixture, which the config of Qwen3's mixtures tells apart."""
+    settings = {"model_type": "qwen3_moe", "num_hidden_layers": 2, "decoder_sparse_step": 1}
+    return model(
+        matrix("model.layers.0.mlp.up_proj.weight", 24, 16),
+        matrix("model.layers.1.mlp.gate.weight", 4, 16),
+        **settings | config,
+    )
 
 
 def sharded(weight_map: dict[str, str], **metadata: Any) -> Build:
@@ -150,6 +161,10 @@ def offsets(*means: float) -> BesideBase:
     return BesideBase(False, tuple(Offset(f"n{m}.weight", m, 0.01) for m in means))
 
 
+def likeness(*cosines: float) -> BesideBase:
+    return BesideBase(False, (), tuple(Alike(f"m{c}", c) for c in cosines))
+
+
 def in_groups(
     biases: tuple[float, ...],
     scales: tuple[float, ...] = (0.001, 0.002, 0.004),
@@ -196,6 +211,7 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
         model(matrix(Q.format(0), 16, 16), num_hidden_layers=2),
         model(matrix(Q.format(0), 16, 16), num_hidden_layers=1),
     ),
+    "CF015": (mixed_layers(mlp_only_layers=[]), mixed_layers(mlp_only_layers=[0])),
     "CF021": (
         model(*(s for s in LAYER if "down_proj" not in s.name)),
         model(*LAYER),
@@ -220,6 +236,16 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "CF028": (
         of(fused_files(architectures=["MistralForCausalLM"])),
         of(fused_files(model_type="gemma3_text", architectures=["Gemma3ForCausalLM"])),
+    ),
+    "CF029": (
+        model(
+            matrix("model.layers.0.mlp.down_proj.weight", 16, 16, dtype="F16"),
+            matrix("model.layers.0.mlp.gate_proj.weight", 16, 16, dtype="BF16"),
+        ),
+        model(
+            matrix("model.layers.0.input_layernorm.weight", 16),
+            matrix("model.layers.0.mlp.up_proj.weight", 16, 16, dtype="F16"),
+        ),
     ),
     "CF022": (
         model(matrix("model.layers.0.mlp.up_proj.lora_a", 16, 4)),
@@ -277,6 +303,10 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
     "WT012": (
         beside_base(GOOD, beside_base=BesideBase(same=True)),
         beside_base(GOOD, beside_base=BesideBase(same=False)),
+    ),
+    "WT023": (
+        beside_base(GOOD, beside_base=likeness(0.99, -0.9)),
+        beside_base(GOOD, beside_base=likeness(0.99, 0.5, math.nan)),
     ),
     "WT013": (
         beside_base(GOOD, beside_base=offsets(0.0, 1.01, -1.0)),

@@ -27,7 +27,9 @@ from weighbridge.domain.checkpoints.module_weights import (
     ModuleWeights,
     Place,
     Rectangle,
+    Twins,
     peft_changed_weights,
+    twins,
 )
 from weighbridge.domain.checkpoints.packing import Packing
 from weighbridge.domain.measures import Measure
@@ -123,3 +125,26 @@ def test_a_dora_on_an_embedding_is_not_measured_as_rows() -> None:
     for held, count in ((specs[:2], 1), (specs, 0)):
         model = PeftModel("", "a", "b", config, tuple(held))
         assert len(list(peft_changed_weights(model, base))) == count
+
+
+def test_a_weight_is_like_itself_and_like_no_other() -> None:
+    plain = TensorSpec("w.weight", "F32", (ROWS, COLUMNS))
+    other = TensorSpec("v.weight", "F32", (ROWS, COLUMNS))
+    room = Room({spec.name: noise(spec) for spec in (plain, other)})
+    weights = ModuleWeights({"model_type": "llama"}, [plain, other], by_mlx=True)
+    same = list(twins(weights, weights))
+    assert [twin.module for twin in same] == ["w", "v"]
+    crossed = [*same, Twins("x", same[0].base, same[1].base)]
+    found = list(NumpyChangeMeter().likeness(crossed, room, room))
+    assert [round(alike.cosine, 6) for alike in found[:2]] == [1.0, 1.0]
+    assert abs(found[2].cosine) < 0.2
+
+
+def test_twins_are_matrices_of_the_same_size_in_both() -> None:
+    def held(**shapes: tuple[int, ...]) -> ModuleWeights:
+        specs = [TensorSpec(f"{name}.weight", "F32", shape) for name, shape in shapes.items()]
+        return ModuleWeights({"model_type": "llama"}, specs, by_mlx=True)
+
+    made = held(a=(4, 8), b=(4, 8), c=(4, 8), norm=(8,), d=(2, 4, 8))
+    base = held(a=(4, 8), b=(8, 4), norm=(8,), d=(2, 4, 8))
+    assert [twin.module for twin in twins(base, made)] == ["a"]

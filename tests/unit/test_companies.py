@@ -45,13 +45,39 @@ MODELS: dict[str, tuple[tuple[str, ...], list[tuple[str, ...]]]] = {
         _TRUNK,
         [(*_NORMS, *(f"self_attn.{leaf}" for leaf in _LATENT), *_MLP)] * 2,
     ),
+    "gpt_oss": (_TRUNK, [(*_NORMS, *_QKVO, *_STACKS, "mlp.router")] * 2),
+    "glm4_moe": (_TRUNK, [(*_NORMS, *_QKVO, *_MLP), (*_NORMS, *_QKVO, *_STACKS, "mlp.gate")]),
+    "granitemoe": (
+        _TRUNK,
+        [(*_NORMS, *_QKVO, *(f"block_sparse_moe.{leaf}" for leaf in
+                             ("input_linear", "output_linear", "router.layer")))] * 2,
+    ),
+    "mamba2": (
+        ("backbone.embeddings.weight", "backbone.norm_f.weight"),
+        [("norm", *(f"mixer.{leaf}" for leaf in ("in_proj", "out_proj", "conv1d", "norm")))] * 2,
+    ),
+    # mlx-lm folds figures into its weights, so that no LoRA of it is converted.
+    "falcon_h1": (
+        _TRUNK,
+        [("input_layernorm", "pre_ff_layernorm", *_QKVO,
+          *(f"feed_forward.{leaf}_proj" for leaf in ("gate", "up", "down")),
+          *(f"mamba.{leaf}" for leaf in ("in_proj", "out_proj", "conv1d")))] * 2,
+    ),
     "mamba": (
         ("backbone.embeddings.weight", "backbone.norm_f.weight"),
         [("norm", *_MAMBA)] * 2,
     ),
 }  # fmt: skip
-_BARE = {"mamba": ("mixer.A_log", "mixer.D"), "qwen3_next": ("linear_attn.A_log",
-                                                           "linear_attn.dt_bias")}  # fmt: skip
+_BARE = {
+    "mamba": ("mixer.A_log", "mixer.D"),
+    "qwen3_next": ("linear_attn.A_log", "linear_attn.dt_bias"),
+    "gpt_oss": ("self_attn.sinks",),
+    "glm4_moe": ("mlp.gate.e_score_correction_bias",),
+    "mamba2": ("mixer.A_log", "mixer.D", "mixer.dt_bias"),
+    "falcon_h1": ("mamba.A_log", "mamba.D", "mamba.dt_bias"),
+}
+#: Which of these there are only beside another.
+_BESIDE = {"mlp.gate.e_score_correction_bias": "mlp.gate"}
 
 
 def _names(model_type: str) -> list[str]:
@@ -59,8 +85,9 @@ def _names(model_type: str) -> list[str]:
     stem = trunk[0].partition(".")[0]
     names = list(trunk)
     for number, modules in enumerate(layers):
-        bare = [b for b in _BARE.get(model_type, ()) if b.partition(".")[0] in
-                {m.partition(".")[0] for m in modules}]  # fmt: skip
+        owners = {m.partition(".")[0] for m in modules}
+        bare = [b for b in _BARE.get(model_type, ()) if b.partition(".")[0] in owners
+                and _BESIDE.get(b, modules[0]) in modules]  # fmt: skip
         names += [f"{stem}.layers.{number}.{m}.weight" for m in modules]
         names += [f"{stem}.layers.{number}.{m}" for m in bare]
     return names
@@ -101,6 +128,10 @@ def test_whole_models_lack_nothing(model_type: str) -> None:
         ("deepseek_v3", ["self_attn.q_a_layernorm"]),
         ("mamba", ["mixer.dt_proj"]),
         ("mamba", ["mixer.out_proj"]),
+        ("mamba2", ["mixer.norm"]),
+        ("granitemoe", ["block_sparse_moe.output_linear"]),
+        ("falcon_h1", ["mamba.in_proj"]),
+        ("falcon_h1", ["self_attn.k_proj"]),
     ],
 )
 def test_what_no_layer_has(model_type: str, missing: list[str]) -> None:
@@ -110,6 +141,47 @@ def test_what_no_layer_has(model_type: str, missing: list[str]) -> None:
     assert lost
     found = _found(_model(model_type, *(n for n in names if n not in lost)), "CF021")
     assert sorted(found) == sorted(lost)
+
+
+def test_a_tower_that_hands_on_nothing() -> None:
+    text = [f"language_model.{n}" for n in _TRUNK[:2]]
+    text += [f"language_model.model.layers.0.{m}.weight" for m in (*_NORMS, *_QKVO, *_MLP)]
+    names = [*text, "vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight",
+             "vision_tower.vision_model.encoder.layers.0.mlp.fc2.weight"]  # fmt: skip
+    said = "multi_modal_projector"
+    assert said in _found(_tower(*names), "CF021")
+    assert said not in _found(_tower(*names, f"{said}.linear_1.weight"), "CF021")
+    assert said not in _found(_tower(*text), "CF021")
+
+
+def _tower(*names: str) -> Build:
+    listed = tensors([matrix(name, 4, 4) for name in names])
+    files = fused_files(model_type="llava", text_config={"model_type": "llama"})
+    return of(files | {"model.safetensors": listed})
+
+
+@pytest.mark.parametrize(
+    ("model_type", "missing", "named"),
+    [
+        ("gpt_oss", "self_attn.sinks", "self_attn.sinks"),
+        ("glm4_moe", "mlp.gate.e_score_correction_bias", "mlp.gate.e_score_correction_bias"),
+        ("granitemoe", "block_sparse_moe.router.layer.weight", "block_sparse_moe.router.weight"),
+    ],
+)
+def test_a_parameter_that_no_layer_has(model_type: str, missing: str, named: str) -> None:
+    names = _names(model_type)
+    lost = [name for name in names if name.endswith(missing)]
+    found = _found(_model(model_type, *(n for n in names if n not in lost)), "CF021")
+    assert lost
+    assert [n.partition(".layers.")[2].partition(".")[2] for n in found] == [named] * len(lost)
+
+
+def test_the_answer_of_a_vision_towers_attention() -> None:
+    held = [f"visual.blocks.{n}.attn.{leaf}.weight" for n in (0, 1) for leaf in ("qkv", "proj")]
+    names = [*_names("qwen3_moe"), *held]
+    assert _found(_model("qwen3_moe", *names), "CF021") == []
+    lost = _found(_model("qwen3_moe", *(n for n in names if "attn.proj" not in n)), "CF021")
+    assert lost == [f"visual.blocks.{n}.attn.proj.weight" for n in (0, 1)]
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ def test_types_that_are_right() -> None:
     # No class of transformers' says that it has to be one number.
     assert not found(of(fused_files(model_type="nanochat2", num_key_value_heads=[2, 4])), "JS008")
     assert not found(of(lora_files(num_layers=-1, lora_parameters=None)), "JS008")
+    assert not found(of(fused_files(model_type="falcon", bias=False)), "JS008")
 
 
 def test_a_stop_of_the_text_model_out_of_range() -> None:
@@ -230,6 +231,41 @@ def test_groups_that_are_no_weights(build: Build, words: str) -> None:
 )
 def test_groups_that_may_be_so(build: Build) -> None:
     assert not found(build, "WT022")
+
+
+def _signed(scales: str, biases: str) -> Build:
+    """A packed module with these signs."""
+    name = "model.layers.0.mlp.up_proj"
+    return surveyed(
+        (matrix(f"{name}.weight", 8, 8, dtype="U32"), SOUND),
+        *((matrix(f"{name}.{leaf}", 8, 2), evolve(SOUND, sizes=sizes,
+                                                  signs=tuple(s == "-" for s in signs)))
+          for leaf, sizes, signs in (("scales", SCALES, scales), ("biases", BIASES, biases))),
+        quantization={"bits": 4, "group_size": 32},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scales", "biases", "wrong"),
+    [("+-++", "+-++", True), ("+-++", "-+--", False), ("++++", "----", False),
+     ("++++", "--++", False)],
+)  # fmt: skip
+def test_scales_count_towards_the_other_sign(scales: str, biases: str, wrong: bool) -> None:
+    assert bool(found(_signed(scales, biases), "WT022")) is wrong
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sizes", "constant", "seen"),
+    [("F16", (1.1, 1.2, 1.3), False, True), ("F16", (1.1, 1.2, 1.3), True, False),
+     ("F16", (0.5, 0.7, 1.0), False, False), ("BF16", (1.1, 1.2, 1.3), False, False)],
+)  # fmt: skip
+def test_scales_of_another_form(
+    dtype: str, sizes: tuple[float, ...], constant: bool, seen: bool
+) -> None:
+    figures = evolve(SOUND, sizes=sizes, constant=constant)
+    specs = [matrix(f"model.layers.{n}.mlp.up_proj.scales", 8, 2, dtype=dtype) for n in range(3)]
+    assert bool(found(surveyed(*((spec, figures) for spec in specs)), "WT021")) is seen
+    assert not found(surveyed((specs[0], figures)), "WT021")
 
 
 @pytest.mark.parametrize(
@@ -376,6 +412,46 @@ def test_a_mixture_of_another_width(module: str, shapes: tuple[tuple[int, ...], 
         ("adapters.safetensors", f"model.layers.0.{module}")
     ]
     assert not found(of(files, base_config=base | {"hidden_size": 32}), "AD017")
+
+
+_LLAMA_BASE = {"model_type": "llama", "hidden_size": 16, "num_attention_heads": 4,
+               "num_key_value_heads": 2, "intermediate_size": 24, "vocab_size": 9,
+               "num_hidden_layers": 2}  # fmt: skip
+
+
+def _pair(module: str, wide: int, high: int, **config: Any) -> dict[str, bytes]:
+    """A PEFT adapter of that module alone."""
+    specs = [matrix(f"base_model.model.{module}.lora_A.weight", 4, wide),
+             matrix(f"base_model.model.{module}.lora_B.weight", high, 4)]  # fmt: skip
+    return peft_files(r=4, target_modules=["k_proj"], **config) | {
+        "adapter_model.safetensors": tensors(specs)
+    }
+
+
+@pytest.mark.parametrize(
+    ("module", "wide", "high", "seen"),
+    [
+        ("model.layers.0.self_attn.k_proj", 16, 8, False),
+        ("model.layers.0.self_attn.k_proj", 32, 8, True),
+        ("model.layers.0.self_attn.k_proj", 16, 16, True),
+        ("model.layers.0.mlp.down_proj", 24, 16, False),
+        ("model.layers.0.mlp.down_proj", 16, 24, True),
+        ("lm_head", 16, 11, False),  # of tokens that were added before the training
+        ("visual.layers.0.self_attn.k_proj", 99, 99, False),
+    ],
+)
+def test_a_peft_adapter_of_a_base_of_another_size(
+    module: str, wide: int, high: int, seen: bool
+) -> None:
+    build = of(_pair(module, wide, high), base_config=_LLAMA_BASE)
+    assert bool(found(build, "AD017")) is seen
+
+
+def test_layers_that_peft_adds_are_in_no_base() -> None:
+    pair = ("model.layers.2.self_attn.k_proj", 16, 8)
+    assert found(of(_pair(*pair), base_config=_LLAMA_BASE), "AD018")
+    files = _pair(*pair, layer_replication=[[0, 2], [1, 2]])
+    assert not found(of(files, base_config=_LLAMA_BASE), "AD018")
 
 
 def test_an_address_is_no_name() -> None:
@@ -549,8 +625,8 @@ def test_what_may_be_uneven() -> None:
     mixed = [f"model.layers.{at}.{leaf}" for leaf in three for at in ("0.mlp", "1.mlp.experts.0")]
     mixed += [f"model.layers.{n}.{leaf}.weight" for n in range(2) for leaf in
               ("input_layernorm", "post_attention_layernorm", "self_attn.o_proj")]  # fmt: skip
-    router = "model.layers.1.mlp.gate.weight"
-    assert not found(_decoder(*TRUNK, *mixed, router, model_type="deepseek_v3"), "CF021")
+    router = [f"model.layers.1.mlp.gate.{leaf}" for leaf in ("weight", "e_score_correction_bias")]
+    assert not found(_decoder(*TRUNK, *mixed, *router, model_type="deepseek_v3"), "CF021")
     foreign: dict[str, Any] = {"quantization_config": {"quant_method": "awq"}}
     assert not found(_decoder(BLOCK[0].format(0), **foreign), "CF021")
     long = [f"model.layers.{'9' * 90}.a.weight", "model.layers.x.b.weight"]
@@ -677,3 +753,11 @@ def test_filters_that_jinja_has_not() -> None:
     seen = found(of(fused_files() | {"chat_template.jinja": text}), "CT001")
     assert {f.message for f in seen} == {"No filter named 'to_text' at line 1",
                                          "No test named 'odd_one' at line 1"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["self_attn.q_proj.qweight", "mlp.experts.down_proj_blocks"])
+def test_weights_that_another_tool_packed_and_no_config_tells(name: str) -> None:
+    spec = matrix(f"model.layers.0.{name}", 4, 4, dtype="U8")
+    block = {"quant_method": "gptq", "bits": 4, "group_size": 32}
+    assert at(model(spec), "QT002") == [(CONFIG, "")]
+    assert not found(model(spec, quantization_config=block), "QT002")

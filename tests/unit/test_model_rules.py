@@ -83,6 +83,98 @@ def test_attention_has_the_shape_of_its_heads(leaf: str, shape: tuple[int, int])
     assert "CF010" in codes(model(matrix(name, *shape, 1), **config))
 
 
+_MIXTURE = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "hidden_size": 16,
+            "intermediate_size": 40, "moe_intermediate_size": 24}  # fmt: skip
+_LATENT = {"num_attention_heads": 4, "hidden_size": 16, "q_lora_rank": 10, "kv_lora_rank": 12,
+           "qk_nope_head_dim": 6, "qk_rope_head_dim": 2, "v_head_dim": 5, "n_shared_experts": 2,
+           "moe_intermediate_size": 8}  # fmt: skip
+_DELTA = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 3,
+          "linear_value_head_dim": 5}  # fmt: skip
+_STATES = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 2, "mamba_d_state": 3}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "path", "shape", "config"),
+    [
+        ("qwen3_moe", "self_attn.k_proj", (12, 16), _MIXTURE),
+        ("qwen3_moe", "self_attn.o_proj", (16, 24), _MIXTURE),
+        ("qwen3_moe", "mlp.experts.1.down_proj", (16, 24), _MIXTURE),
+        ("qwen3_moe", "mlp.switch_mlp.up_proj", (2, 24, 16), _MIXTURE),
+        ("mixtral", "block_sparse_moe.experts.0.w1", (40, 16), _MIXTURE),
+        # A key that the type does not read says nothing of its experts.
+        ("jamba", "feed_forward.experts.0.gate_proj", (40, 16), _MIXTURE),
+        ("qwen3_next", "self_attn.q_proj", (48, 16), _MIXTURE),
+        ("qwen3_next", "linear_attn.in_proj_qkvz", (52, 16), _MIXTURE | _DELTA),
+        ("deepseek_v3", "self_attn.q_b_proj", (32, 10), _LATENT),
+        ("deepseek_v3", "self_attn.kv_b_proj", (44, 12), _LATENT),
+        ("deepseek_v3", "mlp.shared_experts.gate_proj", (16, 16), _LATENT),
+        ("granitemoehybrid", "mamba.in_proj", (80, 16), {"hidden_size": 16} | _STATES),
+    ],
+)
+def test_a_module_of_any_tree_has_the_sizes_of_its_config(
+    model_type: str, path: str, shape: tuple[int, ...], config: dict[str, Any]
+) -> None:
+    def found(*sizes: int, **changed: int) -> bool:
+        spec = matrix(f"model.layers.0.{path}.weight", *sizes)
+        said = {"num_hidden_layers": 1, "model_type": model_type} | config | changed
+        return "CF010" in codes(model(spec, **said))
+
+    assert not found(*shape)
+    assert found(*shape[:-2], shape[-2] + 2, shape[-1])
+    assert found(*shape[:-2], shape[-2], shape[-1] + 2)
+    assert found(*shape, hidden_size=34) or "hidden_size" not in config or shape[-1] != 16
+
+
+_LISTED = {"layer_types": ["linear_attention", "full_attention"]}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "parts", "right", "wrong"),
+    [
+        ("deepseek_v3", ("mlp.up_proj", "mlp.gate"), {"first_k_dense_replace": 1},
+         {"first_k_dense_replace": 2}),
+        ("glm4_moe", ("mlp.up_proj", "mlp.gate"), {"mlp_layer_types": ["dense", "sparse"]},
+         {"mlp_layer_types": ["sparse", "dense"]}),
+        ("lfm2_moe", ("feed_forward.w1", "feed_forward.gate"), {"num_dense_layers": 1},
+         {"num_dense_layers": 0}),
+        ("qwen3_moe", ("mlp.up_proj", "mlp.gate"), {"decoder_sparse_step": 2,
+                                                    "mlp_only_layers": []},
+         {"decoder_sparse_step": 1, "mlp_only_layers": []}),
+        ("qwen3_next", ("linear_attn.out_proj", "self_attn.o_proj"), _LISTED,
+         {"layer_types": _LISTED["layer_types"][::-1]}),
+        ("lfm2", ("conv.in_proj", "self_attn.q_proj"),
+         {"layer_types": ["conv", "full_attention"]}, {"layer_types": ["full_attention", "conv"]}),
+    ],
+)  # fmt: skip
+def test_layers_are_of_the_kind_that_the_config_says(
+    model_type: str, parts: tuple[str, str], right: dict[str, Any], wrong: dict[str, Any]
+) -> None:
+    specs = [matrix(f"model.layers.{n}.{part}.weight", 4, 4) for n, part in enumerate(parts)]
+    said = {"model_type": model_type, "num_hidden_layers": 2}
+    assert "CF015" not in codes(model(*specs, **said | right))
+    assert "CF015" in codes(model(*specs, **said | wrong))
+    assert "CF015" not in codes(model(*specs, **said | wrong | {"model_type": "llama"}))
+
+
+@pytest.mark.parametrize(("layers", "wrong"), [((0, 1), False), ((0,), True), ((1,), True),
+                                              ((), False)])  # fmt: skip
+def test_a_tower_has_the_layers_that_its_config_counts(
+    layers: tuple[int, ...], wrong: bool
+) -> None:
+    tower = [matrix(f"vision_tower.vision_model.encoder.layers.{n}.mlp.fc1.weight", 4, 4)
+             for n in layers]  # fmt: skip
+    said = {"model_type": "gemma3", "vision_config": {"num_hidden_layers": 2}}
+    assert ("CF011" in codes(model(*tower, **said))) is wrong
+
+
+def test_a_stack_of_experts_lies_either_way() -> None:
+    config = {"model_type": "gpt_oss", "num_hidden_layers": 1, "hidden_size": 16,
+              "intermediate_size": 12, "num_local_experts": 2}  # fmt: skip
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+    for sizes, wrong in (((16, 24), False), ((24, 16), False), ((16, 20), True)):
+        assert ("CF010" in codes(model(matrix(name, 2, *sizes), **config))) is wrong
+
+
 def test_a_hole_between_layers_is_a_wrong_count() -> None:
     specs = [matrix(Q.format(n), 16, 16) for n in (0, 2)]
     assert "CF011" in codes(model(*specs, num_hidden_layers=3))

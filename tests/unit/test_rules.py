@@ -246,6 +246,18 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
         of(peft_files(), base_config=BASE | LLAMA | {"rope_parameters": INSIDE}),
         of(peft_files(), base_config=BASE | LLAMA | {"tie_word_embeddings": False}),
     ),
+    "CF039": (
+        of(fused_files(rms_norm_eps=1e-3), base_config=BASE | {"rms_norm_eps": 1e-5}),
+        of(
+            fused_files(rms_norm_eps=1e-05, rope_scaling={"type": "linear", "factor": 2.0}),
+            base_config=BASE
+            | {
+                "rms_norm_eps": 0.00001,
+                "rope_scaling": {"rope_type": "linear", "factor": 2.0},
+                "hidden_act": "silu",
+            },
+        ),
+    ),
     "NZ001": (header_defect("NZ001"), header_defect("ST999")),
     "AD003": (
         of(lora_files(lora_parameters={"rank": 8, "scale": 1.0})),

@@ -258,6 +258,15 @@ def test_sizes_are_the_sampled_quantiles(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("segment_bytes", [64, 1 << 20])
+def test_the_signs_at_the_beginning_are_told(segment_bytes: int) -> None:
+    values = np.array([1, -2, -3, 4] * 50, "<f4")
+    signs = one("F32", values.tobytes(), 4096, segment_bytes).signs
+    assert signs == (False, True, True, False) * (len(signs) // 4)
+    assert len(signs) == min(64, segment_bytes // 4)
+    assert one("U8", values.tobytes(), 4096).signs == ()
+
+
+@pytest.mark.parametrize("segment_bytes", [64, 1 << 20])
 @pytest.mark.parametrize("dtype", ["BF16", "F32", "F8_E4M3"])
 def test_the_zeros_at_the_end_are_counted(dtype: str, segment_bytes: int) -> None:
     width = DTYPE_BITS[dtype] // 8

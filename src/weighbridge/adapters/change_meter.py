@@ -14,12 +14,12 @@ from attrs import frozen
 
 from weighbridge.domain.checkpoints.checkpoint import Block, Dequantise, LowRank, Recast
 from weighbridge.domain.checkpoints.packing import Mode, Packing
-from weighbridge.domain.measures import Measure, Offset
+from weighbridge.domain.measures import Alike, Measure, Offset
 from weighbridge.domain.tensors import DTYPE_BITS
 
 if TYPE_CHECKING:
     from weighbridge.application.ports import Sources, TensorSource
-    from weighbridge.domain.checkpoints.module_weights import Changed, Place, Vectors
+    from weighbridge.domain.checkpoints.module_weights import Changed, Place, Twins, Vectors
 
 Reals: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
@@ -56,6 +56,17 @@ class NumpyChangeMeter:
                 mean = float(moved.mean()) if moved.size else 0.0
                 spread = float(np.abs(moved - mean).max(initial=0.0))
             yield Offset(one.made.name, mean, spread)
+
+    def likeness(
+        self, matrices: Sequence[Twins], base: TensorSource, made: TensorSource
+    ) -> Iterator[Alike]:
+        """See the port."""
+        for one in matrices:
+            rows = _sample(*_size(one.base))
+            with np.errstate(all="ignore"):
+                before, after = _rows(one.base, base, rows), _rows(one.made, made, rows)
+                both = np.sqrt(_dot(before, before) * _dot(after, after))
+                yield Alike(one.module, float(_dot(before, after) / both))
 
 
 def _measured(one: Changed, sources: Sources, made: TensorSource | None) -> Measure:

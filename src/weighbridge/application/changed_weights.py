@@ -18,6 +18,7 @@ from weighbridge.domain.checkpoints.module_weights import (
     norms,
     peft_changed_weights,
     replaced_weights,
+    twins,
 )
 from weighbridge.domain.errors import ArtifactError
 from weighbridge.domain.measures import BesideBase, Measure
@@ -93,7 +94,10 @@ class MeasureChanges:
         with ExitStack() as opened:
             sources = other.source(self.files, opened), own.source(self.files, opened)
             offsets = tuple(self.meter().offsets(vectors, *sources))
-        return BesideBase(_same_weights(self.files, own, other), offsets)
+            same = _same_weights(self.files, own, other)
+            matrices = () if same else tuple(twins(other.weights, own.weights))
+            alike = tuple(self.meter().likeness(matrices, *sources))
+        return BesideBase(same, offsets, alike)
 
     def kept(
         self, run: Loaded, model: LoraModel, base: Whole, made: Whole, scale: float | None

@@ -17,8 +17,8 @@ from weighbridge.domain.base_model import BaseModel
 if TYPE_CHECKING:
     from weighbridge.domain.artifact import ArtifactPath, Digest, ManifestEntry, Scan
     from weighbridge.domain.checkpoints.checkpoint import PlannedWeight
-    from weighbridge.domain.checkpoints.module_weights import Changed, Vectors
-    from weighbridge.domain.measures import Measure, Offset
+    from weighbridge.domain.checkpoints.module_weights import Changed, Twins, Vectors
+    from weighbridge.domain.measures import Alike, Measure, Offset
     from weighbridge.domain.proof import ProofLevel, ProofStep
     from weighbridge.domain.publication import (
         Destination,
@@ -224,6 +224,11 @@ class ChangeMeter(Protocol):
         self, vectors: Sequence[Vectors], base: TensorSource, made: TensorSource
     ) -> Iterator[Offset]:
         """How each vector lies beside the base's, in order; of the whole vectors."""
+
+    def likeness(
+        self, matrices: Sequence[Twins], base: TensorSource, made: TensorSource
+    ) -> Iterator[Alike]:
+        """How each matrix is like the base's, in order."""
 
 
 class TokenizerBuilder(Protocol):

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
+from weighbridge.domain.architectures import ARCHITECTURES
 from weighbridge.domain.tensors import TensorSpec
 
 
@@ -21,12 +22,15 @@ from weighbridge.domain.tensors import TensorSpec
 class _Company:
     """``members`` are names of modules, several of one if architectures differ in it. If so many as
     ``least`` are there, all are; ``unless`` others are that stand in for some, or the type is one
-    of those ``apart``."""
+    of those ``apart``, or not one of those that ``alone`` have it. They are ``below`` such a
+    path."""
 
     members: tuple[str, ...]
     least: int
     unless: str = "(?!)"
     apart: str = "(?!)"
+    alone: str = ".*"
+    below: str = ".*"
 
 
 _KV = "kv_a_proj_with_mqa"
@@ -35,25 +39,29 @@ _COMPANIES = (
     _Company(("q_proj", "k_proj", "v_proj", "o_proj|out_proj|dense|w?o|proj"), 2, f"{_KV}|qkv_proj",
              "gemma3n.*|gemma4.*"),
     _Company((_KV, "kv_a_layernorm", "kv_b_proj|embed_q", "q_proj|q_b_proj", "o_proj|dense"), 3),
+    _Company(("q_proj", "sinks"), 1, alone="gpt_oss"),
+    _Company(("qkv", "proj"), 1, "q_proj|o_proj|out_proj|dense|projection|wo", below=r".*attn"),
     _Company(("q_a_proj", "q_a_layernorm", "q_b_proj"), 1),
     _Company(("embed_q", "unembed_out"), 1),
     _Company(("q_norm", "k_norm"), 1, "wk", "gemma3n.*|gemma4.*"),
     _Company(("q_layernorm", "k_layernorm"), 1),
     _Company(("gate_proj", "up_proj", "down_proj"), 2, apart="nemotron.*|apertus|phi3small"),
     _Company(("up_proj|gate_up_proj", "down_proj"), 1),
-    _Company(("w1", "w2", "w3"), 2, "v1"),
-    _Company(("w1", "v1", "w2"), 2, "w3"),
+    _Company(("w1", "w2", "w3"), 2, "v1", "qwen"),
+    _Company(("w1", "v1", "w2"), 2, "w3", "qwen"),
     _Company(("fc1", "fc2"), 1, "fc0"),
-    _Company(("experts|switch_mlp", "gate|router"), 1, "input_linear", "afmoe"),
+    _Company(("experts|switch_mlp", "gate|router"), 1, "input_linear", "afmoe|step3p5"),
     _Company(("input_linear", "output_linear"), 1),
+    _Company(("input_linear", "output_linear", "router"), 2, below=r".*block_sparse_moe"),
     _Company(("gate_up_proj_blocks", "gate_up_proj_scales", "down_proj_blocks",
               "down_proj_scales"), 1),
     _Company(("shared_expert", "shared_expert_gate"), 1, apart="laguna|llama4.*"),
     # Mamba's, and those of gated delta rules.
     _Company(("A_log", "D", "in_proj", "out_proj", "conv1d"), 4),
     _Company(("A_log", "D", "in_proj", "out_proj", "conv1d", "dt_bias"), 5, "x_proj"),
+    _Company(("A_log", "in_proj", "norm"), 2, alone="mamba2|granitemoehybrid|nemotron_h"),
     _Company(("A_log", "dt_bias", "conv1d", "norm", "out_proj", "in_proj_qkvz?"), 5, "in_proj"),
-    _Company(("x_proj", "dt_proj"), 1),
+    _Company(("x_proj", "dt_proj"), 1, apart="plamo2"),
     _Company(("in_proj_qkvz", "in_proj_ba"), 1),
     _Company(("in_proj_qkv", "in_proj_z", "in_proj_a", "in_proj_b"), 1),
     _Company(("conv", "in_proj", "out_proj"), 2, "A_log|conv1d"),
@@ -63,7 +71,7 @@ _COMPANIES = (
     _Company(("pre_feedforward_layernorm", "post_feedforward_layernorm"), 1,
              apart="olmo.*|exaone4"),
     _Company(("input_layernorm", "post_attention_layernorm|pre_ff_layernorm"), 1,
-             apart="cohere.*|phi|olmo.*|exaone4"),
+             apart="cohere.*|phi|olmo.*|exaone4|stablelm"),
     _Company(("operator_norm|attention_norm", "ffn_norm"), 1),
     _Company(("layer_norm1", "layer_norm2"), 1),
     _Company(("norm1", "norm2"), 1, "norm0"),
@@ -103,9 +111,29 @@ _DIGITS = re.compile(r"\d+")
 _NUMBERED_WORD = re.compile(r"[a-z_]\d+")
 _ENDS = (".bias", ".scales", ".biases", ".global_scale", "e_score_correction_bias")
 
+_BARE = re.compile("A_log|D|dt_bias|sinks|.*_(blocks|scales)")
+#: Types that add a bias to the router's answer in every mixture, wherever they keep it.
+_CORRECTED = ("deepseek_v3|deepseek_v32|kimi_.*|glm4_moe.*|glm_moe_dsa|dots1|exaone_moe|solar_open"
+              "|mimo_v2_flash|minimax_m2|nemotron_h|longcat_flash|afmoe")  # fmt: skip
+_ROUTER = re.compile(r"\.(gate|router)(\.(classifier|gate))?\.weight$")
+_CORRECTION = re.compile(
+    r"(\.(gate|router|experts|moe_statics))?\.(e_score_correction|expert)_bias$"
+)
+#: Types that are put together in other ways, or that nobody here has built.
+_UNLIKE = frozenset(
+    {"afm7", "deepseek_v41", "deepseek_v41_text", "gemma3n", "hunyuan", "kimi_k3", "lfm2-vl",
+     "muse_spark", "nanochat", "nemotron-nas", "olmo", "openelm", "phixtral",
+     "prism_hadamard_qwen35", "rwkv7", "spark2_5"}
+)  # fmt: skip
+
 #: Of what has the same path but for numbers: the tensors by their next name. What has further
 #: modules in it is represented by those of one of them.
 _Children: TypeAlias = Mapping[str, Sequence[TensorSpec]]
+
+
+def keeps_company(model_type: str) -> bool:
+    """True for a type of mlx-lm's whose modules were seen to come together as others' do."""
+    return model_type in ARCHITECTURES and model_type not in _UNLIKE
 
 
 def absent_companions(
@@ -116,11 +144,32 @@ def absent_companions(
     ``groups`` are tensors whose names differ in digits only.
     """
     listed = tuple(chain.from_iterable(map(_by_word, groups)))
-    companies = [c for c in _COMPANIES if not re.fullmatch(c.apart, model_type)]
-    for children in _by_parent(listed).values():
+    companies = [
+        c
+        for c in _COMPANIES
+        if re.fullmatch(c.alone, model_type) and not re.fullmatch(c.apart, model_type)
+    ]
+    for parent, children in _by_parent(listed).items():
         for company in companies:
-            yield from _absent(children, company)
+            if company.below == ".*" or re.fullmatch(company.below, parent):
+                yield from _absent(children, company)
     yield from _uneven_biases(listed)
+    if re.fullmatch(_CORRECTED, model_type):
+        yield from _uncorrected(listed)
+
+
+def _uncorrected(groups: Iterable[Sequence[TensorSpec]]) -> Iterator[tuple[str, str]]:
+    """Where a mixture chooses its experts without what was learnt to balance them."""
+    routers: dict[str, str] = {}
+    corrected: set[str] = set()
+    for group in groups:
+        if router := _ROUTER.search(group[0].name):
+            routers |= {spec.name[: router.start()]: spec.name for spec in group}
+        elif _CORRECTION.search(group[0].name):
+            corrected |= {_CORRECTION.sub("", spec.name) for spec in group}
+    for mixture in sorted(routers.keys() - corrected, key=_in_order):
+        chooser = routers[mixture].removesuffix(".weight")
+        yield f"{chooser}.e_score_correction_bias", "though the router is"
 
 
 def _uneven_biases(groups: Iterable[Sequence[TensorSpec]]) -> Iterator[tuple[str, str]]:
@@ -180,7 +229,8 @@ def _absent(children: _Children, company: _Company) -> Iterator[tuple[str, str]]
             for member, present in zip(company.members, there, strict=True):
                 if not present:
                     name = re.split(r"[|(?]", member)[0]
-                    yield f"{place}.{name}.weight", f"though {beside} is"
+                    ending = "" if _BARE.fullmatch(name) else ".weight"
+                    yield f"{place}.{name}{ending}", f"though {beside} is"
 
 
 def _places(children: _Children, names: Iterable[str]) -> frozenset[str]:

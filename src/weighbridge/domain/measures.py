@@ -80,11 +80,22 @@ class Offset:
 
 
 @frozen
+class Alike:
+    """The cosine between a weight's sampled rows in a base and in what was made of it: 1 for the
+    same but for a factor, about 0 for any other weight. NaN if one of them is zero."""
+
+    module: str
+    cosine: float
+
+
+@frozen
 class BesideBase:
-    """A whole model beside its base: ``same`` bit for bit, and how its norms lie."""
+    """A whole model beside its base: ``same`` bit for bit, how its norms lie, and how its matrices
+    are alike."""
 
     same: bool
     norms: tuple[Offset, ...] = ()
+    matrices: tuple[Alike, ...] = ()
 
 
 def together(measures: Iterable[Measure]) -> Measure:

@@ -19,7 +19,8 @@ class TensorStats:
 
     ``constant``: every element has the same bits, and there are several. ``marks`` are figures that
     two tensors of the same bytes share, and others hardly ever; () if there are none. ``tail``: how
-    many elements at its end are zero. From a sample: ``zeros`` is the part of its elements that are
+    many elements at its end are zero. ``signs``: of a float's first elements, whether each is
+    negative. From a sample: ``zeros`` is the part of its elements that are
     zero, ``denormal`` that of those of BF16 or F32 that are less than a normal number, ``sizes``
     the magnitudes that 2, 50 and 98 % of those that are not zero do not exceed, rounded down by up
     to a quarter octave; () if too few were seen.
@@ -35,6 +36,7 @@ class TensorStats:
     zeros: float = field(default=0.0, eq=False)
     sizes: tuple[float, ...] = field(default=(), eq=False)
     tail: int = field(default=0, eq=False)
+    signs: tuple[bool, ...] = field(default=(), eq=False)
 
 
 @frozen

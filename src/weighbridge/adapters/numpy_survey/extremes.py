@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -28,6 +29,8 @@ Bytes: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
 # Of a buffer so many words are looked at one by one, a tenth of what the two max() take; a part of
 # a few is no part.
 _SAMPLE, _FEW, _VERY_FEW = 256, 128, 32
+#: So many words at the beginning are asked for their sign.
+_HEAD = 64
 
 
 @define
@@ -37,13 +40,15 @@ class Extremes:
     ``first`` is the first word, ``constant`` whether all are it: of most tensors the second word
     already says no, so that it costs nothing. Of the ``sampled`` words ``zeros`` are zero, and
     ``denormal`` less than the least normal number; ``sizes`` counts them by their magnitude's upper
-    bits. Of all ``words`` the last ``tail`` are zero.
+    bits. Of all ``words`` the last ``tail`` are zero. ``signs`` are those of the first few, True
+    for a negative one.
     """
 
     form: Format
     signed: int = 0
     unsigned: int = 0
     first: int | None = None
+    signs: Sequence[bool] = ()
     constant: bool = True
     sampled: int = 0
     denormal: int = 0
@@ -55,6 +60,8 @@ class Extremes:
     def add(self, data: Bytes) -> None:
         """Take in one chunk of whole words."""
         words = data.view(self.form.unsigned)
+        if self.form.fine and not self.words:
+            self.signs = (words[:_HEAD] >= self.form.sign).tolist()
         if self.constant:
             first = int(words[0])
             self.first = first if self.first is None else self.first
@@ -98,6 +105,7 @@ class Extremes:
         self.denormal += other.denormal
         self.zeros += other.zeros
         self.sizes.update(other.sizes)
+        self.signs = self.signs if self.words else other.signs
         self._end_with(other.words, other.tail)
         self.constant = self.constant and other.constant and self.first in (None, other.first)
         self.first = other.first if self.first is None else self.first
@@ -122,6 +130,7 @@ class Extremes:
             denormal=self._part(self.denormal),
             zeros=self._part(self.zeros),
             sizes=self._sizes(),
+            signs=tuple(self.signs),
             tail=self.tail,
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from attrs import evolve, field, frozen
@@ -25,6 +26,7 @@ from weighbridge.domain.tensors import TensorSpec
 
 #: What the weight of a norm is called.
 NORM = re.compile(r"(?:.*\.)?(?:[a-z_]*norm[a-z_]*|ln_\w+)\.weight")
+_STACK = re.compile(r".*\.(switch_mlp|switch_glu|experts)\.\w+")
 #: Of a stack of experts so many are looked at, evenly spread.
 _MOST_EXPERTS = 4
 
@@ -66,6 +68,10 @@ class ModuleWeights:
     tensors: Mapping[str, TensorSpec] = field(converter=_by_name)
     by_mlx: bool = False
 
+    @cached_property
+    def _homes(self) -> BaseTensors:
+        return BaseTensors(architecture_for(self.config), self.tensors.values())
+
     def of_target(self, target: LoraTarget) -> Mapping[int | None, Place]:
         """By the number of the expert, or None; nothing if it is not there as it should be."""
         embedding = target.module in architecture_for(self.config).embeddings
@@ -78,9 +84,7 @@ class ModuleWeights:
         if self.by_mlx or f"{module}.scales" in self.tensors:
             own = {e: self.as_stored(module, shape, e) for e in experts}
             return {e: place for e, place in own.items() if place is not None}
-        homes = BaseTensors(architecture_for(self.config), self.tensors.values()).locate(
-            f"{module}.weight", shape, slices=stacked
-        )
+        homes = self._homes.locate(f"{module}.weight", shape, slices=stacked)
         return {} if isinstance(homes, str) else {
             home.part: Rectangle(
                 Block.of(home.tensor).rows_at(home.first, home.rows),
@@ -116,14 +120,28 @@ class ModuleWeights:
         held = (*weight.shape[:-1], found.columns)
         return found if held == shape else None
 
+    def shape(self, module: str) -> tuple[int, ...] | None:
+        """That of a module's weight under that very name, unpacked, if it is a matrix or a stack of
+        the experts'."""
+        weight, scales = (self.tensors.get(f"{module}.{leaf}") for leaf in ("weight", "scales"))
+        sizes = 3 if _STACK.fullmatch(module) else 2
+        if weight is None or len(weight.shape) != sizes or NORM.fullmatch(weight.name):
+            return None
+        if scales is None:
+            return weight.shape
+        biases = self.tensors.get(f"{module}.biases")
+        packed = Packed(module, weight, scales, biases)
+        packing = packing_of(packed, quantisation_of(self.config))
+        if isinstance(packing, str):
+            return None
+        return *weight.shape[:-1], weight.shape[-1] * 32 // packing.bits
+
     def of_vector(self, name: str, shape: tuple[int, ...]) -> tuple[TensorSpec, float] | None:
         """The vector that a vector of an MLX model is here, and what MLX adds to it."""
         own = self.tensors.get(name)
         if self.by_mlx:
             return None if own is None or own.shape != shape else (own, 0.0)
-        homes = BaseTensors(architecture_for(self.config), self.tensors.values()).locate(
-            name, shape
-        )
+        homes = self._homes.locate(name, shape)
         if isinstance(homes, str) or len(homes) != 1 or homes[0].tensor.shape != shape:
             return None
         return homes[0].tensor, 1.0 if homes[0].layout is Layout.MINUS_ONE else 0.0
@@ -146,6 +164,28 @@ def norms(base: ModuleWeights, made: ModuleWeights) -> Iterator[Vectors]:
         own, found = made.of_vector(name, spec.shape), base.of_vector(name, spec.shape)
         if own is not None and found is not None and found[0].dtype in FLOATS:
             yield Vectors(found[0], own[0], found[1] - own[1])
+
+
+@frozen
+class Twins:
+    """The same weight in a base and in what was made of it."""
+
+    module: str
+    base: Place
+    made: Place
+
+
+def twins(base: ModuleWeights, made: ModuleWeights) -> Iterator[Twins]:
+    """The matrices that are found in both, of a stack of experts' a few."""
+    for name in made.tensors:
+        module = name.removesuffix(".weight")
+        shape = made.shape(module) if module != name else None
+        if shape is None:
+            continue
+        before, after = base.of_module(module, shape), made.of_module(module, shape)
+        for expert in before.keys() & after.keys():
+            shown = module if expert is None else f"{module}[{expert}]"
+            yield Twins(shown, before[expert], after[expert])
 
 
 def _chosen(experts: int | None) -> tuple[int | None, ...]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from weighbridge.domain.config_parity import Cause, Divergence, divergences
-from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import FusedModel, Kind
+from weighbridge.domain.rules.whole_model import text_fields
 
 _OWN, _BASES = "config.json", "config.json of the base"
 _BIAS = ("e_score_correction_bias", "moe_statics")
@@ -58,6 +59,34 @@ def _harmless(seen: Divergence, subject: Subject) -> bool:
              ] if subject.survey else []  # fmt: skip
     known = [s for s in stats if s is not None]
     return len(known) == len(names) and all(s.zero for s in known)
+
+
+#: Numbers and words that training leaves as they are, and that no tensor shows.
+_OF_THE_FUNCTION = (
+    "attention_multiplier", "attn_logit_softcapping", "embedding_multiplier",
+    "final_logit_softcapping", "hidden_act", "hidden_activation", "layer_norm_eps",
+    "layer_norm_epsilon", "logits_scaling", "norm_eps", "norm_topk_prob", "num_experts_per_tok",
+    "partial_rotary_factor", "query_pre_attn_scalar", "residual_multiplier", "rms_norm_eps",
+    "rope_scaling", "rope_theta", "routed_scaling_factor", "sliding_window",
+)  # fmt: skip
+
+
+def _other_function(subject: Subject) -> Iterator[Observation]:
+    """No tensor shows these, so that nothing fails: the weights answer as they were never trained
+    to. Who changed one on purpose, as for a longer context, ignores the rule."""
+    own, base = text_fields(subject.fused.config), text_fields(subject.base_config or {})
+    for key in _OF_THE_FUNCTION:
+        held, wanted = _plain(own.get(key)), _plain(base.get(key))
+        if None not in (held, wanted) and held != wanted:
+            facts: dict[str, Fact] = {"own": str(held)[:80], "base": str(wanted)[:80]}
+            yield Observation(Location(_OWN, key), facts)
+
+
+def _plain(value: object) -> object:
+    """Without what transformers 5 calls otherwise in a block for RoPE."""
+    if not isinstance(value, dict):
+        return value
+    return {k: v for k, v in value.items() if k not in ("type", "rope_type", "rope_theta")}
 
 
 def _seen_in_base(subject: Subject) -> Iterator[Observation]:
@@ -110,4 +139,7 @@ RULES = (
     Rule("CF038", "base-read-differently", _W, "{what}",
          "tell those who use MLX, or correct the base's config.json", _seen_in_base, Need.CONFIG,
          frozenset({Kind.LORA, Kind.PEFT})),
+    Rule("CF039", "function-differs-from-base", _W, "is {own}, in the base {base}",
+         "copy the line from the base model's config.json", _other_function, Need.BASE,
+         frozenset({Kind.FUSED})),
 )  # fmt: skip

@@ -13,11 +13,10 @@ from typing import TypeAlias
 
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.checkpoints.packing import packed_elsewhere
-from weighbridge.domain.companies import absent_companions
+from weighbridge.domain.companies import absent_companions, keeps_company
 from weighbridge.domain.decoder_layers import DECODERS, layer_modules
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import FusedModel, Kind
-from weighbridge.domain.placement import Standing
 from weighbridge.domain.rules.whole_model import places
 from weighbridge.domain.tensors import TensorSpec
 
@@ -38,6 +37,9 @@ _PARTS = {
     "self_attn": re.compile(r".*attn.*|attention|mamba|mixer|temporal_block|conv"),
     "mlp": re.compile(r"mlp.*|ff[nw]|feed_forward|block_sparse_moe|shared_mlp|mixer|.*experts"),
 }
+_TOWER = re.compile(r"(model\.)?(visual|vision_tower|vision_model)\.")
+#: What hands a tower's answer to the text model.
+_BRIDGE = re.compile(r"projector|merger|connector|adapter|embed_vision|mm_|perceiver|resampler")
 #: What is before the layers and behind them, as most call it, and as any does.
 _ENDS = {
     "model.embed_tokens.weight": re.compile(
@@ -77,12 +79,15 @@ def _absent(model: FusedModel) -> Iterator[tuple[str, str]]:
 def _of_companies(model: FusedModel) -> Iterator[tuple[str, str]]:
     """The same of what is not known by name: layers that differ, towers, and others' packing."""
     entry, elsewhere = architecture_for(model.config), packed_elsewhere(model)
-    if entry.standing is not Standing.CONVERTIBLE:
+    if not keeps_company(entry.model_type):
         return
     known = layer_modules(model.config) is not None and not elsewhere
     others = (g for g in model.alike if not (known and g[0].name.startswith(_DECODERS)))
     yield from absent_companions(others, entry.model_type)
     yield from () if known or elsewhere else _whole_parts(model)
+    names = [group[0].name for group in model.alike]
+    if entry.inside and any(map(_TOWER.match, names)) and not any(map(_BRIDGE.search, names)):
+        yield "multi_modal_projector", "though the tower for images is"
 
 
 def _in_no_layer(

@@ -88,6 +88,8 @@ def _wrong_type(subject: Subject) -> Iterator[Observation]:
 def _examined(path: str, whole: Mapping[str, Any]) -> Iterator[_Fields]:
     """The fields that loaders read."""
     if path == CONFIG:
+        # Falcon's config.json says whether its linear modules have a bias.
+        whole = {k: v for k, v in whole.items() if k not in _OF_ADAPTERS_ALONE}
         named = str(whole.get("model_type"))
         for prefix, fields, _ in (("", whole, named), *_below("", whole, "text_config")):
             # The class of the whole chooses that of the text model.
@@ -111,6 +113,8 @@ _OF_ADAPTERS = frozenset(
      "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save", "bias",
      "task_type"}
 )  # fmt: skip
+
+_OF_ADAPTERS_ALONE = frozenset({"bias", "task_type"})
 
 
 def _below(prefix: str, fields: Mapping[str, Any], *keys: str) -> Iterator[_Fields]:

@@ -15,6 +15,11 @@ _ENDS = {
     "compressed-tensors": ("_packed", "_scale"),
     "fp8": ("_scale_inv", "_scale"),
 }
+#: What only packed weights have, whatever the method.
+_PACKED = (".qweight", ".weight_packed", ".weight_scale_inv", "_proj_blocks", ".absmax")
+_BLOCKS = ("quantization_config", "compression_config")
+#: Where AutoGPTQ and AutoAWQ said it once.
+_BESIDE = frozenset({"quantize_config.json", "quant_config.json"})
 
 
 def _without_scales(subject: Subject) -> Iterator[Observation]:
@@ -37,6 +42,12 @@ def _without_config(subject: Subject) -> Iterator[Observation]:
     if model.quantised and not isinstance(model.config.get("quantization"), dict):
         other = " (quantization_config alone)" if quantisation_of(model.config) else ""
         yield Observation(Location("config.json"), {"other": other})
+    names = (group[0].name for group in model.alike)
+    told = other_method(model.config) or any(
+        isinstance(model.config.get(key), dict) for key in _BLOCKS
+    ) or _BESIDE & set(subject.artifact.paths)  # fmt: skip
+    if not told and not model.quantised and any(name.endswith(_PACKED) for name in names):
+        yield Observation(Location("config.json"), {"other": ""})
 
 
 _FUSED = frozenset({Kind.FUSED})

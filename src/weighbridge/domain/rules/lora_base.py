@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TypeAlias
 
-from weighbridge.domain.attention import tells_attention
 from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.experts import other_count
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
-from weighbridge.domain.llama_shapes import expected_shape, expected_width, positive
+from weighbridge.domain.llama_shapes import positive
 from weighbridge.domain.models import Kind, LoraModel, LoraTarget, PeftModel
 from weighbridge.domain.peft.names import parse_name
 from weighbridge.domain.placement import Experts, Impossible, Standing
+from weighbridge.domain.repairing.orientation import stored_pairs
+from weighbridge.domain.rules.module_shapes import Tree
 
 _LORA = frozenset({Kind.LORA})
 
@@ -30,27 +32,50 @@ def _layer(module: str) -> int | None:
 
 def _shapes(subject: Subject) -> Iterator[Observation]:
     """A LoRA of another base does not fit; PEFT raises at load, others ignore the module."""
-    model, base = subject.lora, _base(subject)
+    model, base = subject.model, _base(subject)
+    assert isinstance(model, LoraModel | PeftModel)
+    found = _of_pairs(model, base) if isinstance(model, PeftModel) else _of_targets(model, base)
+    for name, actual, expected in found:
+        facts = {"actual": f"{actual[0]} -> {actual[1]}",
+                 "expected": " -> ".join(str(e or "any") for e in expected)}  # fmt: skip
+        yield Observation(Location(model.weights_path, name), facts)
+
+
+#: A tensor's or a module's name, what it maps, and what it should, as far as that is told.
+_Misfit: TypeAlias = tuple[str, tuple[int, int], tuple[int | None, ...]]
+
+
+def _of_targets(model: LoraModel, base: BaseModel) -> Iterator[_Misfit]:
+    tree = Tree.of(base.config)
     for target in model.targets:
-        expected = _expected(target, base)
+        expected = _expected(target, base, tree)
         actual = (target.in_features, target.out_features)
         if any(e not in (None, a) for e, a in zip(expected, actual, strict=True)):
-            facts = {"actual": f"{actual[0]} -> {actual[1]}",
-                     "expected": " -> ".join(str(e or "any") for e in expected)}  # fmt: skip
-            yield Observation(Location(model.weights_path, target.module), facts)
+            yield target.module, actual, expected
 
 
-def _expected(target: LoraTarget, base: BaseModel) -> tuple[int | None, int | None]:
+def _expected(target: LoraTarget, base: BaseModel, tree: Tree) -> tuple[int | None, ...]:
     """(in, out) as far as the base's config tells. An embedding maps its words to the width."""
     fields, entry = base.text_config, base.architecture
-    owner, _, leaf = target.module.rpartition(".")
     if target.module in entry.embeddings:
         return positive(fields, "vocab_size"), positive(fields, "hidden_size")
     if _layer(target.module) is None or isinstance(entry.place(target.module), Impossible):
         return None, None
-    told = entry.uniform or (owner.endswith(".self_attn") and tells_attention(fields, leaf))
-    shape = expected_shape(fields, leaf) if told and target.experts is None else None
-    return shape or expected_width(fields, leaf, expert=target.experts is not None)
+    return (tree.shape(f"{target.module}.weight") or (None, None))[::-1]
+
+
+def _of_pairs(model: PeftModel, base: BaseModel) -> Iterator[_Misfit]:
+    """Of embeddings and heads people make others before they train. How factors lie is another
+    rule's."""
+    tree = Tree.of(base.config)
+    for pair in stored_pairs(model.tensors):
+        high, wide = tree.shape(f"model.{pair.module}.weight") or (None, None)
+        told = _DECODER.match(pair.module) and high and wide
+        if told and high and wide and pair.ranks() and not pair.ranks((wide, high)):
+            rank = min(pair.ranks())
+            actual = sum(pair.a.shape) - rank, sum(pair.b.shape) - rank
+            if actual != (wide, high):
+                yield pair.a.name, actual, (wide, high)
 
 
 def _layers(subject: Subject) -> Iterator[Observation]:
@@ -59,6 +84,8 @@ def _layers(subject: Subject) -> Iterator[Observation]:
     assert isinstance(model, LoraModel | PeftModel)
     if isinstance(model, LoraModel):
         modules = [target.module for target in model.targets]
+    elif model.config.get("layer_replication"):
+        return  # PEFT makes more of them
     else:
         names = (parse_name(spec.name) for spec in model.tensors)
         modules = sorted({name.core for name in names if name is not None})
@@ -107,7 +134,7 @@ _E = Severity.ERROR
 _CHECK = "check the base model"
 RULES = (
     Rule("AD017", "base-shape-mismatch", _E, "maps {actual}, but the base's module {expected}",
-         _CHECK, _shapes, Need.BASE, _LORA),
+         _CHECK, _shapes, Need.BASE, frozenset({Kind.LORA, Kind.PEFT})),
     Rule("AD018", "base-layer-missing", _E, "the base has only {layers} layers", _CHECK, _layers,
          Need.BASE, frozenset({Kind.LORA, Kind.PEFT})),
     Rule("AD020", "expert-count-mismatch", _E, "has {experts} experts, the base {count}", _CHECK,

@@ -11,13 +11,16 @@ from weighbridge.domain.detection import CONFIG
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.llama_shapes import positive
 from weighbridge.domain.models import FusedModel, Kind
-from weighbridge.domain.placement import UNKNOWN_TYPE
+from weighbridge.domain.placement import UNKNOWN_TYPE, Standing
 from weighbridge.domain.rules.whole_model import embedding, text_fields
 from weighbridge.domain.transformers_defaults import DEFAULTS, SIZES
 
 #: The decoder's layers, by what is before their number; other towers have layers as well.
 _LAYER = re.compile(r"(?:(?:language_model\.model|model\.language_model|model|transformer|backbone"
                     r"|gpt_neox)\.)?(?:layers|h|blocks)\.(?:layers\.)?(\d{1,9})\.")  # fmt: skip
+#: Those of a tower for images, under whatever is before their number.
+_IN_TOWER = re.compile(r"(?:model\.)?(?:visual|vision_tower|vision_model)\.(?:[a-z_]+\.)*?"
+                       r"(?:layers|blocks)\.(\d{1,9})\.")  # fmt: skip
 _LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _WIDTH, _HEADS, _LAYERS = "hidden_size", "num_attention_heads", "num_hidden_layers"
 _WORDS, _INNER = "vocab_size", "intermediate_size"
@@ -35,11 +38,11 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def layers_held(model: FusedModel) -> frozenset[int]:
+def layers_held(model: FusedModel, form: re.Pattern[str] = _LAYER) -> frozenset[int]:
     """The numbers of the decoder's layers that have a tensor."""
     numbers: set[str] = set()
     for group in model.alike:
-        if found := _LAYER.match(group[0].name):
+        if found := form.match(group[0].name):
             begin, end = found.span(1)
             numbers.update([spec.name[begin:end] for spec in group])
     return frozenset(map(int, numbers))
@@ -48,7 +51,9 @@ def layers_held(model: FusedModel) -> frozenset[int]:
 def _layer_count(subject: Subject) -> Iterator[Observation]:
     """transformers fills layers that are missing with random weights, and says so in a log only;
     mlx-lm refuses them."""
-    fields, held = text_fields(subject.fused.config), layers_held(subject.fused)
+    model = subject.fused
+    fields, held = text_fields(model.config), layers_held(model)
+    yield from _tower_count(model)
     said = next((n for key in _LAYER_KEYS if (n := positive(fields, key))), None)
     if said is None or not held:
         return
@@ -57,6 +62,20 @@ def _layer_count(subject: Subject) -> Iterator[Observation]:
     if max(held) + 1 < said or max(held) + 1 > said + extra or gaps:
         facts: dict[str, Fact] = {"said": said, "count": len(held), "last": max(held)}
         yield Observation(Location(CONFIG, "num_hidden_layers"), facts)
+
+
+def _tower_count(model: FusedModel) -> Iterator[Observation]:
+    """The same of a tower that is there; MLX leaves it out of its copies of some models."""
+    vision = model.config.get("vision_config")
+    if architecture_for(model.config).standing is not Standing.CONVERTIBLE or not (
+        isinstance(vision, Mapping) and (held := layers_held(model, _IN_TOWER))
+    ):
+        return
+    for key in ("depth", "num_hidden_layers"):
+        said = positive(vision, key)
+        if said is not None and not (len(held) == max(held) + 1 == said):
+            facts: dict[str, Fact] = {"said": said, "count": len(held), "last": max(held)}
+            yield Observation(Location(CONFIG, f"vision_config.{key}"), facts)
 
 
 def sizes_of(config: Mapping[str, Any]) -> tuple[str, ...]:

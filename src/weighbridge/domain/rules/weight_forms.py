@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from weighbridge.domain.checkpoints.packing import Mode, Packing, packing_of, quantisation_of
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
@@ -17,10 +17,13 @@ from weighbridge.domain.tensors import TensorSpec
 #: Of bfloat16 the upper bits are the exponent that float16 has five of: read as float16, whatever
 #: is between 1e-7 and 2 is between these two, and never of one size only.
 _LEAST_OF_BF16, _MOST_OF_BF16, _LEAST_RATIO = 0.25, 2.0, 1.1
+#: Of scales no more than a quarter of an octave is left between most of a module's.
+_LEAST_SCALES, _MOST_RATIO = 2, 1.25
 #: Read as bfloat16, float16 is next to nothing, and eight times as many octaves wide.
 _MOST_OF_F16, _RATIO_OF_F16 = 1e-9, 2.0**20
 #: What a packed weight can amount to, in any model that works.
 _LARGEST, _LARGEST_ONE, _SMALLEST, _OF_NOTHING = 128.0, 1e4, 1e-9, 1e-4
+_MOST_OF_ONE_SIGN = 3 / 4
 #: What an exponent of E8M0 is stored with; the largest number that it multiplies.
 _E8M0_BIAS, _LARGEST_CODE = 127, {Mode.MXFP4: 6.0, Mode.MXFP8: 448.0}
 
@@ -37,13 +40,28 @@ def _held_instead(spec: TensorSpec, stats: TensorStats) -> str | None:
     return "F16" if spec.dtype == "BF16" and middle < _MOST_OF_F16 and wide else None
 
 
+def _are_of_bf16(scales: Sequence[tuple[str, str, TensorStats]]) -> bool:
+    """True for scales said to be F16 that are as large as weights, and all of one size: of each
+    module's octaves an eighth is left. Those that are one number may be meant."""
+    sizes = [s.sizes for *_, s in scales if not s.constant and len(s.sizes) == 3]
+    return len(sizes) > _LEAST_SCALES and all(
+        least >= _LEAST_OF_BF16 and most < _MOST_OF_BF16 and most < least * _MOST_RATIO
+        for least, _, most in sizes
+    )
+
+
 def _mislabelled(subject: Subject) -> Iterator[Observation]:
     """The bytes of one 16-bit float were saved under the name of the other: every loader takes them
     for other numbers, and answers with noise."""
     found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    scales: list[tuple[str, str, TensorStats]] = []
     for path, spec, stats in examined(subject):
         if held := _held_instead(spec, stats):
             found[path, spec.dtype, held].append(spec.name)
+        if spec.dtype == "F16" and spec.name.endswith(".scales"):
+            scales.append((path, spec.name, stats))
+    for path, name, _ in scales if _are_of_bf16(scales) else ():
+        found[path, "F16", "BF16"].append(name)
     for (path, said, held), names in found.items():
         facts: dict[str, Fact] = {"said": said, "held": held, "count": len(names)}
         yield Observation(Location(path, names[0]), facts)
@@ -100,6 +118,10 @@ def _nonsense(packing: Packing, scales: TensorStats, biases: TensorStats | None)
     # Of two bits they may be alike: such weights are -1, 0 and 1 times something.
     if scales.constant and packing.bits > 2:
         return "are one number for all groups"
+    # MLX counts from the end of a group that is farther from zero towards the other.
+    same = [one is other for one, other in zip(scales.signs, biases.signs, strict=False)]
+    if packing.bits > 1 and sum(same) > len(same) * _MOST_OF_ONE_SIGN:
+        return "have the signs of the biases, so that the weights of a group have one sign"
     # A bias is the end of its group that is farther from zero: half of the steps at least. AWQ's
     # and GPTQ's zeros may be a bit nearer.
     end = biases.sizes[1] if biases.sizes else biases.absmax

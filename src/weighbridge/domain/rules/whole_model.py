@@ -7,47 +7,26 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any
 
 from weighbridge.domain.architectures import ARCHITECTURES, architecture_for
-from weighbridge.domain.attention import LEAVES, tells_attention
-from weighbridge.domain.checkpoints.packing import Packed, packing_of, quantisation_of
+from weighbridge.domain.checkpoints.packing import Packed, packed_elsewhere
 from weighbridge.domain.config_view import config_view
 from weighbridge.domain.detection import CONFIG, SINGLE
-from weighbridge.domain.experts import held_experts, other_count
-from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
-from weighbridge.domain.llama_shapes import expected_shape, expected_width, positive
+from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.llama_shapes import positive
 from weighbridge.domain.mlx.reading import REMAPPED
 from weighbridge.domain.models import FusedModel, Kind
-from weighbridge.domain.placement import Architecture, Standing
-from weighbridge.domain.tensors import DTYPE_BITS, TensorSpec
+from weighbridge.domain.placement import Standing
+from weighbridge.domain.tensors import DTYPE_BITS
 from weighbridge.domain.tokenizer import token_ids
 from weighbridge.domain.transformers_defaults import DEFAULTS, UNKNOWN
 
 _EMBEDDING_ENDS = ("s.weight", "wte.weight", "embed_in.weight")
 _EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings"
                         r"|embeddings)\.weight")  # fmt: skip
-#: Modules whose shape the config tells, if all layers are alike.
-_UNIFORM = re.compile(r"(?:language_model\.model|model\.language_model|model)\.(?:layers\.\d+\.)?"
-                      r"(?:(?<=\d\.)(?:self_attn|mlp)\.([a-z]+_proj)"
-                      r"|(norm|input_layernorm|post_attention_layernorm))\.weight")  # fmt: skip
-#: Modules of which the config tells at least the width, in the trees of all others.
-_ANY_TREE = re.compile(
-    r"(?:(?:language_model\.model|model\.language_model|model)\.layers\.\d+\.)"
-    r"(?P<owner>(?:self_attn|mlp|block_sparse_moe|feed_forward)[a-z0-9_.]*)\."
-    r"(?P<leaf>[a-z_]+_proj(?:_with_mqa)?)\.weight"
-)
-_EXPERT = re.compile(r".*\.(switch_mlp|switch_glu|experts)(\.\d+)?")
-_NORMS = ("norm", "input_layernorm", "post_attention_layernorm")
-_OF_TOKENS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out")
-#: Types in which a head's size is not hidden_size / heads if config.json leaves it out.
-_OWN_HEAD_SIZE = re.compile(r"(gemma|qwen3|mistral|ministral|glm|exaone|hunyuan|seed_oss|helium"
-                            r"|ernie|smollm3|apertus)")  # fmt: skip
-
-
 #: Words of MLX's packed weights, and of others'.
-_PACKED = ("U32", "U8")
-_Shape: TypeAlias = tuple[int | None, ...]
+PACKED = ("U32", "U8")
 
 
 def text_fields(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -67,18 +46,6 @@ def places(subject: Subject) -> dict[str, str]:
         if file is not None and file.header is not None:
             found |= dict.fromkeys(file.header.specs, path)
     return found
-
-
-def _unpacked(model: FusedModel) -> dict[str, tuple[int, ...]]:
-    """The shapes that packed weights have unpacked, of those that it can be told of."""
-    said = quantisation_of(model.config)
-    shapes = {}
-    for packed in packed_modules(model):
-        found = packing_of(packed, said)
-        if not isinstance(found, str):
-            shape = packed.weight.shape
-            shapes[packed.weight.name] = (*shape[:-1], shape[-1] * 32 // found.bits)
-    return shapes
 
 
 def packed_modules(model: FusedModel) -> Iterator[Packed]:
@@ -101,7 +68,7 @@ def embedding(model: FusedModel) -> tuple[int, int | None] | None:
     found = [s for s in matrices if _EMBEDDING.fullmatch(s.name)]
     if len({s.shape[0] for s in found}) != 1:
         return None
-    return found[0].shape[0], None if found[0].dtype in _PACKED else found[0].shape[1]
+    return found[0].shape[0], None if found[0].dtype in PACKED else found[0].shape[1]
 
 
 def embedding_rows(subject: Subject) -> int | None:
@@ -125,86 +92,6 @@ def _unknown_type(subject: Subject) -> Iterator[Observation]:
         return
     if config_view(config) is None and architecture_for(config).standing is Standing.REFUSED:
         yield Observation(Location(CONFIG, "model_type"), {"named": named[:80]})
-
-
-def _shapes(subject: Subject) -> Iterator[Observation]:
-    """Loaders refuse the tensor, or make it anew at random and go on."""
-    yield from _mixtures(subject)
-    model = subject.fused
-    entry, fields = architecture_for(model.config), text_fields(model.config)
-    if entry.standing is not Standing.CONVERTIBLE:
-        return
-    unpacked = _unpacked(model)
-    misfits: list[tuple[TensorSpec, tuple[int, ...], _Shape]] = []
-    for group in model.alike:
-        leaf = _checked_leaf(group[0].name, entry, fields)
-        wanted = _expected(model, fields, leaf) if leaf else None
-        if wanted is None:
-            continue
-        # Words of 32 bits are MLX's; other tools pack theirs in bytes.
-        packed, stacked = group[0].dtype in _PACKED, str(leaf).startswith("experts.")
-        for spec in group if packed or not _fits(group[0].shape, wanted, stacked=stacked) else ():
-            actual = unpacked.get(spec.name) if packed else spec.shape
-            if actual is not None and not _fits(actual, wanted, stacked=stacked):
-                misfits.append((spec, actual, wanted))
-    paths = places(subject) if misfits else {}
-    for spec, actual, wanted in misfits:
-        told = " x ".join("any" if w is None else str(w) for w in wanted)
-        facts = {"actual": " x ".join(map(str, actual)) or "a scalar", "wanted": told}
-        yield Observation(Location(paths.get(spec.name, ""), spec.name), facts)
-
-
-def _mixtures(subject: Subject) -> Iterator[Observation]:
-    """Where there are other experts than the config counts."""
-    model = subject.fused
-    fields, paths, seen = text_fields(model.config), dict[str, str](), set[str]()
-    for spec, mixture, held in held_experts(model.alike):
-        count = other_count(fields, held)
-        if count is not None and mixture not in seen:
-            paths = places(subject) if not seen else paths
-            seen.add(mixture)
-            facts = {"actual": f"a mixture of {held} experts", "wanted": f"one of {count}"}
-            yield Observation(Location(paths.get(spec.name, ""), mixture), facts)
-
-
-def _fits(actual: tuple[int, ...], wanted: _Shape, *, stacked: bool) -> bool:
-    if stacked and len(actual) == len(wanted) + 1:
-        actual = actual[1:]
-    pairs = zip(wanted, actual, strict=False)
-    return len(actual) == len(wanted) and all(w in (None, a) for w, a in pairs)
-
-
-def _checked_leaf(name: str, entry: Architecture, fields: Mapping[str, Any]) -> str | None:
-    """The last name of a module whose shape the config tells, after what it is if it tells no more
-    than the width."""
-    known = _UNIFORM.fullmatch(name) if entry.uniform else None
-    if known:
-        return known[1] or known[2]
-    if found := None if entry.uniform else _ANY_TREE.fullmatch(name):
-        if found["owner"] == "self_attn" and tells_attention(fields, found["leaf"]):
-            return found["leaf"]
-        return ("experts." if _EXPERT.fullmatch(found["owner"]) else "any.") + found["leaf"]
-    leaf = name.removesuffix(".weight").rpartition(".")[2]
-    return leaf if leaf in _OF_TOKENS else None
-
-
-def _expected(model: FusedModel, fields: Mapping[str, Any], leaf: str) -> _Shape | None:
-    """(out, in) as config.json has it, or a norm's size; None if it does not say."""
-    kind, _, name = leaf.rpartition(".")
-    if kind:
-        wide, high = expected_width(fields, name, expert=kind == "experts")
-        return None if wide is high is None else (high, wide)
-    if leaf in _OF_TOKENS:
-        width = positive(fields, "hidden_size") or positive(fields, "n_embd")
-        return positive(fields, "vocab_size"), width
-    if leaf in _NORMS:
-        return (positive(fields, "hidden_size"),)
-    if leaf in LEAVES and not tells_attention(fields, leaf):
-        own = _OWN_HEAD_SIZE.match(str(fields.get("model_type") or model.config.get("model_type")))
-        if own and positive(fields, "head_dim") is None:
-            return None
-    turned = expected_shape(fields, leaf)
-    return None if turned is None else turned[::-1]
 
 
 def generates(config: Mapping[str, Any]) -> bool:
@@ -290,6 +177,23 @@ def _dtype(subject: Subject) -> Iterator[Observation]:
         yield Observation(Location(CONFIG, "dtype"), {"said": str(said), "most": most})
 
 
+def _halves(subject: Subject) -> Iterator[Observation]:
+    """No tool writes both 16-bit floats into one model. MLX computes in float32 from where they
+    meet; and what was saved under the other's name looks the same, and is noise."""
+    model = subject.fused
+    if packed_elsewhere(model):
+        return  # whose scales have a dtype of their own
+    held: dict[str, list[str]] = {"F16": [], "BF16": []}
+    for group in model.alike:
+        if group[0].dtype in held:
+            held[group[0].dtype] += [spec.name for spec in group]
+    few, most = sorted(held, key=lambda dtype: len(held[dtype]))
+    if held[few]:
+        first = min(held[few])
+        facts: dict[str, Fact] = {"few": few, "count": len(held[few]), "most": most}
+        yield Observation(Location(places(subject).get(first, ""), first), facts)
+
+
 _E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
 _FUSED = frozenset({Kind.FUSED})
 _COPY = "copy config.json that was written with these weights"
@@ -298,12 +202,13 @@ RULES = (
          "copy config.json from where the weights were made", _config_missing),
     Rule("CF003", "architecture-unknown", _W, "is {named!r}, which mlx-lm has no model for",
          "update mlx-lm, or publish it as what it is", _unknown_type, Need.MODEL, _FUSED),
-    Rule("CF010", "config-shape-mismatch", _E, "is {actual}, by config.json {wanted}", _COPY,
-         _shapes, Need.MODEL, _FUSED),
     Rule("CF012", "tie-contradiction", _W, "{problem}",
          "write what the base model's config.json says", _tie, Need.MODEL, _FUSED),
     Rule("CF013", "token-id-out-of-range", _E, "is {number}; the embedding has {rows} rows", _COPY,
          _out_of_range, Need.MODEL, _FUSED),
     Rule("CF020", "dtype-disagrees", _I, "is {said}, but most weights are {most}",
          "write the dtype of the weights", _dtype, Need.MODEL, _FUSED),
+    Rule("CF029", "dtypes-mixed", _W, "is {few}, as are {count} tensors in all; the others are "
+         "{most}", "save all weights again in one dtype, from their source", _halves, Need.MODEL,
+         _FUSED),
 )  # fmt: skip
