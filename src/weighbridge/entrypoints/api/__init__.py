@@ -23,8 +23,10 @@ from weighbridge.entrypoints.api.publishing import (
     rollback,
     verify_release,
 )
+from weighbridge.entrypoints.settings import Settings
 
 __all__ = [
+    "Settings",
     "convert",
     "convert_mlx_to_peft",
     "copy",
