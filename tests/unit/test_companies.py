@@ -228,6 +228,8 @@ def test_biases_are_in_every_layer_or_in_none() -> None:
     assert not _found(_model("qwen3_moe", *names, *biases), "CF021")
     denied = _model("qwen3_moe", *names, *biases, attention_bias=False)
     assert _found(denied, "CF026") == [biases[0]]
+    said = [name.replace("q_proj", f"{leaf}_proj") for leaf in "kqv" for name in biases[:1]]
+    assert sorted(_found(_model("qwen3_moe", *names, attention_bias=True), "CF021")) == said
 
 
 @pytest.mark.parametrize(
@@ -250,9 +252,11 @@ def test_others_packing_has_its_modules_together_too() -> None:
 
 def test_no_more_experts_are_chosen_than_there_are() -> None:
     names = _names("qwen3_moe")
-    for chosen, seen in ((2, []), (9, ["num_experts_per_tok"])):
+    for chosen, seen in ((2, []), (9, ["num_experts_per_tok"]), (0, ["num_experts_per_tok"])):
         build = _model("qwen3_moe", *names, num_experts=4, num_experts_per_tok=chosen)
         assert _found(build, "CF027") == seen
+    narrow = _model("qwen3_moe", *names, num_experts=4, moe_intermediate_size=0)
+    assert _found(narrow, "CF027") == ["moe_intermediate_size"]
 
 
 def test_a_tower_has_its_companies_too() -> None:

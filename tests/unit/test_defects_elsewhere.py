@@ -89,6 +89,7 @@ TYPES: list[tuple[Build, str, str]] = [
         "rope_parameters.full_attention.rope_theta",
     ),
     (of(fused_files(attention_bias=None)), CONFIG, "attention_bias"),
+    (of(fused_files(decoder_sparse_step=0)), CONFIG, "decoder_sparse_step"),
     (of(fused_files(rms_norm_eps=1)), CONFIG, "rms_norm_eps"),
     (of(fused_files(num_key_value_heads=[2, 4])), CONFIG, "num_key_value_heads"),
     (of(fused_files(model_type="qwen3", head_dim=None)), CONFIG, "head_dim"),

@@ -17,8 +17,9 @@ from weighbridge.domain.companies import absent_companions, keeps_company
 from weighbridge.domain.decoder_layers import DECODERS, layer_modules
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import FusedModel, Kind
-from weighbridge.domain.rules.whole_model import places
+from weighbridge.domain.rules.whole_model import places, text_fields
 from weighbridge.domain.tensors import TensorSpec
+from weighbridge.domain.transformers_fields import forms_of
 
 _MOST_SHOWN = 8
 OF_A_LORA = re.compile(
@@ -55,12 +56,26 @@ def _missing(subject: Subject) -> Iterator[Observation]:
     model = subject.fused
     # Other tools' packing gives what is in a module other names.
     alone = () if packed_elsewhere(model) else _absent(model)
-    absent = list(dict(chain(alone, _of_companies(model))).items())
+    absent = list(dict(chain(alone, _of_companies(model), _by_flag(model))).items())
     for name, beside in absent[:_MOST_SHOWN]:
         yield Observation(Location(model.weights_paths[0], name), {"beside": beside})
     if len(absent) > _MOST_SHOWN:
         rest = f"nor are {len(absent) - _MOST_SHOWN} more"
         yield Observation(Location(model.weights_paths[0]), {"beside": rest})
+
+
+def _by_flag(model: FusedModel) -> Iterator[tuple[str, str]]:
+    """Biases of attention that config.json says are there, of types whose layers differ as well."""
+    fields = text_fields(model.config)
+    read = forms_of(str(fields.get("model_type")), "attention_bias")
+    if not read or fields.get("attention_bias") is not True:
+        return
+    names = {g[0].name for g in model.alike if g[0].name.startswith(_DECODERS)}
+    for leaf in ("q_proj", "k_proj", "v_proj"):
+        weights = sorted(name for name in names if name.endswith(f".self_attn.{leaf}.weight"))
+        biases = [f"{name.removesuffix('weight')}bias" for name in weights]
+        if biases and names.isdisjoint(biases):
+            yield biases[0], "in any layer, though attention_bias is true"
 
 
 def _absent(model: FusedModel) -> Iterator[tuple[str, str]]:

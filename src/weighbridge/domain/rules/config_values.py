@@ -88,10 +88,16 @@ def _layer_types(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _chosen(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    key, counts = "num_experts_per_tok", (positive(fields, name) for name in EXPERT_COUNTS)
-    chosen, held = positive(fields, key), next((n for n in counts if n is not None), None)
-    if chosen is not None and held is not None and 1 < held < chosen:  # one is no mixture
+    counts = (positive(fields, name) for name in EXPERT_COUNTS)
+    held = next((n for n in counts if n is not None), 0)
+    if held < 2:  # one is no mixture
+        return
+    key, width = "num_experts_per_tok", "moe_intermediate_size"
+    chosen = 0 if fields.get(key) == 0 else positive(fields, key) or 1
+    if not 0 < chosen <= held:
         yield key, f"is {chosen}, of {held} experts"
+    if fields.get(width) == 0:
+        yield width, f"is 0, with {held} experts"
 
 
 def _other_class(subject: Subject) -> Iterator[Observation]:

@@ -18,11 +18,12 @@ _INTEGERS = _SINGLE | frozenset(
     {"num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size", "num_experts",
      "num_local_experts", "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size",
      "n_layer", "n_head", "n_embd", "sliding_window", "num_layers", "lora_layers", "rank", "bits",
-     "group_size", "original_max_position_embeddings", "top_k"}
+     "decoder_sparse_step", "group_size", "original_max_position_embeddings", "top_k"}
 )  # fmt: skip
 #: What a model of it cannot be without.
 _POSITIVE = _SINGLE | frozenset(
     {
+        "decoder_sparse_step",
         "num_attention_heads",
         "num_key_value_heads",
         "head_dim",
