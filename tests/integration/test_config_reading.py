@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from tests.mlx_artifacts.architectures import CONFIGS, agreeing, make_architectu
 from tests.mlx_artifacts.cache import cached
 from weighbridge.domain.config_parity import Cause, Divergence, divergences
 from weighbridge.domain.config_view import config_view
+from weighbridge.domain.experts import EXPERT_COUNTS
+from weighbridge.domain.layer_figures import FIGURES
 from weighbridge.domain.mlx.needs import NEEDS
 from weighbridge.domain.mlx.reading import NESTED, READINGS, REMAPPED, REQUIRED, MlxReading
 from weighbridge.domain.rules.config_values import ACTIVATIONS, LAYER_KINDS, SCALINGS
@@ -55,6 +58,16 @@ def test_the_table_says_what_mlx_lm_reads(module: str) -> None:
     assert stated is not None
     assert dict(stated.defaults) == expected.defaults
     assert (stated.inside, stated.top_first) == (expected.inside, expected.top_first)
+
+
+def test_the_table_says_which_sizes_transformers_takes_for_itself() -> None:
+    mapping = import_module("transformers.models.auto.configuration_auto").CONFIG_MAPPING
+    for model_type, figures in FIGURES.items():
+        kind = mapping[f"{model_type}_text" if f"{model_type}_text" in mapping else model_type]
+        declared = {field.name: field.default for field in dataclasses.fields(kind)}
+        assert {name: declared.get(name) for name in figures} == figures, model_type
+        counts = [name for name in EXPERT_COUNTS if isinstance(declared.get(name), int)]
+        assert set(counts) <= set(figures), model_type
 
 
 #: Asked for whatever the stack, or the name of another part.

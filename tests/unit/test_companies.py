@@ -255,6 +255,9 @@ def test_no_more_experts_are_chosen_than_there_are() -> None:
     for chosen, seen in ((2, []), (9, ["num_experts_per_tok"]), (0, ["num_experts_per_tok"])):
         build = _model("qwen3_moe", *names, num_experts=4, num_experts_per_tok=chosen)
         assert _found(build, "CF027") == seen
+    for sizes, where in (({"n_group": 3}, "n_group"), ({"topk_group": 3}, "topk_group")):
+        config = {"n_routed_experts": 4, "n_group": 2, "topk_group": 1} | sizes
+        assert _found(_model("deepseek_v3", *_names("deepseek_v3"), **config), "CF027") == [where]
     narrow = _model("qwen3_moe", *names, num_experts=4, moe_intermediate_size=0)
     assert _found(narrow, "CF027") == ["moe_intermediate_size"]
 

@@ -407,7 +407,7 @@ def test_keys_that_choose_by_the_layer_or_by_the_path_or_not_at_all() -> None:
 def test_a_mixture_of_another_width(module: str, shapes: tuple[tuple[int, ...], ...]) -> None:
     specs = [matrix(f"model.layers.0.{module}.lora_{leaf}", *shape)
              for leaf, shape in zip("ab", shapes, strict=True)]  # fmt: skip
-    base = MOE | {"hidden_size": 16, "num_experts": 4}
+    base = MOE | {"hidden_size": 16, "num_experts": 4, "moe_intermediate_size": 8}
     files = lora_files() | {"adapters.safetensors": tensors(specs)}
     assert at(of(files, base_config=base), "AD017") == [
         ("adapters.safetensors", f"model.layers.0.{module}")

@@ -98,11 +98,11 @@ _STATES = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 2, "mamba_d_
     [
         ("qwen3_moe", "self_attn.k_proj", (12, 16), _MIXTURE),
         ("qwen3_moe", "self_attn.o_proj", (16, 24), _MIXTURE),
-        ("qwen3_moe", "mlp.experts.1.down_proj", (16, 24), _MIXTURE),
-        ("qwen3_moe", "mlp.switch_mlp.up_proj", (2, 24, 16), _MIXTURE),
-        ("mixtral", "block_sparse_moe.experts.0.w1", (40, 16), _MIXTURE),
+        ("qwen3_moe", "mlp.experts.1.down_proj", (16, 24), _MIXTURE | {"num_experts": 2}),
+        ("qwen3_moe", "mlp.switch_mlp.up_proj", (2, 24, 16), _MIXTURE | {"num_experts": 2}),
+        ("mixtral", "block_sparse_moe.experts.0.w1", (40, 16), _MIXTURE | {"num_local_experts": 1}),
         # A key that the type does not read says nothing of its experts.
-        ("jamba", "feed_forward.experts.0.gate_proj", (40, 16), _MIXTURE),
+        ("jamba", "feed_forward.experts.0.gate_proj", (40, 16), _MIXTURE | {"num_experts": 1}),
         ("qwen3_next", "self_attn.q_proj", (48, 16), _MIXTURE),
         ("qwen3_next", "linear_attn.in_proj_qkvz", (52, 16), _MIXTURE | _DELTA),
         ("deepseek_v3", "self_attn.q_b_proj", (32, 10), _LATENT),
@@ -181,9 +181,26 @@ def test_a_hole_between_layers_is_a_wrong_count() -> None:
     assert "CF011" in codes(model(*specs, num_hidden_layers=2))
 
 
+@pytest.mark.parametrize("count", [None, 0, 3])
+def test_experts_that_the_config_does_not_count(count: int | None) -> None:
+    """transformers takes 128 where nothing is said."""
+    stack = matrix("model.layers.0.mlp.switch_mlp.up_proj.weight", 2, 24, 16)
+    said = {} if count is None else {"num_experts": count}
+    config = {"model_type": "qwen3_moe", "num_hidden_layers": 1, "moe_intermediate_size": 24}
+    assert "CF010" in codes(model(stack, **config, **said))
+    assert "CF010" not in codes(model(stack, **config, num_experts=2))
+    # Its width is 768 where nothing is said.
+    assert "CF010" in codes(model(stack, **config | {"moe_intermediate_size": 0}, num_experts=2))
+    del config["moe_intermediate_size"]
+    assert "CF010" in codes(model(stack, **config, num_experts=2))
+
+
 def test_layers_of_prediction_may_follow() -> None:
     specs = [matrix(Q.format(n), 16, 16) for n in (0, 1)]
-    assert "CF011" not in codes(model(*specs, num_hidden_layers=1, num_nextn_predict_layers=1))
+    config = {"num_hidden_layers": 1, "num_nextn_predict_layers": 1}
+    assert "CF011" in codes(model(*specs, **config))
+    joint = matrix("model.layers.1.eh_proj.weight", 16, 32)
+    assert "CF011" not in codes(model(*specs, joint, **config))
 
 
 def test_other_tools_may_write_lists() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from weighbridge.domain.llama_shapes import positive
+from weighbridge.domain.layer_figures import figure
 from weighbridge.domain.tensors import TensorSpec
 
 #: What the models' configs call the number of experts.
@@ -17,11 +17,13 @@ _STACK = re.compile(
 )
 
 
-def other_count(fields: Mapping[str, object], held: int) -> int | None:
+def other_count(fields: Mapping[str, object], model_type: str, held: int) -> int | None:
     """Another number of experts than ``held`` that the text model's config gives, whatever its key
-    is; None if it gives no other."""
-    counts = (positive(fields, key) for key in EXPERT_COUNTS)
-    return next((n for n in counts if n is not None and n != held), None)
+    is, or that its type takes where it gives none; None if there is no other."""
+    said = [key for key in EXPERT_COUNTS if fields.get(key) is not None]
+    counts = [figure(fields, model_type, key) for key in said or EXPERT_COUNTS]
+    known = [n for n in counts if n is not None]
+    return next((n for n in known if n not in (0, held)), 0 if known and not any(known) else None)
 
 
 def held_experts(groups: Iterable[Sequence[TensorSpec]]) -> Iterator[tuple[TensorSpec, str, int]]:

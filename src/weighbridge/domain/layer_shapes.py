@@ -14,6 +14,7 @@ from itertools import chain
 from typing import TypeAlias
 
 from weighbridge.domain.attention import PLAIN
+from weighbridge.domain.layer_figures import figure
 from weighbridge.domain.llama_shapes import expected_width, positive
 
 #: (out, in); None for what is not told.
@@ -199,7 +200,7 @@ def _figure(fields: Mapping[str, object], model_type: str, name: str) -> int | N
             plain = PLAIN.get(model_type) or PLAIN.get(f"{model_type}_text")
             return _of_heads(fields, name, plain)
         case _:
-            return positive(fields, name)
+            return figure(fields, model_type, name)
 
 
 def _of_heads(

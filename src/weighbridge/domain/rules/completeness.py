@@ -41,6 +41,8 @@ _PARTS = {
 _TOWER = re.compile(r"(model\.)?(visual|vision_tower|vision_model)\.")
 #: What hands a tower's answer to the text model.
 _BRIDGE = re.compile(r"projector|merger|connector|adapter|embed_vision|mm_|perceiver|resampler")
+#: Of attention whose keys and values come from few numbers, which has a bias just there.
+_LATENT = "kv_a_proj_with_mqa"
 #: What is before the layers and behind them, as most call it, and as any does.
 _ENDS = {
     "model.embed_tokens.weight": re.compile(
@@ -65,13 +67,15 @@ def _missing(subject: Subject) -> Iterator[Observation]:
 
 
 def _by_flag(model: FusedModel) -> Iterator[tuple[str, str]]:
-    """Biases of attention that config.json says are there, of types whose layers differ as well."""
+    """Biases of attention that config.json says are there, of types whose layers differ as well, or
+    whose heads are of parts."""
     fields = text_fields(model.config)
     read = forms_of(str(fields.get("model_type")), "attention_bias")
     if not read or fields.get("attention_bias") is not True:
         return
     names = {g[0].name for g in model.alike if g[0].name.startswith(_DECODERS)}
-    for leaf in ("q_proj", "k_proj", "v_proj"):
+    latent = any(name.endswith(f".{_LATENT}.weight") for name in names)
+    for leaf in (_LATENT,) if latent else ("q_proj", "k_proj", "v_proj"):
         weights = sorted(name for name in names if name.endswith(f".self_attn.{leaf}.weight"))
         biases = [f"{name.removesuffix('weight')}bias" for name in weights]
         if biases and names.isdisjoint(biases):

@@ -98,6 +98,11 @@ def _chosen(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield key, f"is {chosen}, of {held} experts"
     if fields.get(width) == 0:
         yield width, f"is 0, with {held} experts"
+    groups, most = positive(fields, "n_group"), positive(fields, "topk_group")
+    if groups is not None and held % groups:
+        yield "n_group", f"is {groups}, which does not divide {held} experts"
+    elif groups is not None and most is not None and most > groups:
+        yield "topk_group", f"is {most}, of {groups} groups"
 
 
 def _other_class(subject: Subject) -> Iterator[Observation]:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from weighbridge.domain.base_model import BaseModel
 from weighbridge.domain.experts import other_count
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
+from weighbridge.domain.layer_shapes import text_type
 from weighbridge.domain.llama_shapes import positive
 from weighbridge.domain.models import Kind, LoraModel, LoraTarget, PeftModel
 from weighbridge.domain.peft.names import parse_name
@@ -101,10 +102,12 @@ _DECODER = re.compile(r"(transformer\.|gpt_neox\.)?(layers|h)\.")
 
 def _experts(subject: Subject) -> Iterator[Observation]:
     """A stack holds the LoRA of every expert by its number; another count is another base's."""
-    model, fields = subject.lora, _base(subject).text_config
+    model, base = subject.lora, _base(subject)
+    named = text_type(base.text_config, base.architecture.model_type)
     for target in model.targets:
         held = target.experts
-        if held is not None and (count := other_count(fields, held)) is not None:
+        count = None if held is None else other_count(base.text_config, named, held)
+        if held is not None and count is not None:
             facts = {"experts": held, "count": count}
             yield Observation(Location(model.weights_path, target.module), facts)
 

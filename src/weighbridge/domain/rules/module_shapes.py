@@ -79,9 +79,9 @@ def _shapes(subject: Subject) -> Iterator[Observation]:
 def _mixtures(subject: Subject) -> Iterator[Observation]:
     """Where there are other experts than the config counts."""
     model = subject.fused
-    fields, paths, seen = text_fields(model.config), dict[str, str](), set[str]()
+    tree, paths, seen = Tree.of(model.config), dict[str, str](), set[str]()
     for spec, mixture, held in held_experts(model.alike):
-        count = other_count(fields, held)
+        count = other_count(tree.fields, tree.model_type, held)
         if count is not None and mixture not in seen:
             paths = places(subject) if not seen else paths
             seen.add(mixture)

@@ -57,7 +57,9 @@ def _layer_count(subject: Subject) -> Iterator[Observation]:
     said = next((n for key in _LAYER_KEYS if (n := positive(fields, key))), None)
     if said is None or not held:
         return
-    extra = positive(fields, "num_nextn_predict_layers") or 0
+    # A layer that predicts one token more has this beside what every layer has.
+    predicts = any(".eh_proj" in group[0].name for group in model.alike)
+    extra = (positive(fields, "num_nextn_predict_layers") or 0) if predicts else 0
     gaps = max(held) + 1 - len(held)
     if max(held) + 1 < said or max(held) + 1 > said + extra or gaps:
         facts: dict[str, Fact] = {"said": said, "count": len(held), "last": max(held)}
