@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import types
 import typing
@@ -12,6 +13,7 @@ from typing import Any
 _LETTERS = {bool: "b", int: "i", float: "f", str: "s", list: "l", tuple: "l", dict: "d"}
 
 
+@functools.cache
 def declared(model_type: str) -> dict[str, str]:
     """By field of that type's config class, the letters of the forms that it takes: b, i, f, s for
     a flag, an integer, a float and a string, l and d for a list and an object, n for null."""
