@@ -47,12 +47,18 @@ class Lora:
     scale: float
 
     @property
+    def parameters(self) -> dict[str, float]:
+        """What mlx-lm writes of them: the rank is the second size of any lora_a."""
+        first = next(words for name, (_, words) in self.tensors.items() if name.endswith("lora_a"))
+        return {"scale": self.scale, "rank": first.shape[1]}
+
+    @property
     def specs(self) -> tuple[TensorSpec, ...]:
         return tuple(TensorSpec(n, d, w.shape) for n, (d, w) in self.tensors.items())
 
     def plan(self, profile: Profile = Profile.PEFT) -> ConversionPlan:
         targets, others = pair_targets(self.specs)
-        config = {"model": "acme/base", "lora_parameters": {"scale": self.scale}}
+        config = {"model": "acme/base", "lora_parameters": self.parameters}
         model = LoraModel("", "adapters.safetensors", "c.json", config, targets, others)
         return plan_peft(model, location="here", request=PeftRequest(profile=profile))
 

@@ -173,7 +173,7 @@ def repaired(
     for name in ("run", "broken"):
         (place / name).mkdir()
     save(place / "run" / "adapters.safetensors", lora.tensors)
-    trained = {"model": "acme/base", "lora_parameters": {"scale": lora.scale}}
+    trained = {"model": "acme/base", "lora_parameters": lora.parameters}
     (place / "run" / "adapter_config.json").write_text(json.dumps(trained))
     save(place / "broken" / file, broken.tensors)
     (place / "broken" / "adapter_config.json").write_text(json.dumps(broken.config))

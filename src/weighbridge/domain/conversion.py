@@ -170,10 +170,10 @@ def _profile_refusals(model: LoraModel, profile: Profile) -> list[str]:
 
 
 def _transposed(model: LoraModel) -> list[str]:
-    """Square modules whose factors fit either way, where no base tells which: of a rank above both
-    sizes, which the config does not say, they are more likely those of another trainer."""
+    """Square modules, whose factors fit either way, where no base tells which: of a rank above
+    their size, which the config does not say, they are more likely those of another trainer."""
     odd = [t for t in model.targets if t.experts is None and t.rank != model.said_rank
-           and t.rank > max(t.in_features, t.out_features)]  # fmt: skip
+           and t.rank > t.in_features == t.out_features]  # fmt: skip
     return [
         f"{t.module}: lora_a {list(t.a.shape)} and lora_b {list(t.b.shape)} are of rank {t.rank} "
         f"for a module of {t.in_features}, or transposed, as MLX Forge has them, which multiplies "
