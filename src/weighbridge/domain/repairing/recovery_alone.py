@@ -193,4 +193,6 @@ def _lora(model: PeftModel, tensors: tuple[Recovered, ...]) -> LoraModel:
         for a, b in zip(tensors[::2], tensors[1::2], strict=True)
     )
     ordered = tuple(sorted(targets, key=lambda t: t.module))
-    return LoraModel(model.directory, model.weights_path, model.config_path, {}, ordered, ())
+    # The rank is settled: square factors are not asked once more whether they are transposed.
+    said = {"lora_parameters": {"rank": ordered[0].rank}} if ordered else {}
+    return LoraModel(model.directory, model.weights_path, model.config_path, said, ordered, ())
