@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 MAX_DEPTH = 100
 #: transformers writes a model_max_length of 31 digits.
 _MAX_INT_DIGITS = 40
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 #: Every digit becomes 0, so that a long number is found as a string.
 DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 
@@ -42,15 +42,22 @@ def parse_strictly(raw: bytes) -> Any:
     Raises StrictJsonError: JS001 syntax, JS002 duplicate key, JS003 NaN or Infinity, JS004 number
     too large, JS005 too deep, JS007 encoding.
     """
-    text = _decode(raw)
-    integers = _bounded_int if _holds_odd_integers(raw) else None
-    value = _parse(text, integers, None)
-    # Every quote begins or ends a string: a key that came twice is then one string too few in the
-    # value, and the slow hook is for the text that lacks one.
-    strings = _check_tree(value, surrogates=_SURROGATE.search(text) is not None)
-    if _quotes(raw) != 2 * strings:
-        _parse(text, integers, _no_duplicates)
+    value, strings = parse_unwalked(raw)
+    # A key that came twice is then one string too few in the value, and the slow hook is for the
+    # text that lacks one.
+    if _check_tree(value, surrogates=_SURROGATE.search(raw) is not None) != strings:
+        _parse(raw, _no_duplicates)
     return value
+
+
+def parse_unwalked(raw: bytes) -> tuple[Any, int]:
+    """The JSON value in ``raw``, and how many strings its text holds, keys among them.
+
+    Raises StrictJsonError as ``parse_strictly``, but not for duplicate keys, depth, and surrogates.
+    There are none if the value holds as many strings, no deeper than that, and no backslash is in
+    the text.
+    """
+    return _parse(raw, None), _quotes(raw) // 2  # every quote begins or ends a string
 
 
 def _quotes(raw: bytes) -> int:
@@ -65,17 +72,13 @@ def _holds_odd_integers(raw: bytes) -> bool:
     return b"-0" in raw or longest in raw.translate(DIGITS_ALIKE)
 
 
-def _parse(
-    text: str,
-    integers: Callable[[str], int | float] | None,
-    pairs: Callable[[list[tuple[str, Any]]], Any] | None,
-) -> Any:
+def _parse(raw: bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None) -> Any:
     try:
         return json.loads(
-            text,
+            _decode(raw),
             object_pairs_hook=pairs,
             parse_constant=_no_constant,
-            parse_int=integers,
+            parse_int=_bounded_int if _holds_odd_integers(raw) else None,
             parse_float=_finite_float,
         )
     except RecursionError:

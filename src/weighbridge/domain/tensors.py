@@ -18,7 +18,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 from attrs import frozen
 
-from weighbridge.domain.strict_json import DIGITS_ALIKE, StrictJsonError, parse_object
+from weighbridge.domain.strict_json import (
+    DIGITS_ALIKE,
+    StrictJsonError,
+    parse_strictly,
+    parse_unwalked,
+)
 
 #: Bits per element of every dtype that the format names.
 DTYPE_BITS: Mapping[str, int] = {
@@ -31,6 +36,8 @@ DTYPE_BITS: Mapping[str, int] = {
 #: As huggingface_hub's own limit; the reference reader's is 100,000,000.
 MAX_HEADER_BYTES = 25_000_000
 _FIELDS = ("dtype", "shape", "data_offsets")
+#: Of an entry: its name, those of its fields, and the dtype.
+_STRINGS_EACH = 2 + len(_FIELDS)
 _MAX_RANK = 8
 _MAX_DIM = 2**31 - 1
 _MOST_ELEMENTS = 2**56
@@ -146,10 +153,9 @@ def parse_header(raw: bytes, file_size: int) -> Header:
     Raises HeaderInvalid with every defect: fields, dtypes, shapes, sizes, overlap, holes,
     truncation, trailing bytes.
     """
-    table = _parse_table(raw)
+    table, said, spans = _parse_table(raw)
     defects: list[HeaderDefect] = []
-    metadata = _parse_metadata(table.pop("__metadata__", None), defects)
-    spans = _sound_spans(table)
+    metadata = _parse_metadata(said, defects)
     if spans is None:
         spans = [s for name, entry in table.items() if (s := _parse_entry(name, entry, defects))]
     if (name := uncountable(table)) is not None:
@@ -167,18 +173,29 @@ def parse_header(raw: bytes, file_size: int) -> Header:
     return Header(tuple(map(_slot_of, zip(specs, starts, strict=True))), metadata, start)
 
 
-def _parse_table(raw: bytes) -> dict[str, Any]:
+def _parse_table(raw: bytes) -> tuple[dict[str, Any], Any, list[_Span] | None]:
+    """The header's entries, its metadata, and the spans if ``_parse_entry`` would object to none.
+
+    No need to walk through those then: each holds as many strings as the next.
+    """
     if raw[:1] != b"{":
         raise HeaderInvalid([HeaderDefect("ST010", "does not begin with '{'")])
     end = raw.rfind(b"}") + 1
     if end and raw[end:].strip(b" "):
         raise HeaderInvalid([HeaderDefect("ST012", "is padded with other bytes than spaces")])
     try:
-        table = parse_object(raw)
+        table, strings = parse_unwalked(raw)
+        about = 1 if "__metadata__" in table else 0
+        said = table.pop("__metadata__", None)
+        spans = _sound_spans(table)
+        if isinstance(said, dict) and set(map(type, said.values())) <= {str}:
+            about += 2 * len(said)
+        if spans is None or strings != about + _STRINGS_EACH * len(spans) or b"\\" in raw:
+            parse_strictly(raw)
     except StrictJsonError as error:
         code = {"JS002": "ST013", "JS007": "ST010"}.get(error.code, "ST011")
         raise HeaderInvalid([HeaderDefect(code, error.detail)]) from error
-    return table
+    return table, said, spans
 
 
 def _parse_metadata(value: Any, defects: list[HeaderDefect]) -> Mapping[str, str] | None:
@@ -272,6 +289,9 @@ def _parse_entry(name: str, entry: Any, defects: list[HeaderDefect]) -> _Span | 
 
 
 def _layout_defects(spans: list[_Span], data_bytes: int) -> Iterator[HeaderDefect]:
+    ends = [0, *map(itemgetter(2), spans)]
+    if ends[-1] == data_bytes and ends[:-1] == list(map(itemgetter(1), spans)):
+        return
     at = 0
     for spec, begin, end in spans:
         if begin < at:
