@@ -241,6 +241,11 @@ class Document:
             return {}
         return {k: v for k, v in found.items() if isinstance(v, str)}
 
+    @cached_property
+    def shards(self) -> tuple[str, ...]:
+        """The files that it names, sorted, if it is an index of shards."""
+        return tuple(sorted(set(self.weight_map.values())))
+
 
 @frozen
 class TensorFile:

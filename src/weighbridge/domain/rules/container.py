@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Set
 from weighbridge.domain.detection import INDEX, SINGLE
 from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind
-from weighbridge.domain.rules.index import escapes, weight_map as _weight_map
+from weighbridge.domain.rules.index import escapes, shards, weight_map as _weight_map
 
 
 def _defects(code: str, why: str) -> Callable[[Subject], Iterator[Observation]]:
@@ -40,14 +40,14 @@ def _index_invalid(subject: Subject) -> Iterator[Observation]:
 
 def _shard_missing(subject: Subject) -> Iterator[Observation]:
     """The model is not complete."""
-    for shard in sorted(set(_weight_map(subject).values()) - subject.artifact.paths):
-        if not escapes(shard):
+    for shard in shards(subject):
+        if shard not in subject.artifact.paths and not escapes(shard):
             yield Observation(Location(INDEX), {"shard": shard})
 
 
 def _shard_escapes(subject: Subject) -> Iterator[Observation]:
     """transformers follows such a path and opens a file outside of the model."""
-    for shard in sorted(set(_weight_map(subject).values())):
+    for shard in shards(subject):
         if escapes(shard):
             yield Observation(Location(INDEX), {"shard": shard})
 
@@ -67,7 +67,7 @@ def _wrong_shard(subject: Subject) -> Iterator[Observation]:
 
 def _stored(subject: Subject) -> list[tuple[str, Set[str]]]:
     """The names of the tensors in every file that the index names."""
-    named = set(_weight_map(subject).values())
+    named = frozenset(shards(subject))
     return sorted(
         (file.path.text, file.header.specs.keys())
         for file in subject.artifact.tensor_files
@@ -91,10 +91,10 @@ def _twice(subject: Subject) -> Iterator[Observation]:
     """Which of the two counts depends on the loader."""
     first: dict[str, str] = {}
     found: dict[str, tuple[str, str]] = {}
-    for path, names in _stored(subject):
-        if first.keys().isdisjoint(names):
-            first |= dict.fromkeys(names, path)
-            continue
+    stored = _stored(subject)
+    if len(set().union(*(names for _, names in stored))) == sum(len(names) for _, names in stored):
+        return
+    for path, names in stored:
         for tensor in names:
             if (other := first.setdefault(tensor, path)) != path:
                 found.setdefault(tensor, (path, other))
@@ -105,7 +105,7 @@ def _twice(subject: Subject) -> Iterator[Observation]:
 def _not_in_index(subject: Subject) -> Iterator[Observation]:
     """mlx-lm loads every model*.safetensors, transformers only what the index names, or without one
     model.safetensors: a left-over shard makes two different models of one directory."""
-    named, paths = set(_weight_map(subject).values()), subject.artifact.paths
+    named, paths = set(shards(subject)), subject.artifact.paths
     if not named and (INDEX in paths or SINGLE not in paths):
         return  # of an index that cannot be read another rule speaks
     why = "is not named by the index" if named else f"is beside {SINGLE}, and there is no index"

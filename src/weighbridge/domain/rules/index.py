@@ -21,6 +21,12 @@ def weight_map(subject: Subject) -> Mapping[str, str]:
     return document.weight_map if document else {}
 
 
+def shards(subject: Subject) -> tuple[str, ...]:
+    """The files that the index names, sorted."""
+    document = subject.artifact.document(INDEX)
+    return document.shards if document else ()
+
+
 def escapes(shard: str) -> bool:
     """True if that name, in any spelling that some loader or system undoes, is no plain file name.
 
@@ -40,13 +46,13 @@ def _total_size(subject: Subject) -> Iterator[Observation]:
     document = subject.artifact.document(INDEX)
     metadata = document.object.get("metadata") if document else None
     said = metadata.get("total_size") if isinstance(metadata, dict) else None
-    shards = sorted(set(weight_map(subject).values()))
-    files = [subject.artifact.tensor_file(shard) for shard in shards]
+    named = shards(subject)
+    files = [subject.artifact.tensor_file(shard) for shard in named]
     if said is None or not files or any(f is None or f.header is None for f in files):
         return
     # In a sound file nothing is between the tensors or behind them.
     before = sum(f.header.data_start for f in files if f and f.header)
-    actual = sum(subject.artifact.size_of(shard) or 0 for shard in shards) - before
+    actual = sum(subject.artifact.size_of(shard) or 0 for shard in named) - before
     if said != actual:
         yield Observation(Location(INDEX, "metadata.total_size"),
                           {"said": str(said)[:40], "actual": actual})  # fmt: skip
@@ -54,8 +60,8 @@ def _total_size(subject: Subject) -> Iterator[Observation]:
 
 def _other_name(subject: Subject) -> Iterator[Observation]:
     """mlx-lm does not read the index: it loads model*.safetensors, and misses what is in others."""
-    shards = sorted(set(weight_map(subject).values()) & subject.artifact.paths)
-    others = [s for s in shards if not (s.startswith("model") and s.endswith(".safetensors"))]
+    held = [shard for shard in shards(subject) if shard in subject.artifact.paths]
+    others = [s for s in held if not (s.startswith("model") and s.endswith(".safetensors"))]
     if others:
         yield Observation(Location(others[0]), {"count": len(others)})
 
@@ -63,7 +69,7 @@ def _other_name(subject: Subject) -> Iterator[Observation]:
 def _both(subject: Subject) -> Iterator[Observation]:
     """transformers loads the single file and does not look at the index; mlx-lm loads both and
     keeps whichever comes last."""
-    named = set(weight_map(subject).values())
+    named = shards(subject)
     if named and SINGLE not in named and SINGLE in subject.artifact.paths:
         yield Observation(Location(SINGLE), {"count": len(named)})
 
@@ -72,8 +78,7 @@ def _shard_count(subject: Subject) -> Iterator[Observation]:
     """A shard's name says how many there are; another number means that the shards are of several
     runs, or not all here."""
     numbers: dict[tuple[str, str], set[str]] = {}
-    named = sorted(set(weight_map(subject).values()))
-    for shard in named:
+    for shard in shards(subject):
         if found := _NUMBERED.fullmatch(shard):
             numbers.setdefault((found["stem"], found["count"]), set()).add(found["number"])
     for (stem, count), held in sorted(numbers.items()):
@@ -85,7 +90,7 @@ def _shard_count(subject: Subject) -> Iterator[Observation]:
 def _collision(subject: Subject) -> Iterator[Observation]:
     """On macOS and Windows the two are one file, and half of the tensors are gone."""
     seen: dict[str, str] = {}
-    for shard in sorted(set(weight_map(subject).values())):
+    for shard in shards(subject):
         folded = unicodedata.normalize("NFC", shard).casefold()
         other = seen.setdefault(folded, shard)
         if other != shard:
