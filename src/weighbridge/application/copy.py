@@ -14,6 +14,7 @@ from attrs import frozen
 from weighbridge.application.ports import Blob, Progress, Registry, no_progress
 from weighbridge.application.published import Published
 from weighbridge.application.registries import registry_of
+from weighbridge.application.several import of_files
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import ReadBackMismatch, StorageFull, UsageError
 from weighbridge.domain.publication import (
@@ -138,7 +139,7 @@ def _comparable(source: Published, manifest: Manifest, other: Manifest) -> Manif
 
 
 def _read(source: Published, manifest: Manifest, unknown: Iterable[ManifestEntry]) -> Manifest:
-    found = (source.known_by_all(entry) for entry in unknown)
+    found = of_files(source.known_by_all, unknown)
     more: dict[ArtifactPath, tuple[Digest, ...]] = {e.path: e.digests for e in found}
     return Manifest(
         ManifestEntry(e.path, e.size, more.get(e.path, e.digests)) for e in manifest.entries

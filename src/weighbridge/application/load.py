@@ -6,14 +6,15 @@ Reads no weights.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
 from weighbridge.application.contents import MOST_FILES, examine, is_picture
+from weighbridge.application.several import at_once
 from weighbridge.domain.artifact import (
     ArtifactPath,
     Document,
@@ -63,8 +64,6 @@ if TYPE_CHECKING:
 _MAX_JSON = 10_000_000
 _MAX_TOKENIZER = 128_000_000
 _SMALL_TEXT = 4096
-_AT_ONCE = 8
-_T = TypeVar("_T")
 #: What loaders read and must be an object. Others may end in config.json and hold a list.
 _OBJECTS = re.compile(
     r"((adapter_|generation_|tokenizer_|processor_|preprocessor_)?config|tokenizer"
@@ -192,7 +191,7 @@ def _headers(files: FileSystem, location: str, scan: Scan) -> Mapping[str, Tenso
     read = partial(read_header, files, location)
     if "://" not in location:
         return {e.path.text: read(e) for e in entries}
-    return {file.path.text: file for file in _at_once(read, entries)}
+    return {file.path.text: file for file in at_once(read, entries)}
 
 
 def _fetch_ahead(files: FileSystem, location: str, entries: Sequence[FileEntry]) -> None:
@@ -202,16 +201,7 @@ def _fetch_ahead(files: FileSystem, location: str, entries: Sequence[FileEntry])
         if 0 < e.size <= (TAIL if is_picture(e.path.name) else SMALL_BYTES)
         and not in_repository(e.path.text)
     ]  # fmt: skip
-    for _ in _at_once(lambda e: files.read(location, e.path), wanted[:MOST_FILES]):
-        pass
-
-
-def _at_once(read: Callable[[FileEntry], _T], entries: Sequence[FileEntry]) -> Iterator[_T]:
-    """What is read of each: of hundreds of files each waits for an answer."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        yield from pool.map(read, entries)
+    at_once(lambda e: len(files.read(location, e.path)), wanted[:MOST_FILES])
 
 
 def classify(artifact: ModelArtifact, wanted: Choice | Kind | None = None) -> Detected:

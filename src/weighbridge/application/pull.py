@@ -5,6 +5,7 @@ A model that others packed in archives is taken apart; that is the only thing do
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from inspect import GEN_CREATED, getgeneratorstate
 
@@ -14,6 +15,7 @@ from weighbridge.application.outputs import require_free
 from weighbridge.application.ports import FileSystem, Progress, Registry, Stage, no_progress
 from weighbridge.application.published import Published
 from weighbridge.application.registries import registry_of
+from weighbridge.application.several import of_files
 from weighbridge.application.unpack import OF_GIT, require_known, unpack
 from weighbridge.domain.artifact import Archive, ManifestEntry
 from weighbridge.domain.errors import (
@@ -101,25 +103,30 @@ def _download(
     published: Published, archives: tuple[Archive, ...], stage: Stage, progress: Progress
 ) -> Iterator[ManifestEntry]:
     advance = counted(progress, "download", _size(published, archives))
-    for entry in published.manifest.entries:
+
+    def fetch(entry: ManifestEntry) -> ManifestEntry:
         chunks = published.chunks(entry, advance)
-        yield stage.write(
+        written = stage.write(
             entry.path, chunks, digest=True, expected=entry.size, known=entry.digest("sha256")
         )
         if getgeneratorstate(chunks) == GEN_CREATED:  # it was there already
             advance(entry.size)
+        return written
+
+    yield from of_files(fetch, published.manifest.entries)
     for archive in archives:
         yield from unpack(published, archive, stage, advance)
 
 
 def counted(progress: Progress, stage: str, total: int) -> Callable[[int], None]:
     """A listener for bytes, which tells ``progress`` their sum."""
-    done = 0
+    done, lock = 0, threading.Lock()
     progress(stage, 0, total)
 
     def advance(count: int) -> None:
         nonlocal done
-        done += count
-        progress(stage, done, max(done, total))
+        with lock:
+            done += count
+            progress(stage, done, max(done, total))
 
     return advance

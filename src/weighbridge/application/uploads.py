@@ -1,15 +1,18 @@
 """What is sent of one file: its bytes, checked in passing.
 
 Decides that the last bytes of a file are held back until all are known to be those of the plan: so
-that a registry that stores by digest is never given other content to store.
+that a registry that stores by digest is never given other content to store. And that small files go
+several at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from weighbridge.application.several import at_once, of_files
 from weighbridge.domain.artifact import Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import (
     ArtifactChanged,
@@ -19,7 +22,7 @@ from weighbridge.domain.errors import (
 )
 
 if TYPE_CHECKING:
-    from weighbridge.application.ports import Blob
+    from weighbridge.application.ports import Blob, Progress
     from weighbridge.domain.artifact import ArtifactPath
     from weighbridge.domain.publication import Destination, PublicationPlan
 
@@ -96,15 +99,43 @@ def absent(
     has_blob: Callable[[ManifestEntry], bool],
 ) -> tuple[ManifestEntry, ...]:
     """The files that a registry has to be sent: one of each content that it lacks."""
-    asked: set[Digest] = set()
-    found = []
+    asked: dict[Digest, ManifestEntry] = {}
     for entry in manifest.entries:
         digest = entry.digest("sha256")
-        if entry.path in blobs and digest is not None and digest not in asked:
-            asked.add(digest)
-            if not has_blob(entry):
-                found.append(entry)
-    return tuple(found)
+        if entry.path in blobs and digest is not None:
+            asked.setdefault(digest, entry)
+    there = at_once(has_blob, asked.values())
+    return tuple(e for e, is_there in zip(asked.values(), there, strict=True) if not is_there)
+
+
+def send_all(
+    wanted: Sequence[ManifestEntry],
+    blobs: Mapping[ArtifactPath, Blob],
+    put: Callable[[ManifestEntry, Callable[[], Iterator[bytes]]], None],
+    progress: Progress,
+) -> None:
+    """Have ``put`` send each file, whose checked bytes it is given anew for each attempt.
+
+    ``progress`` is told the bytes of all; it never goes back, though an upload may begin again.
+    """
+    lock, total = threading.Lock(), sum(entry.size for entry in wanted)
+    done = 0
+    progress("upload", 0, total)
+
+    def send(entry: ManifestEntry) -> None:
+        reached = 0
+
+        def advance(taken: int) -> None:
+            nonlocal done, reached
+            with lock:
+                if taken > reached:
+                    done, reached = done + taken - reached, taken
+                    progress("upload", done, total)
+
+        put(entry, lambda: checked(blobs[entry.path], advance))
+        advance(entry.size)
+
+    of_files(send, wanted)
 
 
 def require_kept(
@@ -115,8 +146,9 @@ def require_kept(
 ) -> None:
     """Raises RegistryRejected if the registry lacks a file that is not sent, since it is to stay:
     the revision would not be whole, and nobody here has the file."""
-    for entry in manifest.entries:
-        if entry.path not in blobs and not has_blob(entry):
+    kept = [entry for entry in manifest.entries if entry.path not in blobs]
+    for entry, is_there in zip(kept, at_once(has_blob, kept), strict=True):
+        if not is_there:
             reason = f"{entry.path} is to stay as it is, but is missing in the registry; publish "
             reason += "under another tag or prefix, to which all is sent that is not there"
             raise RegistryRejected(destination=str(destination), reason=reason)

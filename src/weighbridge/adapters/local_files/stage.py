@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -127,6 +128,8 @@ class LocalStage:
     _left: Sequence[rooms.Room] = ()
     committed: bool = False
     _kept: bool = field(default=False, init=False)
+    # A directory that one thread makes may be where another is about to write.
+    _placing: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
 
     @property
     def root(self) -> str:
@@ -161,24 +164,26 @@ class LocalStage:
         self._require_open("write", path.text)
         location = os.path.join(self._room.path, path.text)
         shown = self._shown(path)
-        with translated("write", shown):
-            made = rooms.make_directories(os.path.dirname(location))
-        with rooms.removed_on_failure(made):
-            if known is not None:
-                wanted = ManifestEntry(path, expected, (known,))
-                if self._take_over(wanted):
-                    return wanted
+        with self._placing:
             with translated("write", shown):
-                descriptor = os.open(location, _NEW_FILE, 0o666)
-            try:
-                durable = self._names is not None
-                size, digests = fill(
-                    descriptor, shown, chunks,
-                    digest=digest, durable=durable, expected=expected,
-                )  # fmt: skip
-            except BaseException:
+                made = rooms.make_directories(os.path.dirname(location))
+            with rooms.removed_on_failure(made):
+                if known is not None:
+                    wanted = ManifestEntry(path, expected, (known,))
+                    if self._take_over(wanted):
+                        return wanted
+                with translated("write", shown):
+                    descriptor = os.open(location, _NEW_FILE, 0o666)
+        try:
+            size, digests = fill(
+                descriptor, shown, chunks,
+                digest=digest, durable=self._names is not None, expected=expected,
+            )  # fmt: skip
+        except BaseException:
+            with self._placing:
                 rooms.remove(location)
-                raise
+                rooms.remove_empty(made)
+            raise
         return ManifestEntry(path, size, digests)
 
     def _shown(self, path: ArtifactPath) -> str:

@@ -51,7 +51,7 @@ class Failures:
 
     def words(self, text: str) -> str:
         """One short line without secrets."""
-        for secret in filter(None, self.secrets):
+        for secret in filter(None, tuple(self.secrets)):  # to which other threads may add
             text = text.replace(secret, "[secret]")
         return " ".join(_SIGNED.sub(r"\1?[...]", text).split())[:_MOST_WORDS]
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import frozen
 
 from weighbridge.adapters.oci_registry import patience
 from weighbridge.adapters.oci_registry.log import Log
 from weighbridge.adapters.oci_registry.repository import Repository, Stored
-from weighbridge.application.uploads import absent, by_sha256, checked, require_kept
+from weighbridge.application.uploads import absent, by_sha256, require_kept, send_all
 from weighbridge.domain import modelpack
 from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
 from weighbridge.domain.errors import (
@@ -38,7 +38,7 @@ _LOOKS = 4
 _turns: defaultdict[OciRepo, threading.Lock] = defaultdict(threading.Lock)
 
 
-@define
+@frozen
 class Push:
     """A plan on its way to a repository."""
 
@@ -48,9 +48,6 @@ class Push:
     blobs: Mapping[ArtifactPath, Blob]
     message: str
     progress: Progress
-    _done: int = field(default=0, init=False)
-    _total: int = field(default=0, init=False)
-    _shown: int = field(default=-1, init=False)
 
     def run(self) -> Receipt:
         """Carry the plan out."""
@@ -94,12 +91,7 @@ class Push:
     def _send(self, manifest: Manifest, made: modelpack.ModelPack) -> None:
         """Whatever of it is not there. Nobody sees it yet."""
         wanted = absent(manifest, self.blobs, self._is_there)
-        self._total = sum(entry.size for entry in wanted)
-        self._show(0)
-        for entry in wanted:
-            self._upload(entry, self.blobs[entry.path])
-            self._done += entry.size
-            self._show(self._done)
+        send_all(wanted, self.blobs, self._upload, self.progress)
         config = modelpack.digest_of(made.config)
         if not self.repository.has_blob(config, len(made.config)):
             self.repository.upload(config, len(made.config), lambda: [made.config])
@@ -116,19 +108,10 @@ class Push:
             return False
         return held.name != self.place.name and self.repository.mount(digest, held.name)
 
-    def _upload(self, entry: ManifestEntry, blob: Blob) -> None:
-        def body() -> Iterator[bytes]:
-            return checked(blob, lambda taken: self._show(self._done + taken))
-
+    def _upload(self, entry: ManifestEntry, body: Callable[[], Iterator[bytes]]) -> None:
         if entry.size == 0:  # nothing would be asked of the body
             list(body())
         self.repository.upload(modelpack.blob_digest(entry), entry.size, body)
-
-    def _show(self, done: int) -> None:
-        """Progress never goes back, though an upload may have to begin again."""
-        if done > self._shown:
-            self._shown = done
-            self.progress("upload", done, self._total)
 
     def _already_there(self, head: Stored | None) -> Receipt:
         """The tag has moved, which is well if it moved to just this content."""

@@ -23,6 +23,7 @@ from weighbridge.adapters.oci_registry.session import Session
 from weighbridge.adapters.oci_registry.tags import Tags
 from weighbridge.adapters.oci_registry.transport import Transport
 from weighbridge.application.ports import no_progress
+from weighbridge.application.several import at_once
 from weighbridge.domain import modelpack
 from weighbridge.domain.artifact import Archive, Manifest
 from weighbridge.domain.errors import (
@@ -99,10 +100,11 @@ class OciRegistry:
         repository = self._repository(place)
         stored = _required(place, repository, revision)
         entries = _files(place, repository, stored).entries
-        there = {d for d, size in {(modelpack.blob_digest(e), e.size) for e in entries}
-                 if repository.has_blob(d, size)}  # fmt: skip
+        blobs = [*{(modelpack.blob_digest(e), e.size) for e in entries}]
+        there = dict(zip(blobs, at_once(lambda b: repository.has_blob(*b), blobs), strict=True))
         return RemoteHead(
-            stored.digest, Manifest(e for e in entries if modelpack.blob_digest(e) in there)
+            stored.digest,
+            Manifest(e for e in entries if there[modelpack.blob_digest(e), e.size]),
         )
 
     def _require_whole(self, place: OciRepo, digest: str) -> None:

@@ -6,6 +6,7 @@ Decides when a login is asked for (never before the registry asks), and to whom 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -52,6 +53,7 @@ class Session:
     _authorization: str | None = field(default=None, init=False, repr=False)
     #: On what terms the token was asked for, if it is one.
     _terms: Mapping[str, str] = field(factory=dict, init=False, repr=False)
+    _asking: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
 
     def request(
         self,
@@ -72,11 +74,12 @@ class Session:
         """
         with self.failures.calls(doing):
             url = urljoin(self.transport.base(self.host), path)
+            known = self._authorization
             answer = self._followed(method, url, headers, body, longer)
             # Of wherever a read was sent on to, nobody asks who we are.
             if self._is_ours(answer.url) and (asked := self._asked_for(answer, method, good)):
                 answer.close()
-                self._authorization = self._authorized(asked)
+                self._authorize(asked, known)
                 answer = self._followed(method, url, headers, body, longer)
             if answer.status not in good:
                 raise self._refused(answer, doing)
@@ -152,6 +155,12 @@ class Session:
     def _is_ours(self, url: str) -> bool:
         """Only the registry itself is told who we are; uploads may go to another host."""
         return _place(url) == _place(self.transport.base(self.host))
+
+    def _authorize(self, asked: Challenges, known: str | None) -> None:
+        """Answer the challenges that ``known`` met with, once for all threads that it did."""
+        with self._asking:
+            if self._authorization == known or self._terms != asked.get("bearer", {}):
+                self._authorization = self._authorized(asked)
 
     def _authorized(self, asked: Challenges) -> str:
         """The header that answers one of the challenges: a token's before a password's."""

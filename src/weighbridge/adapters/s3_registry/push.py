@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import frozen
 
 from weighbridge.adapters.s3_registry.names import Goal, Names, files_of
 from weighbridge.adapters.s3_registry.store import Store
-from weighbridge.application.uploads import absent, by_sha256, checked, require_kept
+from weighbridge.application.uploads import absent, by_sha256, require_kept, send_all
 from weighbridge.domain import modelpack
 from weighbridge.domain.artifact import ArtifactPath, Manifest, ManifestEntry
 from weighbridge.domain.errors import RevisionConflict
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from weighbridge.application.ports import Blob, Progress
 
 
-@define
+@frozen
 class Push:
     """A plan on its way to a prefix."""
 
@@ -35,9 +35,6 @@ class Push:
     blobs: Mapping[ArtifactPath, Blob]
     message: str
     progress: Progress
-    _done: int = field(default=0, init=False)
-    _total: int = field(default=0, init=False)
-    _shown: int = field(default=-1, init=False)
 
     def run(self) -> Receipt:
         """Carry the plan out."""
@@ -61,13 +58,7 @@ class Push:
         """Whatever of it is not there. Nobody sees it yet."""
         self.store.require_conditions()
         wanted = absent(manifest, self.blobs, self._has)
-        self._total = sum(entry.size for entry in wanted)
-        self._show(0)
-        for entry in wanted:
-            chunks = partial(checked, self.blobs[entry.path], self._advance)
-            self.store.put_blob(modelpack.blob_digest(entry), entry.size, chunks)
-            self._done += entry.size
-            self._show(self._done)
+        send_all(wanted, self.blobs, self._put, self.progress)
         for content in (made.config, made.manifest):
             digest = modelpack.digest_of(content)
             if not self.store.has_blob(digest, len(content)):
@@ -76,14 +67,8 @@ class Push:
     def _has(self, entry: ManifestEntry) -> bool:
         return self.store.has_blob(modelpack.blob_digest(entry), entry.size)
 
-    def _advance(self, taken: int) -> None:
-        self._show(self._done + taken)
-
-    def _show(self, done: int) -> None:
-        """Progress never goes back, though an upload may have to begin again."""
-        if done > self._shown:
-            self._shown = done
-            self.progress("upload", done, self._total)
+    def _put(self, entry: ManifestEntry, chunks: Callable[[], Iterator[bytes]]) -> None:
+        self.store.put_blob(modelpack.blob_digest(entry), entry.size, chunks)
 
     def _already_there(self, head: str | None) -> Receipt:
         """The name has moved, which is well if it moved to just this content."""

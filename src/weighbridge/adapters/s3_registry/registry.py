@@ -17,6 +17,7 @@ from weighbridge.adapters.s3_registry.names import Goal, Names, files_of, manife
 from weighbridge.adapters.s3_registry.push import Push
 from weighbridge.adapters.s3_registry.store import Store
 from weighbridge.application.ports import no_progress
+from weighbridge.application.several import at_once
 from weighbridge.domain import modelpack
 from weighbridge.domain.artifact import Manifest
 from weighbridge.domain.errors import (
@@ -59,6 +60,9 @@ class S3Registry:
     also: Mapping[str, str] = field(factory=dict)
     _client: Any = field(default=None, init=False, repr=False)
     _making: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
+    _read: dict[tuple[S3Prefix, str], Manifest] = field(
+        factory=dict, init=False, repr=False, eq=False
+    )
 
     def head(self, destination: Destination) -> RemoteHead | None:
         """What the index has for the name; None if there is no index or no such name.
@@ -83,13 +87,16 @@ class S3Registry:
         store = self._store(destination)
         revision = _digest(store, revision)
         found = files_of(store, revision)
-        there = (e for e in found.entries if store.has_blob(modelpack.blob_digest(e), e.size))
-        return RemoteHead(revision, Manifest(there))
+        blobs = [*{(modelpack.blob_digest(e), e.size) for e in found.entries}]
+        there = dict(zip(blobs, at_once(lambda b: store.has_blob(*b), blobs), strict=True))
+        return RemoteHead(
+            revision, Manifest(e for e in found.entries if there[modelpack.blob_digest(e), e.size])
+        )
 
     def open(self, destination: Destination, revision: str, path: ArtifactPath) -> BinaryIO:
         """The blob of that file. A broken connection asks for the rest."""
         store = self._store(destination)
-        entry = files_of(store, _digest(store, revision)).find(path)
+        entry = self._named(store, revision).find(path)
         if entry is None:
             reason = f"no {path} in revision {revision}"
             raise DestinationMissing(destination=str(destination), reason=reason)
@@ -169,6 +176,17 @@ class S3Registry:
         _require_name(plan.destination)
         store = self._store(plan.destination)
         return Push(store, store.place, plan, blobs, message, progress).run()
+
+    def _named(self, store: Store, revision: str) -> Manifest:
+        """The files of a revision. A digest names the same for ever, and is asked for once for all
+        the files that are read one after another."""
+        found = self._read.get((store.place, revision))
+        if found is None:
+            found = files_of(store, _digest(store, revision))
+            if ":" in revision:
+                self._read.clear()
+                self._read[store.place, revision] = found
+        return found
 
     def _store(self, destination: Destination) -> Store:
         if not isinstance(destination, S3Prefix):

@@ -49,7 +49,8 @@ class Stage(Protocol):
         expected: int = 0,
         known: Digest | None = None,
     ) -> ManifestEntry:
-        """Write one file, consuming ``chunks`` once and keeping none of them.
+        """Write one file, consuming ``chunks`` once and keeping none of them. Threads may write
+        several at a time.
 
         Returns path and size of what was written, and its sha256 if ``digest``. ``expected`` bytes,
         if so many are known to come, may be set aside before the first is asked for. If ``chunks``

@@ -92,7 +92,8 @@ class Registry(Protocol):
         Raises DestinationMissing if there is no such revision or no such file in it, here and not
         with the first read. A read raises the RegistryError family; bytes that are missing at the
         end are an error, never a short file. Memory is bounded, whatever the size. What comes is
-        not compared with any digest: that is the caller's to do.
+        not compared with any digest: that is the caller's to do. Threads may open several at a
+        time.
         """
 
     def history(self, destination: Destination, *, limit: int) -> tuple[Revision, ...]:
