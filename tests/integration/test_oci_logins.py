@@ -229,9 +229,10 @@ def test_a_right_that_is_not_there(tokens: DockerRegistry, tmp_path: Path) -> No
             PermissionDenied, match=f"no right to repository:{place.destination.name}:"
         ):
             place.publish(FIRST)
-        tokens.tokens.refusals = [403, 403]
+        tokens.tokens.refusals = [403] * 9
         with pytest.raises(PermissionDenied, match="for a token: HTTP 403"):
             place.publish(FIRST)
+        tokens.tokens.refusals = [403]
         with pytest.raises(AuthenticationFailed, match=r"HTTP 403.* there is no login"):
             OciRegistry().head(place.destination)
     finally:

@@ -64,9 +64,9 @@ def _wait(error: RateLimited, attempt: int, turn: ExitStack) -> None:
     wanted = 2.0**attempt if error.retry_after is None else error.retry_after
     if wanted > _MOST_PAUSE:
         raise error
-    end = time.monotonic() + wanted
+    since = time.monotonic()
     turn.enter_context(_turn)
-    left = end - time.monotonic()
+    left = wanted - (time.monotonic() - since)
     if left <= 0:  # others have waited meanwhile
         return
     if left >= _WORTH_TELLING:

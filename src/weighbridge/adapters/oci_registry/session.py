@@ -77,10 +77,15 @@ class Session:
             known = self._authorization
             answer = self._followed(method, url, headers, body, longer)
             # Of wherever a read was sent on to, nobody asks who we are.
-            if self._is_ours(answer.url) and (asked := self._asked_for(answer, method, good)):
-                answer.close()
-                self._authorize(asked, known)
-                answer = self._followed(method, url, headers, body, longer)
+            if answer.status in (401, 403) and self._is_ours(answer.url):
+                with self._asking:  # once for all threads that it happens to
+                    if self._authorization != known:
+                        answer.close()
+                        answer = self._followed(method, url, headers, body, longer)
+                    if asked := self._asked_for(answer, method, good):
+                        answer.close()
+                        self._authorization = self._authorized(asked)
+                        answer = self._followed(method, url, headers, body, longer)
             if answer.status not in good:
                 raise self._refused(answer, doing)
         return answer
@@ -155,12 +160,6 @@ class Session:
     def _is_ours(self, url: str) -> bool:
         """Only the registry itself is told who we are; uploads may go to another host."""
         return _place(url) == _place(self.transport.base(self.host))
-
-    def _authorize(self, asked: Challenges, known: str | None) -> None:
-        """Answer the challenges that ``known`` met with, once for all threads that it did."""
-        with self._asking:
-            if self._authorization == known or self._terms != asked.get("bearer", {}):
-                self._authorization = self._authorized(asked)
 
     def _authorized(self, asked: Challenges) -> str:
         """The header that answers one of the challenges: a token's before a password's."""
