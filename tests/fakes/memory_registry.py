@@ -55,7 +55,9 @@ class MemoryRegistry:
         """A branch begins empty."""
         return None
 
-    def check(self, destination: Destination, *, pull_request: bool = False) -> None:
+    def check(
+        self, destination: Destination, *, pull_request: bool = False, writing: bool = True
+    ) -> None:
         """Anybody may write; nothing is reviewed."""
         if pull_request:
             reason = "there are no pull requests in memory"

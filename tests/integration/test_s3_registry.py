@@ -587,6 +587,41 @@ def test_a_store_without_conditional_writes_is_found_out_before_anything_is_sent
         assert there.holds(FIRST)
 
 
+def test_a_store_without_conditions_is_known_before_and_keeps_nothing(
+    monkeypatch: pytest.MonkeyPatch, bucket: str, client: Any
+) -> None:
+    on(bucket).registry.check(S3Prefix(bucket, KEY), writing=False)  # one that knows them
+    assert client.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    with moto_bucket(monkeypatch) as other, FaultyWay(os.environ["AWS_ENDPOINT_URL"][7:]) as way:
+        kept = S3Registry()
+        kept.check(S3Prefix(other, KEY))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{way.host}")
+        way.unknown = {"if-match"}
+        place = on(other)
+        with pytest.raises(Unsupported, match="IfMatch"):
+            place.registry.check(place.destination, writing=False)
+        assert kept.head(S3Prefix(other, KEY)) is None
+        assert [m for m, _, _ in way.seen if m in ("PUT", "DELETE")] == ["PUT", "DELETE"]
+        way.trouble(403, "PUT", "oci-layout", 9)
+        place.registry.check(place.destination, writing=False)  # who only plans
+        with pytest.raises(PermissionDenied):
+            place.registry.check(place.destination)
+
+
+def test_of_two_that_publish_the_same_one_has_made_it(bucket: str, client: Any) -> None:
+    place, other = on(bucket), on(bucket)
+    made = list[bool]()
+
+    def meanwhile(**_: object) -> None:
+        if not made:
+            made.append(True)
+            made.append(other.publish(FIRST).created)
+
+    store = place.registry._store(place.destination)  # type: ignore[attr-defined]
+    store.client.meta.events.register("before-send.s3.PutObject", meanwhile)
+    assert [place.publish(FIRST).created, *made[1:]] == [False, True]
+
+
 def test_a_store_that_says_that_it_knows_no_conditions(bucket: str, way: FaultyWay) -> None:
     said = (
         b"<Error><Code>NotImplemented</Code><Message>A header is not implemented</Message></Error>"

@@ -66,8 +66,7 @@ class Copy:
             raise UsageError(problem=f"{request.source} is both the source and the destination")
         target = registry_of(self.registries, request.destination)
         source = Published.at(registry_of(self.registries, request.source), request.source)
-        if not request.dry_run:
-            target.check(request.destination)
+        target.check(request.destination, writing=not request.dry_run)
         head = target.head(request.destination)
         manifest = _identified(source)
         if head is not None:

@@ -114,8 +114,9 @@ class Publish:
             loaded = load(self.files, request.location, request.choice)
         judged.require_listing(loaded)
         ignored = Gather.ignored_of(self.files, loaded, request.location)
-        if not request.dry_run:  # Who only plans needs no right to write.
-            registry.check(request.destination, pull_request=request.pull_request)
+        registry.check(
+            request.destination, pull_request=request.pull_request, writing=not request.dry_run
+        )
         gather = Gather(
             self.files, self.converter, self.provers, self.loadable,
             request, loaded, ignored, registry, progress,

@@ -86,7 +86,9 @@ class DirectoryRegistry:
         """A branch begins with nothing; blobs are shared by all branches anyway."""
         return None
 
-    def check(self, destination: Destination, *, pull_request: bool = False) -> None:
+    def check(
+        self, destination: Destination, *, pull_request: bool = False, writing: bool = True
+    ) -> None:
         """What the disk refuses shows in the push, which writes nothing visible before its end."""
         place = _local(destination)
         if pull_request:

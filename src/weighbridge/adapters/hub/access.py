@@ -41,15 +41,14 @@ class Access:
         """Whose requests these are."""
         return self.remote.patience
 
-    def check(self, *, pull_request: bool) -> None:
+    def check(self, *, pull_request: bool, writing: bool = True) -> None:
         """Raises AuthenticationFailed, PermissionDenied, Unsupported, UsageError; passes if it
         cannot tell."""
         self._require_branch()
         if pull_request:
             self._require_pull_requests()
-            self._require_role()
-        else:
-            self._require_write()
+        if writing:
+            (self._require_role if pull_request else self._require_write)()
 
     def _require_branch(self) -> None:
         """A tag or a commit can be read, but nothing can be put on it."""

@@ -115,9 +115,11 @@ class HubRegistry:
         remote = self._remote(destination)
         return None if remote.repo.revision == "main" else remote.on("main").head()
 
-    def check(self, destination: Destination, *, pull_request: bool = False) -> None:
+    def check(
+        self, destination: Destination, *, pull_request: bool = False, writing: bool = True
+    ) -> None:
         """By the server's own check if it has one, else by the role of the token."""
-        Access(self._remote(destination)).check(pull_request=pull_request)
+        Access(self._remote(destination)).check(pull_request=pull_request, writing=writing)
 
     def history(self, destination: Destination, *, limit: int) -> tuple[Revision, ...]:
         """The commits of the branch, whoever made them; without tags if the server tells none."""

@@ -139,13 +139,16 @@ class OciRegistry:
         """A tag begins with nothing."""
         return None
 
-    def check(self, destination: Destination, *, pull_request: bool = False) -> None:
+    def check(
+        self, destination: Destination, *, pull_request: bool = False, writing: bool = True
+    ) -> None:
         """That the registry answers and knows us; it tells the right to write by writing only."""
         if pull_request:
             reason = "OCI registries have no pull requests; publish to a tag of its own"
             raise Unsupported(destination=str(destination), reason=reason)
         place = _tag(destination)
-        self._repository(place).manifest(place.revision)
+        if writing:
+            self._repository(place).manifest(place.revision)
 
     def history(self, destination: Destination, *, limit: int) -> tuple[Revision, ...]:
         """The log that is kept beside the tag; what others pushed is in it without a date."""

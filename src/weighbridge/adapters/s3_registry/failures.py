@@ -64,6 +64,10 @@ _BY_STATUS: Mapping[int, type[RegistryError]] = {
 }
 
 
+class AskedAgain(RevisionConflict):
+    """A condition that did not hold when the client asked once more: the first time it may have."""
+
+
 @contextmanager
 def translated(destination: str, doing: str) -> Iterator[None]:
     """Raises whatever escapes as one of the RegistryError family."""
@@ -133,6 +137,8 @@ def _answered(response: Mapping[str, Any], destination: str, doing: str) -> Regi
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status, RegistryRejected)
     if kind is RegistryRejected and (status == 408 or status >= 500):
         return RegistryUnreachable(destination=destination, reason=reason, applied=False)
+    if kind is RevisionConflict and response.get("ResponseMetadata", {}).get("RetryAttempts"):
+        kind = AskedAgain
     return kind(destination=destination, reason=reason)
 
 

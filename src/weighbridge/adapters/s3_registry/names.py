@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from attrs import frozen
 
+from weighbridge.adapters.s3_registry.failures import AskedAgain
 from weighbridge.adapters.s3_registry.store import Index, Store
 from weighbridge.domain import modelpack, oci_layout
 from weighbridge.domain.artifact import Manifest
@@ -61,8 +62,9 @@ class Names:
         """What the name stood for, newest first."""
         return self._asked(lambda: oci_layout.log_of(_content(index), name))
 
-    def move(self, index: Index | None, expected: str | None, goal: Goal) -> None:
-        """Let a name that stands for ``expected`` in ``index`` stand for something else.
+    def move(self, index: Index | None, expected: str | None, goal: Goal) -> bool:
+        """Let a name that stands for ``expected`` in ``index`` stand for something else; False if
+        another writer was faster with just that.
 
         Raises RevisionConflict if it stands for a third thing by then.
         """
@@ -70,7 +72,7 @@ class Names:
         for _ in range(_ATTEMPTS):
             try:
                 self.store.write_index(self._written(index, goal), index)
-                return
+                return True
             except RevisionConflict as error:
                 lost = error
             except RegistryUnreachable as error:
@@ -80,7 +82,7 @@ class Names:
             actual = self.of(index, goal.name)
             # The answer to our own write may have been lost, and the client have tried it again.
             if actual == goal.digest:
-                return
+                return isinstance(lost, RegistryUnreachable | AskedAgain)
             if actual != expected:
                 raise self._conflict(expected, actual)
             if isinstance(lost, RegistryUnreachable):

@@ -51,8 +51,8 @@ class Push:
         require_kept(self.plan.destination, manifest, self.blobs, self._has)
         self._send(manifest, made)
         goal = Goal(self.place.revision, made.digest, len(made.manifest), self.message)
-        names.move(index, head, goal)
-        return self._receipt(made.digest, created=made.digest != self.plan.parent)
+        moved = names.move(index, head, goal)
+        return self._receipt(made.digest, created=moved and made.digest != self.plan.parent)
 
     def _send(self, manifest: Manifest, made: modelpack.ModelPack) -> None:
         """Whatever of it is not there. Nobody sees it yet."""

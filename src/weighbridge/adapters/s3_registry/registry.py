@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import define, field
@@ -23,6 +24,7 @@ from weighbridge.domain.artifact import Manifest
 from weighbridge.domain.errors import (
     DestinationMissing,
     MissingExtra,
+    PermissionDenied,
     RegistryRejected,
     RevisionConflict,
     TagTaken,
@@ -106,13 +108,19 @@ class S3Registry:
         """A name begins with nothing."""
         return None
 
-    def check(self, destination: Destination, *, pull_request: bool = False) -> None:
-        """That the bucket is there and can be read; S3 tells the right to write by writing only."""
+    def check(
+        self, destination: Destination, *, pull_request: bool = False, writing: bool = True
+    ) -> None:
+        """That the bucket is there, can be read and written, and that its store knows conditions:
+        by a write on one that does not hold."""
         _require_name(destination)
         if pull_request:
             reason = "S3 has no pull requests; publish to a name of its own, and tag or copy it"
             raise Unsupported(destination=str(destination), reason=reason)
-        self._store(destination).index()
+        store = self._store(destination)
+        store.index()
+        with suppress(*(() if writing else (PermissionDenied,))):
+            store.try_conditions()
 
     def history(self, destination: Destination, *, limit: int) -> tuple[Revision, ...]:
         """What the index says of the name's past."""

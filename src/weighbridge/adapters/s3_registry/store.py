@@ -5,7 +5,8 @@ Decides how large content travels: in parts, of which one is in memory, each wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ from weighbridge.application.streams import resumed, stream_of
 from weighbridge.domain import oci_layout
 from weighbridge.domain.errors import (
     DestinationMissing,
+    RegistryError,
     RegistryRejected,
     RevisionConflict,
     Unsupported,
@@ -27,6 +29,9 @@ from weighbridge.domain.publication import S3Prefix
 _CHUNK = 1 << 20
 #: Of an index or a manifest, which are in memory.
 _MOST_BYTES = 64 << 20
+#: Conditions of a write where something is, which do not hold.
+_IF_FREE: Mapping[str, str] = {"IfNoneMatch": "*"}
+_IF_OTHER: Mapping[str, str] = {"IfMatch": '"00000000000000000000000000000000"'}
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
@@ -78,7 +83,24 @@ class Store:
         the second of two writers replace the index of the first.
         """
         self._written_if(IfNoneMatch="*")
-        for condition in ({"IfNoneMatch": "*"}, {"IfMatch": '"00000000000000000000000000000000"'}):
+        self._require_refused(_IF_FREE, _IF_OTHER)
+
+    def try_conditions(self) -> None:
+        """The same as far as it can be known with nothing left behind; PermissionDenied if nothing
+        may be written."""
+        with translated(str(self.place), "looking for oci-layout"):
+            there = self._head(self._key(oci_layout.LAYOUT_FILE)) is not None
+        try:
+            self._require_refused(_IF_OTHER, *((_IF_FREE,) if there else ()))
+        except Unsupported:
+            with suppress(RegistryError), translated(str(self.place), "removing oci-layout"):
+                if not there:
+                    key = self._key(oci_layout.LAYOUT_FILE)
+                    self.client.delete_object(Bucket=self.place.bucket, Key=key)
+            raise
+
+    def _require_refused(self, *conditions: Mapping[str, str]) -> None:
+        for condition in conditions:
             if self._written_if(**condition):
                 reason = (
                     f"the store takes no notice of conditional writes ({next(iter(condition))}), "
@@ -90,7 +112,7 @@ class Store:
         try:
             key = self._key(oci_layout.LAYOUT_FILE)
             self._put(key, oci_layout.LAYOUT, "application/json", **condition)
-        except RevisionConflict:
+        except (RevisionConflict, DestinationMissing):  # of what is not there to be compared
             return False
         return True
 

@@ -44,11 +44,14 @@ class Registry(Protocol):
     def start(self, destination: Destination) -> RemoteHead | None:
         """What the branch would begin with, if ``head`` gives None; None if with nothing."""
 
-    def check(self, destination: Destination, *, pull_request: bool = False) -> None:
-        """Raise now what would refuse a publication later, as far as the registry tells.
+    def check(
+        self, destination: Destination, *, pull_request: bool = False, writing: bool = True
+    ) -> None:
+        """Raise now what would refuse a publication later, as far as the registry tells. Without
+        ``writing`` no right to write is demanded: who only plans needs none.
 
-        AuthenticationFailed, PermissionDenied; Unsupported if it has no pull requests. Writes
-        nothing.
+        AuthenticationFailed, PermissionDenied; Unsupported if it has no pull requests, or
+        cannot keep two writers apart. Leaves nothing behind.
         """
 
     def push(
