@@ -216,7 +216,7 @@ def _handler(way: FaultyWay, target: str) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(content[: len(content) // 2] if cut else content)
 
-        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = _forward
+        do_DELETE = do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = _forward
 
         def log_message(self, *_: Any) -> None:
             pass
