@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 
 from weighbridge.application.history import registry_of
 from weighbridge.application.ports import Comparer, Distance, Progress, Registry, no_progress
+from weighbridge.application.published import Published
 from weighbridge.domain.artifact import ArtifactPath, ManifestEntry
 from weighbridge.domain.errors import RegistryRejected
 from weighbridge.domain.publication import Change, Destination, RemoteHead, changes_between
@@ -66,7 +67,10 @@ class Compare:
         """Raises DestinationMissing, and the rest of the RegistryError family."""
         sides = [(place, *self._at(place)) for place in (before, after)]
         heads = (sides[0][2], sides[1][2])
-        changes = changes_between(heads[0].manifest, heads[1].manifest)
+        # The Hub knows small files by another digest than others do.
+        later = Published(sides[1][1], after, heads[1].revision, heads[1].manifest)
+        now = later.comparable(later.manifest, heads[0].manifest)
+        changes = changes_between(heads[0].manifest, now)
         different = {c.path for c in changes if c.action != "keep"}
         with ExitStack() as opened:
             old, new = (

@@ -6,7 +6,7 @@ that it goes to hold all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from attrs import frozen
@@ -14,8 +14,7 @@ from attrs import frozen
 from weighbridge.application.ports import Blob, Progress, Registry, no_progress
 from weighbridge.application.published import Published
 from weighbridge.application.registries import registry_of
-from weighbridge.application.several import of_files
-from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
+from weighbridge.domain.artifact import ArtifactPath, Manifest
 from weighbridge.domain.errors import ReadBackMismatch, StorageFull, UsageError
 from weighbridge.domain.publication import (
     Destination,
@@ -70,7 +69,7 @@ class Copy:
         head = target.head(request.destination)
         manifest = _identified(source)
         if head is not None:
-            manifest = _comparable(source, manifest, head.manifest)
+            manifest = source.comparable(manifest, head.manifest)
         plan = plan_publication(request.destination, manifest, head, private=not request.public)
         if request.dry_run:
             return Copied(request.source, source.revision, plan, None)
@@ -108,7 +107,7 @@ class Copy:
     ) -> None:
         found = target.manifest(receipt.destination, receipt.revision, progress=progress)
         stored = found.manifest
-        differences = read_back_differences(_comparable(source, sent, stored), stored)
+        differences = read_back_differences(source.comparable(sent, stored), stored)
         if differences:
             raise ReadBackMismatch(destination=str(receipt.destination), differences=differences)
 
@@ -125,21 +124,4 @@ def _blobs(source: Published, plan: PublicationPlan) -> dict[ArtifactPath, Blob]
 def _identified(source: Published) -> Manifest:
     """What is to be copied, each file by its sha256: some sources know small files otherwise."""
     unknown = (e for e in source.manifest.entries if e.digest("sha256") is None)
-    return _read(source, source.manifest, unknown)
-
-
-def _comparable(source: Published, manifest: Manifest, other: Manifest) -> Manifest:
-    """``manifest``, knowing a digest of each file that ``other`` knows too."""
-    apart = (
-        e for e in manifest.entries
-        if (there := other.find(e.path)) and there.size == e.size and not e.comparable(there)
-    )  # fmt: skip
-    return _read(source, manifest, apart)
-
-
-def _read(source: Published, manifest: Manifest, unknown: Iterable[ManifestEntry]) -> Manifest:
-    found = of_files(source.known_by_all, unknown)
-    more: dict[ArtifactPath, tuple[Digest, ...]] = {e.path: e.digests for e in found}
-    return Manifest(
-        ManifestEntry(e.path, e.size, more.get(e.path, e.digests)) for e in manifest.entries
-    )
+    return source.knowing(source.manifest, unknown)

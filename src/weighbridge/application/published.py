@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from attrs import frozen
 
+from weighbridge.application.several import of_files
 from weighbridge.domain.artifact import ArtifactPath, Digest, Manifest, ManifestEntry
 from weighbridge.domain.errors import ContentMismatch
 from weighbridge.domain.publication import SERVER_OWNED, Destination
@@ -75,6 +76,21 @@ class Published:
         found = came.entry(entry.path)
         self._check(entry, found)
         return found
+
+    def comparable(self, manifest: Manifest, other: Manifest) -> Manifest:
+        """``manifest``, of files of this revision, with a digest of each that ``other`` has too."""
+        apart = (
+            e for e in manifest.entries
+            if (there := other.find(e.path)) and there.size == e.size and not e.comparable(there)
+        )  # fmt: skip
+        return self.knowing(manifest, apart)
+
+    def knowing(self, manifest: Manifest, unknown: Iterable[ManifestEntry]) -> Manifest:
+        """``manifest``, with all digests of the ``unknown``, which are read for that."""
+        more = {e.path: e.digests for e in of_files(self.known_by_all, unknown)}
+        return Manifest(
+            ManifestEntry(e.path, e.size, more.get(e.path, e.digests)) for e in manifest.entries
+        )
 
     def _check(self, announced: ManifestEntry, came: ManifestEntry) -> None:
         if not announced.same_content(came):
