@@ -9,9 +9,12 @@ import pytest
 
 import weighbridge
 from tests.contracts.registry import FIRST, LARGE, SECOND, Files, Subject
+from tests.fakes.memory_registry import MemoryRegistry
 from tests.hub_server import Fault, HubServer
 from weighbridge.adapters.directory_registry import DirectoryRegistry
 from weighbridge.adapters.hub import HubRegistry
+from weighbridge.adapters.numpy_comparison import NumpyComparer
+from weighbridge.application.compare import Compare
 from weighbridge.domain.errors import (
     ArtifactChanged,
     ContentMismatch,
@@ -23,7 +26,7 @@ from weighbridge.domain.errors import (
     UsageError,
     VisibilityMismatch,
 )
-from weighbridge.domain.publication import HubRepo, LocalRegistry
+from weighbridge.domain.publication import HubRepo, LocalRegistry, S3Prefix
 from weighbridge.entrypoints.settings import Settings
 
 HUB = "hf://acme/m"
@@ -202,6 +205,16 @@ def test_from_the_hub_to_a_directory_and_back(
     ):
         again = weighbridge.copy(source, to, settings=settings, **names)  # type: ignore[arg-type]
         assert again.plan.is_noop and again.receipt is not None and not again.receipt.created
+
+
+def test_what_is_equal_has_another_digest_elsewhere(hub: HubServer) -> None:
+    on_hub(hub).publish(FIRST)
+    held = Subject(MemoryRegistry(), S3Prefix("bucket", "x"))  # which knows the sha256 only
+    held.publish(FIRST)
+    registries = {HubRepo: on_hub(hub).registry, S3Prefix: held.registry}
+    compare = Compare(registries, NumpyComparer())
+    for sides in ((HubRepo("acme/m"), held.destination), (held.destination, HubRepo("acme/m"))):
+        assert {c.action for c in compare(*sides).changes} == {"keep"}
 
 
 def test_a_copy_makes_the_destination_equal(
