@@ -210,7 +210,7 @@ def test_from_the_hub_to_a_directory_and_back(
 def test_what_is_equal_has_another_digest_elsewhere(hub: HubServer) -> None:
     on_hub(hub).publish(FIRST)
     held = Subject(MemoryRegistry(), S3Prefix("bucket", "x"))  # which knows the sha256 only
-    held.publish(FIRST)
+    held.registry.tag(held.destination, "main", held.publish(FIRST).revision)
     registries = {HubRepo: on_hub(hub).registry, S3Prefix: held.registry}
     compare = Compare(registries, NumpyComparer())
     for sides in ((HubRepo("acme/m"), held.destination), (held.destination, HubRepo("acme/m"))):
