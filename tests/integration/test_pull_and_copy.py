@@ -9,11 +9,12 @@ import pytest
 
 import weighbridge
 from tests.contracts.registry import FIRST, LARGE, SECOND, Files, Subject
-from tests.fakes.memory_registry import MemoryRegistry
+from tests.docker_registry import DockerRegistry
 from tests.hub_server import Fault, HubServer
 from weighbridge.adapters.directory_registry import DirectoryRegistry
 from weighbridge.adapters.hub import HubRegistry
 from weighbridge.adapters.numpy_comparison import NumpyComparer
+from weighbridge.adapters.oci_registry import OciRegistry
 from weighbridge.application.compare import Compare
 from weighbridge.domain.errors import (
     ArtifactChanged,
@@ -26,7 +27,7 @@ from weighbridge.domain.errors import (
     UsageError,
     VisibilityMismatch,
 )
-from weighbridge.domain.publication import HubRepo, LocalRegistry, S3Prefix
+from weighbridge.domain.publication import HubRepo, LocalRegistry, OciRepo
 from weighbridge.entrypoints.settings import Settings
 
 HUB = "hf://acme/m"
@@ -207,14 +208,15 @@ def test_from_the_hub_to_a_directory_and_back(
         assert again.plan.is_noop and again.receipt is not None and not again.receipt.created
 
 
-def test_what_is_equal_has_another_digest_elsewhere(hub: HubServer) -> None:
+def test_what_is_equal_has_another_digest_elsewhere(hub: HubServer, tmp_path: Path) -> None:
     on_hub(hub).publish(FIRST)
-    held = Subject(MemoryRegistry(), S3Prefix("bucket", "x"))  # which knows the sha256 only
-    held.registry.tag(held.destination, "main", held.publish(FIRST).revision)
-    registries = {HubRepo: on_hub(hub).registry, S3Prefix: held.registry}
-    compare = Compare(registries, NumpyComparer())
-    for sides in ((HubRepo("acme/m"), held.destination), (held.destination, HubRepo("acme/m"))):
-        assert {c.action for c in compare(*sides).changes} == {"keep"}
+    with DockerRegistry(tmp_path) as server:  # which knows the sha256 only
+        held = Subject(OciRegistry(), OciRepo(server.host, "acme/m", "v1"))
+        held.publish(FIRST)
+        registries = {HubRepo: on_hub(hub).registry, OciRepo: held.registry}
+        compare = Compare(registries, NumpyComparer())
+        for sides in ((HubRepo("acme/m"), held.destination), (held.destination, HubRepo("acme/m"))):
+            assert {c.action for c in compare(*sides).changes} == {"keep"}
 
 
 def test_a_copy_makes_the_destination_equal(
