@@ -75,8 +75,10 @@ class CrashingRegistry:
     def start(self, destination: Destination) -> RemoteHead | None:
         return self._call("start", lambda: self.inner.start(destination))
 
-    def check(self, destination: Destination, *, pull_request: bool = False) -> None:
-        self._call("check", lambda: self.inner.check(destination, pull_request=pull_request))
+    def check(
+        self, destination: Destination, *, pull_request: bool = False, writing: bool = True
+    ) -> None:
+        self._call("check", lambda: self.inner.check(destination, pull_request=pull_request, writing=writing))
 
     def recorded(self, destination: Destination, revision: str) -> RemoteHead:
         return self._call("recorded", lambda: self.inner.recorded(destination, revision))
