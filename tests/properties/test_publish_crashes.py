@@ -78,7 +78,10 @@ class CrashingRegistry:
     def check(
         self, destination: Destination, *, pull_request: bool = False, writing: bool = True
     ) -> None:
-        self._call("check", lambda: self.inner.check(destination, pull_request=pull_request, writing=writing))
+        self._call(
+            "check",
+            lambda: self.inner.check(destination, pull_request=pull_request, writing=writing),
+        )
 
     def recorded(self, destination: Destination, revision: str) -> RemoteHead:
         return self._call("recorded", lambda: self.inner.recorded(destination, revision))
