@@ -100,6 +100,8 @@ TYPES: list[tuple[Build, str, str]] = [
     (of(lora_files(**parameters(dropout="0.1"))), ADAPTER, "lora_parameters.dropout"),
     (of(peft_files(modules_to_save="lm_head")), ADAPTER, "modules_to_save"),
     (of(peft_files(rank_pattern=[8])), ADAPTER, "rank_pattern"),
+    (of(peft_files(bias=["none"])), ADAPTER, "bias"),
+    (of(peft_files(task_type=["CAUSAL_LM"])), ADAPTER, "task_type"),
 ]
 
 
@@ -762,3 +764,34 @@ def test_weights_that_another_tool_packed_and_no_config_tells(name: str) -> None
     block = {"quant_method": "gptq", "bits": 4, "group_size": 32}
     assert at(model(spec), "QT002") == [(CONFIG, "")]
     assert not found(model(spec, quantization_config=block), "QT002")
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"rank_pattern": None}, "rank_pattern"),
+        ({"lora_dropout": None}, "lora_dropout"),
+        ({"exclude_modules": 1}, "exclude_modules"),
+        ({"eva_config": True}, "eva_config"),
+        ({"layers_pattern": "layers"}, "layers_pattern"),
+        ({"target_modules": ".*q_proj", "layers_to_transform": [0]}, "layers_to_transform"),
+    ],
+)
+def test_settings_that_peft_does_not_take(settings: dict[str, Any], key: str) -> None:
+    assert at(of(peft_files(**settings)), "PE030") == [(ADAPTER, key)]
+
+
+def test_settings_that_peft_takes() -> None:
+    settings = {"exclude_modules": None, "layers_pattern": [], "megatron_config": None,
+                "layers_to_transform": [0], "loftq_config": {}}  # fmt: skip
+    assert not found(of(peft_files(**settings)), "PE030")
+
+
+def test_an_adapter_of_a_scale_out_of_reason() -> None:
+    assert at(of(peft_files(lora_alpha=4000)), "AD006") == [(ADAPTER, "lora_alpha")]
+    assert not found(of(peft_files(lora_alpha=1024)), "AD006")  # r is 4
+
+
+def test_a_lora_whose_layers_nobody_counts() -> None:
+    assert at(of(lora_files(num_layers=None)), "AD032") == [(ADAPTER, "num_layers")]
+    assert not found(of(lora_files(num_layers=None, lora_parameters=None)), "AD032")

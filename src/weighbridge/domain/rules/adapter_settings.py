@@ -55,12 +55,15 @@ def _layer_count(subject: Subject) -> Iterator[Observation]:
 def _unloadable(subject: Subject) -> Iterator[Observation]:
     """mlx-lm builds the modules from these before it loads the tensors, and has no default: it ends
     with a KeyError. Converting takes the rank from the tensors."""
-    parameters = subject.lora.config.get("lora_parameters")
+    model = subject.lora
+    parameters = model.config.get("lora_parameters")
     if not isinstance(parameters, dict):
         return
-    for key in ("rank", "dropout"):
-        if parameters.get(key) is None:
-            yield Observation(Location(subject.lora.config_path, f"lora_parameters.{key}"))
+    needed = {f"lora_parameters.{key}": parameters.get(key) for key in ("rank", "dropout")}
+    needed["num_layers"] = model.config.get("num_layers", model.config.get("lora_layers"))
+    for key, value in needed.items():
+        if value is None:
+            yield Observation(Location(model.config_path, key))
 
 
 def _keys_of(model: LoraModel) -> frozenset[str] | None:

@@ -70,6 +70,8 @@ _CHOICES = {
     "task_type": tuple(sorted(TASK_TYPES)),
     "padding_side": ("left", "right"),
 }  # fmt: skip
+#: What is never a list.
+_ALONE = _SINGLE | _FLAGS | _WORDS | _CHOICES.keys()
 
 #: What stands before the names, the fields, and the model type whose config class reads them.
 _Fields: TypeAlias = tuple[str, Mapping[str, Any], str]
@@ -151,7 +153,7 @@ def _are_templates(value: Any) -> bool:
 
 
 def _wanted_alone(key: str, value: Any) -> str:
-    if isinstance(value, list) and key not in _SINGLE:
+    if isinstance(value, list) and key not in _ALONE:
         return ""
     if key in _INTEGERS and not _is_integer(value):
         return "an integer"

@@ -8,7 +8,8 @@ from weighbridge.domain.base_names import looks_quantised
 from weighbridge.domain.conversion import is_local_path
 from weighbridge.domain.detection import FACTORS
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
-from weighbridge.domain.models import Kind, LoraModel
+from weighbridge.domain.models import Kind, LoraModel, PeftModel
+from weighbridge.domain.peft.config import stated_scale
 from weighbridge.domain.scale import Scale, scale_to_use
 from weighbridge.domain.tensors import TensorSpec
 
@@ -76,10 +77,14 @@ def _scale_of(subject: Subject) -> Scale:
 def _scale(subject: Subject) -> Iterator[Observation]:
     """The scale stands nowhere but in the config; a wrong one makes the LoRA too strong, and
     nothing fails."""
-    found = _scale_of(subject).value
+    model = subject.model
+    if isinstance(model, PeftModel):
+        place, found = Location(model.config_path, "lora_alpha"), stated_scale(model.config)
+    else:
+        place = Location(subject.lora.config_path, "lora_parameters.scale")
+        found = _scale_of(subject).value
     if found is not None and abs(found) > _LARGEST_SCALE:
-        yield Observation(Location(subject.lora.config_path, "lora_parameters.scale"),
-                          {"scale": f"{found:g}"})  # fmt: skip
+        yield Observation(place, {"scale": f"{found:g}"})
 
 
 def _scale_unknown(subject: Subject) -> Iterator[Observation]:
@@ -129,8 +134,9 @@ RULES = (
          Need.MODEL, _LORA),
     Rule("AD005", "lora-shapes-incompatible", _E, "lora_a {a} and lora_b {b} have no common rank",
          _RETRAIN, _incompatible, Need.MODEL, _LORA),
-    Rule("AD006", "scale-suspicious", _W, "{scale} is more than 256",
-         "check the training settings; --scale overrides the config", _scale, Need.MODEL, _LORA),
+    Rule("AD006", "scale-suspicious", _W, "multiplies the LoRA by {scale}, more than 256",
+         "check the training settings; --scale overrides the config", _scale, Need.MODEL,
+         _ADAPTERS),
     Rule("AD009", "base-model-missing", _E, "no base model is named", _SAY, _base_missing,
          Need.MODEL, _ADAPTERS),
     Rule("AD010", "base-model-local-path", _E, "the base model {base!r} is {what}", _SAY,

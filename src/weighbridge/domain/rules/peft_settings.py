@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind, PeftModel
@@ -214,10 +214,30 @@ _INITIALISATION = re.compile(r"(?i:gaussian|olora|mica)|eva|orthogonal|loftq|lor
                              r"|pissa(_niter_\d+)?")  # fmt: skip
 
 
+#: The forms that PEFT 0.21 takes for settings that are neither numbers nor true or false.
+_FORMS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("target_modules", "exclude_modules", "layers_pattern"), (str, list)),
+    **dict.fromkeys(("target_parameters", "modules_to_save", "layer_replication",
+                     "alora_invocation_tokens"), (list,)),
+    **dict.fromkeys(("loftq_config", "eva_config", "corda_config", "lora_ga_config", "use_bdlora",
+                     "velora_config", "monteclora_config", "arrow_config", "kasa_config"), (dict,)),
+    "trainable_token_indices": (list, dict),
+    "layers_to_transform": (int, list),
+}  # fmt: skip
+#: What it has a default for that is not null, and takes no null for.
+_NEVER_NULL = ("rank_pattern", "alpha_pattern", "bias", "lora_dropout")
+
+
 def _unusable(subject: Subject) -> Iterator[Observation]:
     """PEFT raises at it, before or while it loads the adapter; a negative alpha turns the LoRA
     round."""
     config = subject.peft.config
+    for key, forms in _FORMS.items():
+        if (value := config.get(key)) and not isinstance(value, forms):
+            yield Observation(_at(subject.peft, key), {"value": repr(value)[:40]})
+    for key in _NEVER_NULL:
+        if key in config and config[key] is None:
+            yield Observation(_at(subject.peft, key), {"value": "null"})
     init = config.get("init_lora_weights", True)
     known = isinstance(init, str) and _INITIALISATION.fullmatch(init)
     if not (known or init is None or isinstance(init, bool)):
@@ -228,9 +248,13 @@ def _unusable(subject: Subject) -> Iterator[Observation]:
             if isinstance(value, bool) or not isinstance(value, wanted) or value <= 0:
                 yield Observation(_at(subject.peft, key), {"value": repr(value)[:40]})
                 break
-    layers = config.get("layers_to_transform")
-    if layers is not None and not isinstance(layers, int | list):
-        yield Observation(_at(subject.peft, "layers_to_transform"), {"value": repr(layers)[:40]})
+    layers, pattern = config.get("layers_to_transform"), config.get("layers_pattern")
+    if pattern and layers is None:
+        value = f"{str(pattern)[:40]!r} without layers_to_transform"
+        yield Observation(_at(subject.peft, "layers_pattern"), {"value": value})
+    elif layers is not None and isinstance(config.get("target_modules"), str):
+        value = f"{str(layers)[:40]} beside target_modules that are an expression"
+        yield Observation(_at(subject.peft, "layers_to_transform"), {"value": value})
 
 
 _E, _W = Severity.ERROR, Severity.WARNING
