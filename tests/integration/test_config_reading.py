@@ -134,7 +134,8 @@ def mlx_args(config: Mapping[str, Any]) -> Any:
     """mlx-lm's own object for the text model's config, as its loader makes it."""
     view = config_view(config)
     assert view is not None
-    module = next(name for name, reading in READINGS.items() if reading is view.reading)
+    stated = (name for name, reading in READINGS.items() if reading is view.reading)
+    module = next(stated, view.module)
     found = import_module(f"mlx_lm.models.{module}")
     names = ("TextModelArgs", "TextArgs", "TextConfig", "ModelArgs")
     reader = next(getattr(found, n) for n in names if hasattr(found, n))

@@ -116,7 +116,8 @@ def _differs(
 
 
 def _missing(view: ConfigView) -> Iterator[Divergence]:
-    for name in (*(n for n in view.needs if n not in view.text), *_baseless(view)):
+    absent = (n for n in view.needs if n not in view.text)
+    for name in (*absent, *_baseless(view), *_null(view)):
         values = _value(view, name)
         line = _line(name, values[0]) if values else ""
         yield Divergence(Cause.MISSING, view.prefix + name, "needs it", "does without", line)
@@ -127,6 +128,14 @@ def _baseless(view: ConfigView) -> Iterator[str]:
     places = (view.text.get("rope_theta"), view.inside.get("rope_theta"))
     if view.reading.defaults.get("rope_theta", 0) is None and places == (None, None):
         yield "rope_theta"
+
+
+def _null(view: ConfigView) -> Iterator[str]:
+    """Fields whose null mlx-lm takes instead of its number, and cannot compute with."""
+    for name, default in view.reading.defaults.items():
+        elsewhere = name in view.reading.inside or view.whole_rope
+        if name in view.text and view.text[name] is None and number(default) and not elsewhere:
+            yield name
 
 
 def _value(view: ConfigView, name: str) -> tuple[Any, ...]:

@@ -109,11 +109,12 @@ def config_view(config: Fields) -> ConfigView | None:
         reader = NESTED[module]
     elif module == "muse_glimmer" and isinstance(nested, Mapping):
         text = {**nested, **config}
-    if reader not in READINGS:
+    if reader not in READINGS and reader not in NEEDS:
         return None
     # mlx-lm chooses Bailing's third version by its class; transformers has one type for all.
     own = UNKNOWN if module == "bailing_moe_v3" else DEFAULTS.get(text_type, UNKNOWN)
-    return ConfigView(config, text, prefix, module, READINGS[reader], own, NEEDS.get(reader, ()))
+    reading = READINGS.get(reader, MlxReading({}))
+    return ConfigView(config, text, prefix, module, reading, own, NEEDS.get(reader, ()))
 
 
 def _module(config: Fields, model_type: str) -> str:

@@ -6,6 +6,7 @@ here. A test compares both with what transformers and mlx-lm build.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -59,6 +60,13 @@ _BIASED: Mapping[str, tuple[str, ...]] = {
 _BY_FLAG: Mapping[str, tuple[str, ...]] = {
     "attention_bias": _QKV,
     "mlp_bias": tuple(f"mlp.{leaf}_proj" for leaf in ("gate", "up", "down")),
+}
+_ANY_QKV = re.compile(r"(self_attn|mixer)\.[qkv]_proj")
+#: Flags of types whose layers differ as well, by the modules that each gives a bias in all of them.
+BIAS_FLAGS: Mapping[str, re.Pattern[str]] = {
+    **dict.fromkeys(("attention_bias", "qkv_bias", "use_qkv_bias"), _ANY_QKV),
+    **dict.fromkeys(("mamba_conv_bias", "use_conv_bias"), re.compile(r"(mamba|mixer)\.conv1d")),
+    "conv_bias": re.compile(r"conv\.(conv|in_proj|out_proj)"),
 }
 #: The text model of a type that wraps one; of others the nested config says it.
 _INNER = {"gemma3": "gemma3_text", "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3"}

@@ -6,6 +6,7 @@ test takes them from there again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -244,3 +245,17 @@ def figure(fields: Mapping[str, object], model_type: str, name: str) -> int | No
         return FIGURES.get(model_type, {}).get(name)
     value = fields[name]
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def adjusted_inner(fields: Mapping[str, object]) -> int | None:
+    """The inner size of LFM2's feed-forward network, which two thirds of the figure make, in whole
+    blocks, unless the config turns that off; None if a field of it is none that it can have."""
+    inner = fields.get("block_ff_dim", fields.get("intermediate_size"))
+    ratio, block = fields.get("block_ffn_dim_multiplier", 1.0), fields.get("block_multiple_of", 256)
+    if not isinstance(inner, int) or fields.get("block_auto_adjust_ff_dim", True) is False:
+        return inner if isinstance(inner, int) else None
+    if not isinstance(ratio, int | float) or not isinstance(block, int) or block < 1:
+        return None
+    if not (0 <= inner < 1 << 31 and 0 <= ratio < 1 << 31):
+        return None
+    return block * math.ceil(int(ratio * int(2 * inner / 3)) / block)

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TypeAlias
 
 from weighbridge.domain.attention import PLAIN
-from weighbridge.domain.layer_figures import figure
+from weighbridge.domain.layer_figures import adjusted_inner, figure
 from weighbridge.domain.llama_shapes import expected_width, positive
 
 #: (out, in); None for what is not told.
@@ -123,7 +123,7 @@ _TREES: tuple[tuple[str, tuple[_Modules, ...]], ...] = (
     ("mimo_v2_flash", (_DENSE, _OWN)),
     ("llama4", (_GROUPED, _gated("feed_forward", "intermediate_size_mlp"), _SAME,
                 _gated("shared_expert", "intermediate_size"))),
-    ("lfm2", (_GROUPED,)),
+    ("lfm2", (_GROUPED, _gated("feed_forward", "adjusted"))),
     ("lfm2_moe", (_GROUPED, _FEED, _OWN)),
     ("granitemoe", (_GRANITE,)),
     ("granitemoehybrid", (_GRANITE, _mamba2("mamba", *_HYBRID_HEADS))),
@@ -141,6 +141,9 @@ _EXPERTS = re.compile(r"(?:.*\.)?(?:switch_mlp|switch_glu|experts)")
 #: Whose modules read and write the residual stream in every type; others may in some.
 _OF_WIDTH = re.compile(r"(?:self_attn|mlp|block_sparse_moe|feed_forward)[a-z0-9_.]*")
 _NUMBER = re.compile(r"\.\d+(?=\.)")
+#: Convolutions along the text, one channel at a time, and what configs call the kernel's length.
+_CONVOLUTION = re.compile(r".*\.(?:[qkv]_)?conv(?:_?1d)?")
+_KERNELS = ("linear_conv_kernel_dim", "conv_kernel", "mamba_d_conv", "conv_L_cache", "conv1d_width")
 
 
 @cache
@@ -161,7 +164,10 @@ def text_type(fields: Mapping[str, object], model_type: str) -> str:
 
 def module_shape(fields: Mapping[str, object], model_type: str, path: str) -> Shape:
     """(out, in) of the module at ``path`` below a layer of a text model, as its ``fields`` tell it;
-    of one in a stack of experts that of each."""
+    of one in a stack of experts that of each, and of a convolution (channels, 1, length)."""
+    if _CONVOLUTION.fullmatch(path):
+        lengths = {n for key in _KERNELS if (n := figure(fields, model_type, key)) is not None}
+        return (None, 1, lengths.pop()) if len(lengths) == 1 else (None, None)
     known = _modules(model_type)
     owner, _, leaf = _NUMBER.sub("", path).rpartition(".")
     sizes = known.get(f"{owner.rpartition('.')[2]}.{leaf}")
@@ -199,6 +205,8 @@ def _figure(fields: Mapping[str, object], model_type: str, name: str) -> int | N
         case "kv" | "head":
             plain = PLAIN.get(model_type) or PLAIN.get(f"{model_type}_text")
             return _of_heads(fields, name, plain)
+        case "adjusted":
+            return adjusted_inner(fields)
         case _:
             return figure(fields, model_type, name)
 

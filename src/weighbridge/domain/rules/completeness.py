@@ -14,7 +14,7 @@ from typing import TypeAlias
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.checkpoints.packing import packed_elsewhere
 from weighbridge.domain.companies import absent_companions, keeps_company
-from weighbridge.domain.decoder_layers import DECODERS, layer_modules
+from weighbridge.domain.decoder_layers import BIAS_FLAGS, DECODERS, layer_modules
 from weighbridge.domain.findings import Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.rules.whole_model import places, text_fields
@@ -42,7 +42,8 @@ _TOWER = re.compile(r"(model\.)?(visual|vision_tower|vision_model)\.")
 #: What hands a tower's answer to the text model.
 _BRIDGE = re.compile(r"projector|merger|connector|adapter|embed_vision|mm_|perceiver|resampler")
 #: Of attention whose keys and values come from few numbers, which has a bias just there.
-_LATENT = "kv_a_proj_with_mqa"
+_LATENT = re.compile(r"self_attn\.kv_a_proj_with_mqa")
+_LAYER = re.compile(r"((language_model\.)?model|model\.language_model|backbone)\.layers\.\d+\.")
 #: What is before the layers and behind them, as most call it, and as any does.
 _ENDS = {
     "model.embed_tokens.weight": re.compile(
@@ -67,19 +68,23 @@ def _missing(subject: Subject) -> Iterator[Observation]:
 
 
 def _by_flag(model: FusedModel) -> Iterator[tuple[str, str]]:
-    """Biases of attention that config.json says are there, of types whose layers differ as well, or
-    whose heads are of parts."""
+    """Biases that config.json says are there, of types whose layers differ as well, or whose heads
+    are of parts."""
     fields = text_fields(model.config)
-    read = forms_of(str(fields.get("model_type")), "attention_bias")
-    if not read or fields.get("attention_bias") is not True:
-        return
-    names = {g[0].name for g in model.alike if g[0].name.startswith(_DECODERS)}
-    latent = any(name.endswith(f".{_LATENT}.weight") for name in names)
-    for leaf in (_LATENT,) if latent else ("q_proj", "k_proj", "v_proj"):
-        weights = sorted(name for name in names if name.endswith(f".self_attn.{leaf}.weight"))
-        biases = [f"{name.removesuffix('weight')}bias" for name in weights]
-        if biases and names.isdisjoint(biases):
-            yield biases[0], "in any layer, though attention_bias is true"
+    named = str(fields.get("model_type") or model.config.get("model_type"))
+    flags = [f for f in BIAS_FLAGS if fields.get(f) is True and forms_of(named, f)]
+    held: dict[str, dict[str, str]] = {}  # by what is below the layer, in whichever layer
+    for group in model.alike if flags else ():
+        if layer := _LAYER.match(group[0].name):
+            path, _, leaf = group[0].name[layer.end() :].rpartition(".")
+            held.setdefault(path, {})[leaf] = group[0].name
+    for flag in flags:
+        latent = flag == "attention_bias" and any(map(_LATENT.fullmatch, held))
+        form = _LATENT if latent else BIAS_FLAGS[flag]
+        for path, leaves in sorted(held.items()):
+            if form.fullmatch(path) and "weight" in leaves and "bias" not in leaves:
+                name = leaves["weight"].removesuffix("weight") + "bias"
+                yield name, f"in any layer, though {flag} is true"
 
 
 def _absent(model: FusedModel) -> Iterator[tuple[str, str]]:

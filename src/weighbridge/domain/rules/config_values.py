@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -24,6 +25,8 @@ ACTIVATIONS = frozenset(
      "mish", "prelu", "quick_gelu", "relu", "relu2", "relu6", "sigmoid", "silu", "sqrtsoftplus",
      "swish", "tanh", "xielu"}
 )  # fmt: skip
+_ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function", "mlp_hidden_act",
+                "mamba_hidden_act")  # fmt: skip
 _DTYPES = frozenset({"float16", "bfloat16", "float32", "float64", "auto", "half", "float",
                      "float8_e4m3fn", "float8_e5m2"})  # fmt: skip
 #: By what rotary embeddings are scaled: the fields that neither stack has a default for.
@@ -56,8 +59,7 @@ def _unknown(subject: Subject) -> Iterator[Observation]:
 
 
 def _words(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    known = {"hidden_act": ACTIVATIONS, "hidden_activation": ACTIVATIONS, "dtype": _DTYPES,
-             "torch_dtype": _DTYPES}  # fmt: skip
+    known = {**dict.fromkeys(_ACTIVATIONS, ACTIVATIONS), "dtype": _DTYPES, "torch_dtype": _DTYPES}
     for key, words in known.items():
         value = fields.get(key)
         if isinstance(value, str) and value.removeprefix("torch.") not in words:
@@ -70,8 +72,9 @@ def _scalings(view: ConfigView) -> Iterator[tuple[str, str]]:
         name = "rope_scaling" if view.text.get("rope_scaling") else "rope_parameters"
         if not isinstance(kind, str) or kind not in SCALINGS:
             yield name, f"is of type {str(kind)[:40]!r}, which no stack knows"
-        if rope.get("rope_theta", 1) is None:
-            yield name, "has null for rope_theta"
+        for key in ("rope_theta", "partial_rotary_factor"):
+            if rope.get(key, 1) is None:
+                yield name, f"has null for {key}"
         for key in SCALINGS.get(str(kind), ()):
             if rope.get(key) is None and view.text.get(key) is None:
                 yield name, f"is of type {kind} without {key}"
@@ -85,6 +88,12 @@ def _layer_types(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "layer_types", f"has {len(kinds)} entries for {layers} layers"
     for other in sorted({str(kind)[:40] for kind in kinds} - LAYER_KINDS)[:1]:
         yield "layer_types", f"names {other!r}, which is no kind of layer that transformers has"
+    window = fields.get("sliding_window", 1)
+    if "sliding_attention" in kinds and (window is None or _is_below_one(window)):
+        yield (
+            "sliding_window",
+            f"is {json.dumps(window)}, though layer_types name sliding_attention",
+        )
 
 
 def _chosen(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -98,11 +107,18 @@ def _chosen(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield key, f"is {chosen}, of {held} experts"
     if fields.get(width) == 0:
         yield width, f"is 0, with {held} experts"
+    for group in ("n_group", "topk_group"):
+        if _is_below_one(fields.get(group)):
+            yield group, f"is {fields[group]}, of {held} experts"
     groups, most = positive(fields, "n_group"), positive(fields, "topk_group")
     if groups is not None and held % groups:
         yield "n_group", f"is {groups}, which does not divide {held} experts"
     elif groups is not None and most is not None and most > groups:
         yield "topk_group", f"is {most}, of {groups} groups"
+
+
+def _is_below_one(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value < 1
 
 
 def _other_class(subject: Subject) -> Iterator[Observation]:

@@ -33,9 +33,18 @@ _POSITIVE = _SINGLE | frozenset(
         "rank",
     }
 )
+#: What a result is multiplied by or divided by, or held below.
+_FACTORS = (
+    "attention_multiplier", "attn_logit_softcapping", "embedding_multiplier",
+    "final_logit_softcapping", "logit_scale", "logits_scaling", "query_pre_attn_scalar",
+    "residual_multiplier", "routed_scaling_factor", "scale_emb", "swiglu_limit", "swiglu_alpha",
+)  # fmt: skip
+_EPSILONS = ("rms_norm_eps", "layer_norm_eps", "norm_eps", "norm_epsilon", "layer_norm_epsilon")
+_DROPOUTS = ("dropout", "lora_dropout", "attention_dropout", "hidden_dropout", "residual_dropout",
+             "embedding_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop")  # fmt: skip
 _NUMBERS = frozenset(
-    {"rms_norm_eps", "layer_norm_eps", "norm_eps", "rope_theta", "partial_rotary_factor",
-     "initializer_range", "factor", "low_freq_factor", "high_freq_factor", "dropout",
+    {*_EPSILONS, "rope_theta", "partial_rotary_factor", "initializer_range", "factor",
+     "low_freq_factor", "high_freq_factor", "dropout",
      "lora_dropout", "temperature", "top_p", "repetition_penalty", "model_max_length"}
 )  # fmt: skip
 _FLAGS = frozenset(
@@ -53,9 +62,9 @@ _TABLES = frozenset(
 _LISTS = frozenset({"keys", "modules_to_save", "architectures"})
 #: The least and the most that a number can be.
 _RANGES = {
-    **dict.fromkeys(("rms_norm_eps", "layer_norm_eps", "norm_eps"), (1e-30, 0.1)),
-    **dict.fromkeys(("dropout", "lora_dropout", "partial_rotary_factor", "top_p"), (0, 1)),
-    **dict.fromkeys(("factor", "repetition_penalty"), (1e-9, 1e9)),
+    **dict.fromkeys(_EPSILONS, (1e-30, 0.1)),
+    **dict.fromkeys((*_DROPOUTS, "partial_rotary_factor", "top_p"), (0, 1)),
+    **dict.fromkeys(("factor", "repetition_penalty", *_FACTORS), (1e-9, 1e9)),
     **dict.fromkeys(("max_length", "max_new_tokens", "model_max_length"), (1, math.inf)),
     **dict.fromkeys(
         ("intermediate_size", "moe_intermediate_size", "num_experts", "num_local_experts",

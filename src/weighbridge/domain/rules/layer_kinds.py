@@ -69,7 +69,11 @@ def _by_list(
     fields: Mapping[str, Any], named: str, held: Mapping[str, Collection[int]]
 ) -> Iterator[tuple[str, Collection[int], Collection[int]]]:
     """The key, the layers that it says to be of a kind, and those that are."""
-    kinds = fields.get("layer_types")
+    kinds, layers = fields.get("layer_types"), range(positive(fields, "num_hidden_layers") or 0)
+    if kinds is None and named == "lfm2":
+        listed = fields.get("full_attn_idxs")
+        attends = {n for n in layers if not isinstance(listed, list) or n in listed}
+        yield "layer_types", attends, held.get("self_attn", ())
     if not _LISTED.fullmatch(named) or not isinstance(kinds, list):
         return
     modules = [_MODULES.get(str(kind)) for kind in kinds]

@@ -93,6 +93,8 @@ def fits(name: str, actual: tuple[int, ...], wanted: Shape) -> bool:
     if len(actual) == len(wanted) + 1 and _OF_EXPERTS.fullmatch(name):
         actual = actual[1:]
     ways = (actual, actual[::-1]) if _STACK.fullmatch(name) else (actual,)
+    if len(actual) == 3:  # a convolution's last axes, which MLX exchanges
+        ways = (*ways, (actual[0], actual[2], actual[1]))
     return len(actual) == len(wanted) and any(
         all(w in (None, a) for w, a in zip(wanted, way, strict=True)) for way in ways
     )

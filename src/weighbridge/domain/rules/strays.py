@@ -9,7 +9,7 @@ from typing import Any
 from weighbridge.domain.architectures import architecture_for
 from weighbridge.domain.checkpoints.packing import packed_elsewhere
 from weighbridge.domain.companies import TRUNK_WORDS, WORDS
-from weighbridge.domain.decoder_layers import DECODERS, LayerModules, layer_modules
+from weighbridge.domain.decoder_layers import BIAS_FLAGS, DECODERS, LayerModules, layer_modules
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.llama_shapes import positive
 from weighbridge.domain.models import FusedModel, Kind, LoraModel, PeftModel
@@ -37,7 +37,6 @@ _LEAVES = frozenset({"weight", "bias", "scales", "biases", "global_scale", "inv_
 _TRUNK = re.compile(r"(embed_tokens|norm|final_layernorm|rotary_emb)\.[a-z_]+")
 #: What stands before the layers and the embedding; the longer ones first.
 _TRUNKS = (*sorted(DECODERS, key=len, reverse=True), "backbone.", "transformer.", "gpt_neox.")
-_OF_ATTENTION = re.compile(r"self_attn\.[qkv]_proj\.bias")
 _STACKS = frozenset({"layers", "h", "blocks"})
 _HEAD = re.compile(r"(language_model\.|model\.)?lm_head\.[a-z_]+")
 
@@ -150,7 +149,9 @@ def _foreign(group: Sequence[TensorSpec], config: Mapping[str, Any], *, towers: 
         usual = towers or first in TRUNK_WORDS or first == "mtp"
         return [] if usual else [spec.name for spec in group]
     odd = {word for word in rest[1:] if not word.isdecimal()} - WORDS - _LEAVES
-    bias = _OF_ATTENTION.fullmatch(".".join(rest[1:])) and config.get("attention_bias") is False
+    module, _, leaf = ".".join(rest[1:]).rpartition(".")
+    denied = (form for flag, form in BIAS_FLAGS.items() if config.get(flag) is False)
+    bias = leaf == "bias" and any(form.fullmatch(module) for form in denied)
     # Behind the last layer are those that predict several tokens.
     layers, begin = positive(config, "num_hidden_layers") or 0, len(f"{trunk}{first}.")
     numbers = (spec.name[begin : spec.name.find(".", begin)] for spec in group if odd or bias)
