@@ -133,7 +133,8 @@ _TREES: tuple[tuple[str, tuple[_Modules, ...]], ...] = (
     ("mamba falcon_mamba", (_mamba("mixer", "intermediate_size", "time_step_rank", "state_size"),)),
     ("mamba2", (_mamba2("mixer", "num_heads", "head_dim", "n_groups", "state_size"),)),
     ("nemotron_h", (_below("mixer", {k: v for k, v in _ATTENTION.items() if k != "out_proj"}),
-                    _gated("mixer", "intermediate_size"),
+                    _gated("mixer", "intermediate_size"), _OWN,
+                    _gated("shared_experts", "moe_shared_expert_intermediate_size"),
                     _mamba2("mixer", "mamba_num_heads", "mamba_head_dim", "n_groups",
                             "ssm_state_size"))),
 )  # fmt: skip

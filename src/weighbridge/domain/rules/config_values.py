@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -45,6 +45,7 @@ LAYER_KINDS = frozenset(
      "minimax_m3_sparse", "moe", "qwen_sparse_attention", "reference_sliding_attention",
      "sliding_attention", "sparse", "window_attention"}
 )  # fmt: skip
+_JOINED = frozenset({"gpt2", "gpt_bigcode", "gptj", "gpt_neox", "dbrx"})
 _STEM = re.compile(r"(\w+?)(For[A-Z]\w+|LMHead\w*|Model)")
 
 
@@ -53,9 +54,13 @@ def _unknown(subject: Subject) -> Iterator[Observation]:
     view = config_view(subject.fused.config)
     if view is None or view.defaults == UNKNOWN:
         return  # code that comes along may know other words
-    problems = (_words(view.text), _scalings(view), _layer_types(view.text), _chosen(view.text))
+    problems = (_words(view.text), _scalings(view), _layer_types(view.text), _chosen(view.text),
+                _heads(view.text))  # fmt: skip
     for key, problem in chain.from_iterable(problems):
         yield Observation(Location(CONFIG, view.prefix + key), {"problem": problem})
+    vision = view.whole.get("vision_config")
+    for key, problem in _of_tower(vision) if isinstance(vision, Mapping) else ():
+        yield Observation(Location(CONFIG, f"vision_config.{key}"), {"problem": problem})
 
 
 def _words(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -64,6 +69,30 @@ def _words(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         value = fields.get(key)
         if isinstance(value, str) and value.removeprefix("torch.") not in words:
             yield key, f"is {value[:40]!r}, which transformers does not know"
+
+
+def _of_tower(vision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from _words(vision)
+    for key in ("hidden_size", "intermediate_size", "num_hidden_layers", "depth", "patch_size"):
+        if vision.get(key, 1) is None or _is_below_one(vision.get(key)):
+            yield key, f"is {json.dumps(vision[key])}, which is no size"
+    yield from _divided(vision, ("embed_dim", "hidden_size"), ("num_attention_heads", "num_heads"))
+
+
+def _heads(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where one matrix holds all heads, its shape does not tell their number."""
+    if fields.get("model_type") in _JOINED:
+        yield from _divided(fields, ("n_embd", "hidden_size"), ("n_head", "num_attention_heads"))
+
+
+def _divided(
+    fields: Mapping[str, Any], widths: Sequence[str], counts: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    width = next((n for key in widths if (n := positive(fields, key))), None)
+    for key in counts:
+        heads = positive(fields, key)
+        if width and heads and width % heads and fields.get("head_dim") is None:
+            yield key, f"is {heads}, which does not divide a width of {width}"
 
 
 def _scalings(view: ConfigView) -> Iterator[tuple[str, str]]:

@@ -103,6 +103,7 @@ def _examined(path: str, whole: Mapping[str, Any]) -> Iterator[_Fields]:
         # Falcon's config.json says whether its linear modules have a bias.
         whole = {k: v for k, v in whole.items() if k not in _OF_ADAPTERS_ALONE}
         named = str(whole.get("model_type"))
+        yield from _below("", whole, "vision_config")
         for prefix, fields, _ in (("", whole, named), *_below("", whole, "text_config")):
             # The class of the whole chooses that of the text model.
             yield prefix, fields, str(fields.get("model_type", f"{named}_text"))

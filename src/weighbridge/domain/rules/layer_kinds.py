@@ -38,10 +38,13 @@ def _kinds(subject: Subject) -> Iterator[Observation]:
     fields = text_fields(model.config)
     named = text_type(fields, architecture_for(model.config).model_type)
     count = positive(fields, "num_hidden_layers")
-    if count is None or not (_LISTED.fullmatch(named) or named in _FIRST_DENSE.keys() | _BY_STEP):
+    told = _FIRST_DENSE.keys() | _BY_STEP | {"jamba"}
+    if count is None or not (_LISTED.fullmatch(named) or named in told):
         return
     held, routed = _layers_by_part(model)
-    for key, said, found in (*_by_list(fields, named, held), *_mixtures(fields, named, routed)):
+    periods = _by_period(fields, held, routed) if named == "jamba" else ()
+    listed, mixtures = _by_list(fields, named, held), _mixtures(fields, named, routed)
+    for key, said, found in (*listed, *periods, *mixtures):
         wrong = [n for n in range(count) if (n in said) is not (n in found)]
         if found and wrong:
             facts: dict[str, Fact] = {"layer": wrong[0], "count": len(wrong)}
@@ -81,6 +84,18 @@ def _by_list(
         first = modules[0]
         said = {n for n, module in enumerate(modules) if module == first}
         yield "layer_types", said, held.get(str(first), ())
+
+
+def _by_period(
+    fields: Mapping[str, Any], held: Mapping[str, Collection[int]], routed: Collection[int]
+) -> Iterator[tuple[str, Collection[int], Collection[int]]]:
+    """Jamba's: every so many layers one with attention, and one with a mixture."""
+    for key, found in (("attn_layer", held.get("self_attn", ())), ("expert_layer", routed)):
+        every, first = fields.get(f"{key}_period"), fields.get(f"{key}_offset")
+        if isinstance(every, int) and isinstance(first, int):
+            layers = range(positive(fields, "num_hidden_layers") or 0)
+            said = {n for n in layers if every and n % every == first}
+            yield f"{key}_period", said, found
 
 
 def _mixtures(

@@ -19,6 +19,7 @@ from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.placement import Standing
 from weighbridge.domain.rules.whole_model import PACKED, packed_modules, places, text_fields
 from weighbridge.domain.tensors import TensorSpec
+from weighbridge.domain.tower_shapes import tower_shape
 
 #: Modules whose shape the config tells, if all layers are alike.
 _UNIFORM = re.compile(r"(?:language_model\.model|model\.language_model|model)\.(?:layers\.\d+\.)?"
@@ -108,13 +109,16 @@ class Tree:
     fields: Mapping[str, Any]
     uniform: bool
     known: bool
+    vision: Mapping[str, Any]
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Tree:
         entry, fields = architecture_for(config), text_fields(config)
         named = text_type(fields, entry.model_type)
         known = entry.standing is Standing.CONVERTIBLE or is_written_out(named)
-        return cls(named, fields, entry.uniform, known)
+        vision = config.get("vision_config")
+        seen = vision if isinstance(vision, Mapping) else {}
+        return cls(named, fields, entry.uniform, known, seen)
 
     def shape(self, name: str) -> Shape | None:
         """(out, in) as config.json has it, or a norm's size; None if it does not say."""
@@ -126,6 +130,8 @@ class Tree:
         if found is None and leaf in _OF_TOKENS:
             width = positive(self.fields, "hidden_size") or positive(self.fields, "n_embd")
             found = positive(self.fields, "vocab_size"), width
+        if found is None and self.vision:
+            found = tower_shape(self.vision, name)
         return found if found is not None and any(found) else None
 
     def _in_uniform(self, name: str) -> Shape | None:

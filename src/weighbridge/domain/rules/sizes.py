@@ -13,14 +13,14 @@ from weighbridge.domain.llama_shapes import positive
 from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.placement import UNKNOWN_TYPE, Standing
 from weighbridge.domain.rules.whole_model import embedding, text_fields
+from weighbridge.domain.tower_shapes import LAYERS
 from weighbridge.domain.transformers_defaults import DEFAULTS, SIZES
 
 #: The decoder's layers, by what is before their number; other towers have layers as well.
 _LAYER = re.compile(r"(?:(?:language_model\.model|model\.language_model|model|transformer|backbone"
                     r"|gpt_neox)\.)?(?:layers|h|blocks)\.(?:layers\.)?(\d{1,9})\.")  # fmt: skip
 #: Those of a tower for images, under whatever is before their number.
-_IN_TOWER = re.compile(r"(?:model\.)?(?:visual|vision_tower|vision_model)\.(?:[a-z_]+\.)*?"
-                       r"(?:layers|blocks)\.(\d{1,9})\.")  # fmt: skip
+_IN_TOWER = re.compile(LAYERS.replace(r"\d+", r"(\d{1,9})"))
 _LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _WIDTH, _HEADS, _LAYERS = "hidden_size", "num_attention_heads", "num_hidden_layers"
 _WORDS, _INNER = "vocab_size", "intermediate_size"
