@@ -795,3 +795,75 @@ def test_an_adapter_of_a_scale_out_of_reason() -> None:
 def test_a_lora_whose_layers_nobody_counts() -> None:
     assert at(of(lora_files(num_layers=None)), "AD032") == [(ADAPTER, "num_layers")]
     assert not found(of(lora_files(num_layers=None, lora_parameters=None)), "AD032")
+
+
+def convolution(*shape: int, **config: Any) -> Build:
+    spec = matrix("model.layers.0.conv.conv.weight", *shape)
+    return model(spec, model_type="lfm2", **config)
+
+
+@pytest.mark.parametrize("shape", [(16, 1, 3), (16, 3, 1)])
+def test_a_convolution_of_the_configs_length_in_either_order(shape: tuple[int, ...]) -> None:
+    assert not found(convolution(*shape, conv_L_cache=3), "CF010")
+    assert found(convolution(*shape, conv_L_cache=4), "CF010")
+
+
+def test_the_inner_size_that_lfm2_adjusts() -> None:
+    up = matrix("model.layers.0.feed_forward.w1.weight", 256, 16)
+    sizes = {"model_type": "lfm2", "hidden_size": 16, "block_ff_dim": 300}
+    assert not found(model(up, **sizes), "CF010")  # 2 * 300 / 3, in blocks of 256
+    assert found(model(up, **sizes, block_auto_adjust_ff_dim=False), "CF010")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("vision_tower.encoder.layers.0.mlp.fc1.weight", (48, 32)),
+        ("visual.blocks.0.attn.qkv.weight", (96, 32)),
+        ("vision_tower.encoder.layers.0.layer_norm1.weight", (32,)),
+    ],
+)
+def test_a_tower_of_another_size(name: str, shape: tuple[int, ...]) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 48}
+    assert not found(vlm(matrix(name, *shape), vision_config=sizes), "CF010")
+    assert found(vlm(matrix(name, *shape), vision_config=sizes | {"hidden_size": 64}), "CF010")
+
+
+def test_biases_are_those_of_the_flags_whichever_layer_comes_first() -> None:
+    names = [f"model.layers.{n}.self_attn.q_proj" for n in range(2)]
+    weights = [matrix(f"{name}.weight", 16, 16) for name in names]
+    biases = [matrix(f"{name}.bias", 16) for name in reversed(names)]
+    fields = {"model_type": "glm4_moe", "attention_bias": True}
+    said = [f.message for f in found(model(*weights, *biases, **fields), "CF021")]
+    assert not [text for text in said if "attention_bias" in text]
+    said = [f.message for f in found(model(*weights, **fields), "CF021")]
+    assert [text for text in said if "attention_bias" in text]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "inside"),
+    [
+        ({"sliding_window": None, "layer_types": ["sliding_attention"], "num_hidden_layers": 1},
+         "CF027", "sliding_window"),
+        ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": None}},
+         "CF027", "rope_parameters"),
+        ({"vision_config": {"hidden_act": "foo"}}, "CF027", "vision_config.hidden_act"),
+        ({"vision_config": {"patch_size": None}}, "CF027", "vision_config.patch_size"),
+        ({"num_experts": 4, "n_group": 0}, "CF027", "n_group"),
+        ({"logits_scaling": 0.0}, "JS008", "logits_scaling"),
+        ({"attention_dropout": 2.0}, "JS008", "attention_dropout"),
+        ({"norm_epsilon": 0.0}, "JS008", "norm_epsilon"),
+    ],
+)  # fmt: skip
+def test_values_that_no_stack_computes_with(fields: dict[str, Any], code: str, inside: str) -> None:
+    assert (CONFIG, inside) in at(of(fused_files(**fields)), code)
+
+
+def test_heads_that_do_not_divide_what_one_matrix_holds() -> None:
+    sizes = {"model_type": "gpt2", "n_embd": 16, "n_head": 5}
+    assert at(of(fused_files(**sizes)), "CF027") == [(CONFIG, "n_head")]
+
+
+def test_mlx_lm_needs_fields_of_types_without_rope_too() -> None:
+    assert found(of(fused_files(model_type="nemotron_h")), "CF034")
+    assert found(of(fused_files(rope_theta=None)), "CF033")
