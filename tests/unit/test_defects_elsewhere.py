@@ -850,6 +850,9 @@ def test_biases_are_those_of_the_flags_whichever_layer_comes_first() -> None:
         ({"vision_config": {"hidden_act": "foo"}}, "CF027", "vision_config.hidden_act"),
         ({"vision_config": {"patch_size": None}}, "CF027", "vision_config.patch_size"),
         ({"num_experts": 4, "n_group": 0}, "CF027", "n_group"),
+        ({"num_experts": 4, "n_group": None, "model_type": "dots1"}, "CF027", "n_group"),
+        ({"n_routed_experts": 4, "model_type": "deepseek_v3", "head_dim": 16,
+          "qk_rope_head_dim": 8}, "CF027", "head_dim"),
         ({"logits_scaling": 0.0}, "JS008", "logits_scaling"),
         ({"attention_dropout": 2.0}, "JS008", "attention_dropout"),
         ({"norm_epsilon": 0.0}, "JS008", "norm_epsilon"),
@@ -867,3 +870,10 @@ def test_heads_that_do_not_divide_what_one_matrix_holds() -> None:
 def test_mlx_lm_needs_fields_of_types_without_rope_too() -> None:
     assert found(of(fused_files(model_type="nemotron_h")), "CF034")
     assert found(of(fused_files(rope_theta=None)), "CF033")
+
+
+def test_null_for_the_heads_of_keys_is_as_many_as_of_queries() -> None:
+    key = matrix("model.layers.0.self_attn.k_proj.weight", 16, 16)
+    sizes = {"model_type": "mistral", "hidden_size": 16, "num_attention_heads": 4}
+    assert not found(model(key, **sizes, num_key_value_heads=None), "CF010")
+    assert found(model(key, **sizes, num_key_value_heads=8), "CF010")

@@ -66,6 +66,8 @@ _ANY_QKV = re.compile(r"(self_attn|mixer)\.[qkv]_proj")
 BIAS_FLAGS: Mapping[str, re.Pattern[str]] = {
     **dict.fromkeys(("attention_bias", "qkv_bias", "use_qkv_bias"), _ANY_QKV),
     **dict.fromkeys(("mamba_conv_bias", "use_conv_bias"), re.compile(r"(mamba|mixer)\.conv1d")),
+    "mamba_proj_bias": re.compile(r"(mamba|mixer)\.in_proj"),
+    "use_bias": re.compile(r"mixer\.in_proj|self_attn\.[qkv]_proj"),
     "conv_bias": re.compile(r"conv\.(conv|in_proj|out_proj)"),
 }
 #: The text model of a type that wraps one; of others the nested config says it.

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from weighbridge.domain.attention import PLAIN
 from weighbridge.domain.layer_figures import adjusted_inner, figure
-from weighbridge.domain.llama_shapes import expected_width, positive
+from weighbridge.domain.llama_shapes import expected_width, key_value_heads, positive
 
 #: (out, in); None for what is not told.
 Shape: TypeAlias = tuple[int | None, ...]
@@ -217,7 +217,7 @@ def _of_heads(
 ) -> int | None:
     """The size of a head, or how many there are for keys and values; what the type takes for it if
     it is left out, where that is known."""
-    said = positive(fields, "head_dim" if name == "head" else "num_key_value_heads")
+    said = positive(fields, "head_dim") if name == "head" else key_value_heads(fields)
     heads, width = positive(fields, "num_attention_heads"), positive(fields, "hidden_size")
     if said is not None or plain is None:
         return said

@@ -18,6 +18,14 @@ def positive(config: Mapping[str, object], key: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
+def key_value_heads(config: Mapping[str, object]) -> int | None:
+    """How many heads keys and values have; None where that is left out. Null is not: it stands for
+    as many as there are of the queries."""
+    name = "num_key_value_heads"
+    same = name in config and config[name] is None
+    return positive(config, "num_attention_heads" if same else name)
+
+
 def expected_shape(config: Mapping[str, object], leaf: str) -> tuple[int, int] | None:
     """(in, out) of a module of the Llama tree by its last name, if the config tells."""
     hidden, heads = positive(config, "hidden_size"), positive(config, "num_attention_heads")
@@ -33,7 +41,7 @@ def expected_shape(config: Mapping[str, object], leaf: str) -> tuple[int, int] |
         "lm_head": (hidden, vocab),
     }
     if heads is not None:
-        size, groups = positive(config, "head_dim"), positive(config, "num_key_value_heads")
+        size, groups = positive(config, "head_dim"), key_value_heads(config)
         shapes |= attention_shapes(str(config.get("model_type")), hidden, heads, size, groups)
     before, after = shapes.get(leaf, (None, None))
     return None if before is None or after is None else (before, after)

@@ -45,6 +45,8 @@ LAYER_KINDS = frozenset(
      "minimax_m3_sparse", "moe", "qwen_sparse_attention", "reference_sliding_attention",
      "sliding_attention", "sparse", "window_attention"}
 )  # fmt: skip
+#: Whose routers always choose groups of experts first.
+_GROUPED = frozenset({"deepseek_v3", "dots1", "mistral4"})
 _JOINED = frozenset({"gpt2", "gpt_bigcode", "gptj", "gpt_neox", "dbrx"})
 _STEM = re.compile(r"(\w+?)(For[A-Z]\w+|LMHead\w*|Model)")
 
@@ -136,9 +138,13 @@ def _chosen(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield key, f"is {chosen}, of {held} experts"
     if fields.get(width) == 0:
         yield width, f"is 0, with {held} experts"
+    named, turned = fields.get("model_type"), positive(fields, "qk_rope_head_dim")
+    if named == "deepseek_v3" and turned and fields.get("head_dim", turned) != turned:
+        yield "head_dim", f"is {json.dumps(fields['head_dim'])}, but qk_rope_head_dim is {turned}"
     for group in ("n_group", "topk_group"):
-        if _is_below_one(fields.get(group)):
-            yield group, f"is {fields[group]}, of {held} experts"
+        nothing = fields.get(group, 1) is None and named in _GROUPED
+        if nothing or _is_below_one(fields.get(group)):
+            yield group, f"is {json.dumps(fields[group])}, of {held} experts"
     groups, most = positive(fields, "n_group"), positive(fields, "topk_group")
     if groups is not None and held % groups:
         yield "n_group", f"is {groups}, which does not divide {held} experts"

@@ -18,6 +18,7 @@ from weighbridge.domain.placement import Standing
 from weighbridge.domain.rules.completeness import OF_A_LORA
 from weighbridge.domain.rules.whole_model import generates, places, text_fields
 from weighbridge.domain.tensors import TensorSpec
+from weighbridge.domain.transformers_fields import forms_of
 
 #: What trainers wrap a model in and keep beside it, by a part of the names that it leaves behind.
 _WRAPPERS = (
@@ -150,12 +151,18 @@ def _foreign(group: Sequence[TensorSpec], config: Mapping[str, Any], *, towers: 
         return [] if usual else [spec.name for spec in group]
     odd = {word for word in rest[1:] if not word.isdecimal()} - WORDS - _LEAVES
     module, _, leaf = ".".join(rest[1:]).rpartition(".")
-    denied = (form for flag, form in BIAS_FLAGS.items() if config.get(flag) is False)
+    denied = (form for flag, form in BIAS_FLAGS.items() if _denies(config, flag))
     bias = leaf == "bias" and any(form.fullmatch(module) for form in denied)
     # Behind the last layer are those that predict several tokens.
     layers, begin = positive(config, "num_hidden_layers") or 0, len(f"{trunk}{first}.")
     numbers = (spec.name[begin : spec.name.find(".", begin)] for spec in group if odd or bias)
     return [s.name for s, n in zip(group, numbers, strict=False) if len(n) < 6 and int(n) < layers]
+
+
+def _denies(config: Mapping[str, Any], flag: str) -> bool:
+    """True if the flag is false, and one that the type reads."""
+    reads = flag == "attention_bias" or forms_of(str(config.get("model_type")), flag)
+    return config.get(flag) is False and bool(reads)
 
 
 _E, _FUSED = Severity.ERROR, frozenset({Kind.FUSED})
