@@ -82,6 +82,8 @@ TYPES: list[tuple[Build, str, str]] = [
     (of(fused_files(eos_token_id="2")), CONFIG, "eos_token_id"),
     (fused(generation={"eos_token_id": [2.0, 1]}), GENERATION, "eos_token_id"),
     (fused(generation={"temperature": "0.7"}), GENERATION, "temperature"),
+    (fused(generation={"top_p": []}), GENERATION, "top_p"),
+    (fused(generation={"max_new_tokens": "64"}), GENERATION, "max_new_tokens"),
     (of(fused_files(rope_scaling={"factor": "8"})), CONFIG, "rope_scaling.factor"),
     (
         of(fused_files(rope_parameters={"full_attention": {"rope_theta": "1"}})),

@@ -18,7 +18,8 @@ _INTEGERS = _SINGLE | frozenset(
     {"num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size", "num_experts",
      "num_local_experts", "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size",
      "n_layer", "n_head", "n_embd", "sliding_window", "num_layers", "lora_layers", "rank", "bits",
-     "decoder_sparse_step", "group_size", "original_max_position_embeddings", "top_k"}
+     "decoder_sparse_step", "group_size", "original_max_position_embeddings", "top_k",
+     "max_new_tokens"}
 )  # fmt: skip
 #: What a model of it cannot be without.
 _POSITIVE = _SINGLE | frozenset(
@@ -80,7 +81,8 @@ _CHOICES = {
     "padding_side": ("left", "right"),
 }  # fmt: skip
 #: What is never a list.
-_ALONE = _SINGLE | _FLAGS | _WORDS | _CHOICES.keys()
+_OF_SAMPLING = frozenset({"temperature", "top_p", "top_k", "repetition_penalty", "max_new_tokens"})
+_ALONE = _SINGLE | _FLAGS | _WORDS | _CHOICES.keys() | _OF_SAMPLING
 
 #: What stands before the names, the fields, and the model type whose config class reads them.
 _Fields: TypeAlias = tuple[str, Mapping[str, Any], str]
