@@ -116,7 +116,7 @@ def lora_scale(model: LoraModel, override: float | None, reasons: list[str]) -> 
 
 def _other_reason(spec: TensorSpec) -> str:
     leaf, shape = spec.name.rpartition(".")[2], list(spec.shape)
-    if leaf == "m":
+    if leaf in ("m", "magnitude"):
         return f"{spec.name}: {shape} is a DoRA magnitude that fits no pair"
     if re.search(r"\.lora_[ab]\.\d+$", spec.name):
         return f"{spec.name}: one of several LoRAs on one module (afm7), which PEFT has no form for"

@@ -67,6 +67,8 @@ def dialect_of(model: Model) -> str | None:
         return "npz, of mlx-lm before 0.5 or mlx-examples"
     if any(name.endswith(".A") for name in names) or _is_mlx_vlm(model.config):
         return "mlx-vlm"
+    if any(t.turned and t.a.name.endswith(".lora_a") for t in model.targets):
+        return "MLX Forge"
     if any(t.turned for t in model.targets):
         return "linear layers, as unsloth's"
     return "mlx-lm" if model.config else "no config"

@@ -260,13 +260,20 @@ def _raise_if(artifact: ModelArtifact, problems: list[str]) -> None:
 #: How trainers call the two factors: mlx-lm and most others; layers of nn.Linear (unsloth); mlx-vlm
 #: before 2026-05.
 FACTORS = ((".lora_a", ".lora_b"), (".lora_a.weight", ".lora_b.weight"), (".A", ".B"))
+#: How they call DoRA's magnitude: mlx-lm and most others; MLX Forge.
+MAGNITUDES = (".m", ".magnitude")
 
 
 def pair_targets(
-    specs: Iterable[TensorSpec],
+    specs: Iterable[TensorSpec], *, may_lie_turned: bool = True
 ) -> tuple[tuple[LoraTarget, ...], tuple[TensorSpec, ...]]:
-    """Every sound pair with its magnitude if it has one, and every tensor that is part of none."""
+    """Every sound pair with its magnitude if it has one, and every tensor that is part of none.
+
+    Under mlx-lm's names a file may hold (rank, in) and (out, rank) throughout, as MLX Forge's do;
+    not if its config is mlx-lm's, which cannot load that.
+    """
     by_name = {s.name: s for s in specs}
+    lies_turned = may_lie_turned and _lies_turned(by_name)
     targets, used = [], set()
     for name, a in by_name.items():
         for first, second in FACTORS:
@@ -274,13 +281,27 @@ def pair_targets(
             b = by_name.get(module + second)
             if module in (name, "") or b is None:
                 continue
-            turned = first.endswith(".weight")
-            target = _pair(module, a, b, by_name.get(f"{module}.m"), turned)
+            m = next((by_name[module + end] for end in MAGNITUDES if module + end in by_name), None)
+            turned = first.endswith(".weight") or (lies_turned and first == FACTORS[0][0])
+            target = _pair(module, a, b, m, turned)
             if target is not None:
                 targets.append(target)
                 used |= {s.name for s in target.specs}
     others = tuple(s for s in by_name.values() if s.name not in used)
     return tuple(sorted(targets, key=lambda t: t.module)), others
+
+
+def _lies_turned(by_name: Mapping[str, TensorSpec]) -> bool:
+    """True if every pair fits the other way round, and one of them only so: a square module's
+    factors fit either way, and those beside it tell."""
+    first, second = FACTORS[0]
+    found = ((by_name[n], by_name.get(n.removesuffix(first) + second))
+             for n in by_name if n.endswith(first))  # fmt: skip
+    pairs = [(a.shape, b.shape) for a, b in found if b is not None]
+    return (
+        all(len(a) == len(b) == 2 and a[0] == b[1] > 0 for a, b in pairs)
+        and any(a[1] != b[0] for a, b in pairs)
+    )  # fmt: skip
 
 
 def _pair(
@@ -289,7 +310,8 @@ def _pair(
     """The target that the shapes make, if they are those of a pair."""
     if turned:
         fits = len(a.shape) == len(b.shape) == 2 and a.shape[0] == b.shape[1] > 0
-        return LoraTarget(module, a, b, turned=True) if fits else None
+        own = m if m is not None and m.shape == b.shape[:1] else None
+        return LoraTarget(module, a, b, own, turned=True) if fits else None
     match a.shape, b.shape:
         case (_, rank), (inner, out) if rank == inner > 0:
             # DoRA's magnitude is one number for each output; of an embedding, for each token.
@@ -307,7 +329,9 @@ def _parse_lora(artifact: ModelArtifact, directory: str, name: str) -> LoraModel
     weights, config = _join(directory, name), _join(directory, ADAPTER_CONFIG)
     # Weights without a config are a LoRA only if the caller gave what it would say.
     parsed = _config(artifact, config, problems) if config in artifact.paths else {}
-    targets, others = pair_targets(_tensors(artifact, weights, problems))
+    targets, others = pair_targets(
+        _tensors(artifact, weights, problems), may_lie_turned="lora_parameters" not in parsed
+    )
     _raise_if(artifact, problems)
     return LoraModel(directory, weights, config, parsed, targets, others)
 

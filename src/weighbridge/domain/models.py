@@ -78,7 +78,7 @@ class LoraModel:
     @property
     def base_model(self) -> str | None:
         """The base model as the config names it: a Hub id or a path."""
-        for key in ("model", "base_model_name_or_path", "model_name"):
+        for key in ("model", "base_model_name_or_path", "model_name", "base_model"):
             if isinstance(value := self.config.get(key), str) and value:
                 return value
         return None
@@ -86,7 +86,7 @@ class LoraModel:
     @property
     def said_rank(self) -> int | None:
         """The rank in the config, which the tensors need not have."""
-        parameters = self.config.get("lora_parameters")
+        parameters = self.config.get("lora_parameters", self.config)
         rank = parameters.get("rank") if isinstance(parameters, dict) else None
         return rank if isinstance(rank, int) and not isinstance(rank, bool) else None
 

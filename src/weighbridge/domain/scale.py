@@ -27,9 +27,16 @@ def _number(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+def is_forge(config: Mapping[str, Any]) -> bool:
+    """True for what MLX Forge writes beside an adapter that it uploads, and nobody else does."""
+    return set(config) == {"method", "rank", "scale", "base_model"}
+
+
 def effective_scale(config: Mapping[str, Any], rank: int) -> Scale:
     """The multiplier for LoRA tensors of that rank, or why ``--scale`` must say it."""
     parameters = config.get("lora_parameters")
+    if is_forge(config) and (divided := _number(config["scale"])) is not None:
+        return Scale(divided / rank)
     if not isinstance(parameters, dict):
         return Scale(None, _without_parameters(config))
     scale, alpha = _number(parameters.get("scale")), _number(parameters.get("alpha"))

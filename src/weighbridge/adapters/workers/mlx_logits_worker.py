@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.adapters.workers.stages import begin
+from weighbridge.domain.detection import pair_targets
+from weighbridge.domain.tensors import TensorSpec
 
 WEIGHTS = "adapters.safetensors"
 CONFIG = "adapter_config.json"
@@ -116,15 +118,18 @@ def written_config(source: Path) -> dict[str, Any]:
 def as_mlx_lm(tensors: dict[str, Any]) -> dict[str, Any]:
     """The same LoRA under today's names, in today's shapes, and of one rank.
 
-    mlx-vlm called the factors A and B, layers of nn.Linear hold them transposed, mlx-lm before
-    0.28.3 flattened stacked experts, and other trainers give each module a rank of its own.
+    mlx-vlm called the factors A and B, layers of nn.Linear and MLX Forge hold them transposed,
+    mlx-lm before 0.28.3 flattened stacked experts, and other trainers give each module a rank of
+    its own.
     """
     mx = import_module("mlx.core")
     found = {}
+    turned = turned_factors(tensors)
     for name, value in tensors.items():
+        value = value.T if name in turned else value
         if name.endswith((".lora_a.weight", ".lora_b.weight")):
-            name, value = name.removesuffix(".weight"), value.T
-        for old, new in ((".A", ".lora_a"), (".B", ".lora_b")):
+            name = name.removesuffix(".weight")
+        for old, new in ((".A", ".lora_a"), (".B", ".lora_b"), (".magnitude", ".m")):
             name = name.removesuffix(old) + new if name.endswith(old) else name
         found[name] = value
     rank = max(ranks(found), default=1)
@@ -141,6 +146,13 @@ def as_mlx_lm(tensors: dict[str, Any]) -> dict[str, Any]:
             pads = [(0, 0), (0, missing)], [(0, missing), (0, 0)]
         found[name], found[f"{name[:-1]}b"] = mx.pad(a, pads[0]), mx.pad(b, pads[1])
     return found
+
+
+def turned_factors(tensors: dict[str, Any]) -> set[str]:
+    """The names of the factors that lie as those of linear layers."""
+    specs = [TensorSpec(name, "F32", tuple(value.shape)) for name, value in tensors.items()]
+    targets, _ = pair_targets(specs)
+    return {spec.name for t in targets if t.turned for spec in (t.a, t.b)}
 
 
 def ranks(tensors: dict[str, Any]) -> set[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from weighbridge.domain.detection import FACTORS
+from weighbridge.domain.detection import FACTORS, MAGNITUDES
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import Kind, LoraModel, PeftModel
 from weighbridge.domain.peft.names import parse_name
@@ -12,11 +12,11 @@ from weighbridge.domain.tensors import TensorSpec
 
 _LORA = frozenset({Kind.LORA})
 _NAMED = 3
-_MAGNITUDE = ".m"
 
 
 def _says_dora(model: LoraModel) -> bool:
-    return model.config.get("fine_tune_type") == "dora" or model.config.get("use_dora") is True
+    kinds = {model.config.get(key) for key in ("fine_tune_type", "method")}
+    return "dora" in kinds or model.config.get("use_dora") is True
 
 
 def _without_magnitudes(subject: Subject) -> Iterator[Observation]:
@@ -54,14 +54,14 @@ def _misfit(subject: Subject) -> Iterator[Observation]:
     another run."""
     model = subject.lora
     for spec in sorted(model.others, key=lambda s: s.name):
-        if spec.name.endswith(_MAGNITUDE):
+        if spec.name.endswith(MAGNITUDES):
             facts = {"shape": str(list(spec.shape))}
             yield Observation(Location(model.weights_path, spec.name), facts)
 
 
 def _whole(model: LoraModel) -> list[TensorSpec]:
     """Tensors that are no part of any LoRA."""
-    listed = [s for s in model.others if not _is_factor(s) and not s.name.endswith(_MAGNITUDE)]
+    listed = [s for s in model.others if not _is_factor(s) and not s.name.endswith(MAGNITUDES)]
     return sorted(listed, key=lambda s: s.name)
 
 
