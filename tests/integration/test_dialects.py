@@ -68,6 +68,20 @@ def mlx_lm_lora(directory: Path, tensors: Tensors, config: dict[str, Any]) -> No
     save(directory, tensors, {"lora_parameters": own, "num_layers": 2})
 
 
+def _forged(tensors: Tensors) -> Tensors:
+    """As MLX Forge lays them: (rank, in) and (out, rank)."""
+    return {name: mx.contiguous(value.T) for name, value in tensors.items()}
+
+
+def mlx_forge(directory: Path, tensors: Tensors, _config: dict[str, Any]) -> None:
+    uploaded = {"method": "lora", "rank": 8, "scale": 160.0, "base_model": "acme/base"}
+    save(directory, _forged(tensors), uploaded)
+
+
+def mlx_forge_checkpoint(directory: Path, tensors: Tensors, _config: dict[str, Any]) -> None:
+    save(directory, _forged(tensors), None)
+
+
 def mlx_vlm(directory: Path, tensors: Tensors, _config: dict[str, Any]) -> None:
     renamed = {k.replace("lora_a", "A").replace("lora_b", "B"): v for k, v in tensors.items()}
     save(directory, renamed, {"rank": 8, "alpha": 160.0, "dropout": 0.0})
@@ -85,10 +99,10 @@ def one_module_of_lower_rank(directory: Path, tensors: Tensors, config: dict[str
 
 
 Writer = Callable[[Path, Tensors, dict[str, Any]], None]
-NEEDS_SCALE: tuple[Writer, ...] = (bare_npz, swift, mlx_vlm)
+NEEDS_SCALE: tuple[Writer, ...] = (bare_npz, swift, mlx_vlm, mlx_forge_checkpoint)
 KNOWS_SCALE: tuple[Writer, ...] = (
-    npz, half_npz, oldest_config, unsloth, unsloth_linears, mlx_lm_lora, dora_by_name_only,
-    one_module_of_lower_rank,
+    npz, half_npz, oldest_config, unsloth, unsloth_linears, mlx_lm_lora, mlx_forge,
+    dora_by_name_only, one_module_of_lower_rank,
 )  # fmt: skip
 
 

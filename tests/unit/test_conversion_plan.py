@@ -47,7 +47,7 @@ def plan(
     given = {"model": "acme/base", "lora_parameters": {"rank": 4, "scale": 20.0}} | dict(
         config or {}
     )
-    targets, others = pair_targets(specs(shapes).values())
+    targets, others = pair_targets(specs(shapes).values(), may_lie_turned=False)
     model = LoraModel("", "adapters.safetensors", "adapter_config.json", given, targets, others)
     asked = PeftRequest(base or BaseModel(), profile, **request)
     return plan_peft(model, location="run", request=asked)

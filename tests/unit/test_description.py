@@ -152,3 +152,17 @@ def test_a_peft_dora() -> None:
     found = inspected(peft_files(use_dora=True) | weights)
     assert (found.training, found.dialect, found.tensors) == ("dora", "PEFT", 3)
     assert found.modules == {"q_proj": 1}
+
+
+def test_mlx_forges_factors_are_told_by_those_that_fit_one_way_only() -> None:
+    """Square factors fit either way, and those beside them tell; not where mlx-lm's config says
+    that it could load them."""
+    shapes = {"v_proj.lora_a": (4, 16), "v_proj.lora_b": (8, 4), "q_proj.lora_a": (4, 16),
+              "q_proj.lora_b": (16, 4), "q_proj.magnitude": (16,)}  # fmt: skip
+    specs = [TensorSpec(f"model.layers.0.self_attn.{n}", "F32", s) for n, s in shapes.items()]
+    config = {"method": "dora", "rank": 4, "scale": 20.0, "base_model": "acme/base"}
+    files = lora_files() | {"adapters.safetensors": tensors(specs)}
+    found = inspected(files | {"adapter_config.json": encode(config)})
+    assert (found.dialect, found.training) == ("MLX Forge", "dora")
+    assert (found.scale, found.base_model) == (5.0, "acme/base")
+    assert inspected(files).dialect == "mlx-lm"

@@ -28,6 +28,8 @@ def parameters(**given: Any) -> dict[str, Any]:
         # before 0.13.1 the scale was multiplied by alpha / rank
         (parameters(rank=8, alpha=16, scale=10.0) | OLD, 8, 20.0),
         (parameters(rank=8, alpha=16.0, scale=10.0) | OLD, 4, 40.0),
+        # MLX Forge divides by the rank
+        ({"method": "lora", "rank": 4, "scale": 20.0, "base_model": "acme/base"}, 4, 5.0),
     ],
 )
 def test_known(config: dict[str, Any], rank: int, value: float) -> None:
