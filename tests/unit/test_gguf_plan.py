@@ -201,6 +201,10 @@ def test_a_long_list_of_reasons_is_cut() -> None:
         (linear(UP)[:1], "only one of lora_A and lora_B"),
         ([], "holds no LoRA tensors"),
         ([TensorSpec("base_model.model.x.lora_magnitude_vector", "F32", (2,))], "is not lora_A"),
+        (
+            [TensorSpec("base_model.model.lm_head.base_layer.weight", "F32", (32, 16))],
+            "--to mlx --base DIR leaves it out",
+        ),
         ([TensorSpec("base_model.model.x.lora_A.weight", "I32", (2, 2))], "no matrix of floats"),
         ([TensorSpec("base_model.model.x.lora_A.weight", "F32", (2,))], "no matrix of floats"),
         (linear("model.embed_tokens"), "form of an embedding's LoRA"),

@@ -130,12 +130,21 @@ def _config_reasons(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"adapter_config.json: lora_alpha {alpha} is no float32; fold the rest into lora_B"
 
 
+def _way_out(spec: TensorSpec) -> str:
+    """PEFT saves whole embeddings and heads along with a LoRA on them, mostly the base's own."""
+    if not spec.name.endswith(".weight"):
+        return WAY_OUT
+    return ("if it is the base's own, weighbridge convert --to mlx --base DIR leaves it out, and "
+            "--to gguf takes what that writes; a trained one is no LoRA: PEFT's merge_and_unload, "
+            "and llama.cpp's own converter")  # fmt: skip
+
+
 def _pairs(specs: Sequence[TensorSpec], reasons: list[str]) -> list[LoraPair]:
     halves: dict[tuple[str, bool], dict[str, TensorSpec]] = {}
     for spec in specs:
         found = _FACTOR.fullmatch(spec.name)
         if found is None:
-            reasons.append(f"{spec.name}: is not lora_A or lora_B of a module; {WAY_OUT}")
+            reasons.append(f"{spec.name}: is not lora_A or lora_B of a module; {_way_out(spec)}")
         elif spec.dtype not in _DTYPES or len(spec.shape) != 2 or 0 in spec.shape:
             reasons.append(f"{spec.name}: {spec.dtype} {list(spec.shape)} is no matrix of floats")
         else:
