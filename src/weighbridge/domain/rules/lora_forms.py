@@ -15,7 +15,7 @@ _NAMED = 3
 
 
 def _says_dora(model: LoraModel) -> bool:
-    kinds = {model.config.get(key) for key in ("fine_tune_type", "method")}
+    kinds = [model.config.get(key) for key in ("fine_tune_type", "method")]
     return "dora" in kinds or model.config.get("use_dora") is True
 
 
