@@ -68,14 +68,14 @@ class TokenizerView:
 
     def renumbered(self) -> Iterator[tuple[str, int, int]]:
         """Added tokens to which loaders give another number than is written: the token, that
-        number, and theirs, which goes on from those before it."""
-        size, numbers = len(self.vocabulary), dict[str, int]()
-        most = -1
+        number, and theirs, which are counted on from the size of the vocabulary."""
+        seen, following = set[str](), len(self.vocabulary)
         for content, said in self.added:
-            if not content or content in numbers:
+            if not content or content in seen:
                 continue
-            number = self.vocabulary.get(content, max(size, most + 1))
-            numbers[content], most = number, max(most, number)
+            seen.add(content)
+            number = self.vocabulary.get(content, following)
+            following += content not in self.vocabulary
             if number != said:
                 yield content, said, number
 

@@ -55,8 +55,9 @@ def _renumbered(subject: Subject) -> Iterator[tuple[str, str, str]]:
     if view is None or settings is None or "added_tokens_decoder" not in settings.object:
         return
     decoder = dict(decoded_tokens(subject.artifact))
+    listed = {*decoder.values(), *view.vocabulary}
     for content, added in view.added:
-        if str(added) not in decoder and content not in view.vocabulary:
+        if str(added) not in decoder and content not in listed:
             yield str(added), "no token", content
     there = {str(n): content for content, n in view.ids.items() if str(n) in decoder}
     for number, content in decoder.items():
