@@ -304,3 +304,37 @@ def _edit_model(d: Path, **changes: Any) -> None:
     table = read_json(d / TOKENIZER)
     table["model"] |= changes
     write_json(d / TOKENIZER, table)
+
+
+@defect(Twin.FUSED, "TK017")
+def fused_text_left_out(d: Path) -> None:
+    """A tokenizer that puts a token around every text, and not the text."""
+    bos = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+    number = {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}
+    set_keys(d / TOKENIZER, post_processor={"type": "TemplateProcessing", "single": [bos],
+                                            "pair": [bos], "special_tokens": number})  # fmt: skip
+
+
+@defect(Twin.FUSED, "TK018")
+def fused_token_out_of_turn(d: Path) -> None:
+    """An added token with a number that is not the next one."""
+    _add_token(d, 300, "<tool>")
+
+
+@defect(Twin.FUSED, "TK019")
+def fused_spaces_not_read(d: Path) -> None:
+    """A tokenizer without the decoder that undoes its splitting."""
+    set_keys(d / TOKENIZER, decoder=None)
+
+
+@defect(Twin.FUSED, "TK020")
+def fused_merges_missing(d: Path) -> None:
+    """Words, and none of the merges that make them."""
+    _edit_model(d, merges=[])
+
+
+@defect(Twin.FUSED, "TK021")
+def fused_byte_missing(d: Path) -> None:
+    """A tokenizer of bytes with a word in the place of one of them."""
+    words = read_json(d / TOKENIZER)["model"]["vocab"]
+    _edit_model(d, vocab=words | {"~~": words.pop("~")})

@@ -50,6 +50,20 @@ def replacing(content: str) -> dict[str, Any]:
                                        "content": content}}  # fmt: skip
 
 
+def framing(*single: dict[str, Any]) -> dict[str, Any]:
+    """A tokenizer that puts such pieces around every text."""
+    number = {"<s>": {"id": "<s>", "ids": [3], "tokens": ["</s>"]}}
+    return TOKENIZER | {"post_processor": {"type": "TemplateProcessing", "single": list(single),
+                                           "special_tokens": number}}  # fmt: skip
+
+
+TEXT, START, STOP = (
+    {"Sequence": {"id": "A"}},
+    *({"SpecialToken": {"id": token}} for token in ("<s>", "</s>")),
+)
+BYTES = {"type": "ByteLevel"}
+
+
 def modelled(**more: Any) -> dict[str, Any]:
     return TOKENIZER | {"model": TOKENIZER["model"] | more}
 
@@ -117,6 +131,20 @@ EXAMPLES: dict[str, tuple[Build, Build]] = {
         fused(tokenizer=TOKENIZER | {"truncation": {"max_length": 128, "stride": 0}}),
         fused(tokenizer=TOKENIZER | {"truncation": None, "padding": None}),
     ),
+    "TK017": (fused(tokenizer=framing(STOP, TEXT)), fused(tokenizer=framing(START, TEXT))),
+    "TK018": (
+        fused(tokenizer=vocabulary("a", "b", added=((3, "</s>"),))),
+        fused(tokenizer=vocabulary("a", "b", added=((2, "</s>"), (0, "a"), (3, "<s>")))),
+    ),
+    "TK019": (
+        fused(tokenizer=TOKENIZER | {"pre_tokenizer": BYTES, "decoder": None}),
+        fused(tokenizer=TOKENIZER | {"pre_tokenizer": BYTES, "decoder": BYTES}),
+    ),
+    "TK020": (
+        fused(tokenizer=modelled(merges=[])),
+        fused(tokenizer=modelled(merges=[], ignore_merges=True)),
+    ),
+    "TK021": (fused(tokenizer=modelled(byte_fallback=True)), GOOD),
     "CT012": (jinja("hello"), jinja(CHATML)),
     "CT013": (
         jinja(CHATML + "{{ raise_exception('no tools') }}"),

@@ -104,6 +104,26 @@ TYPES: list[tuple[Build, str, str]] = [
     (of(peft_files(rank_pattern=[8])), ADAPTER, "rank_pattern"),
     (of(peft_files(bias=["none"])), ADAPTER, "bias"),
     (of(peft_files(task_type=["CAUSAL_LM"])), ADAPTER, "task_type"),
+    (fused(generation={"pad_token_id": [3]}), GENERATION, "pad_token_id"),
+    *(
+        (fused(settings={key: value}), "tokenizer_config.json", inside)
+        for key, value, inside in (
+            ("eos_token", 2, "eos_token"),
+            ("eos_token", {"content": "</s>"}, "eos_token"),
+            ("additional_special_tokens", [None], "additional_special_tokens"),
+            ("extra_special_tokens", "</s>", "extra_special_tokens"),
+            ("tokenizer_class", ["Qwen2Tokenizer"], "tokenizer_class"),
+            ("added_tokens_decoder", None, "added_tokens_decoder"),
+            ("added_tokens_decoder", {"3": "</s>"}, "added_tokens_decoder.3"),
+            (
+                "added_tokens_decoder",
+                {"3": {"content": "</s>", "special": 1}},
+                "added_tokens_decoder.3",
+            ),
+            ("added_tokens_decoder", {"x": {"content": "</s>"}}, "added_tokens_decoder.x"),
+        )
+    ),
+    (fused(special_tokens_map={"eos_token": ["</s>"]}), "special_tokens_map.json", "eos_token"),
 ]
 
 
@@ -120,6 +140,11 @@ def test_types_that_are_right() -> None:
     assert not found(of(fused_files(model_type="nanochat2", num_key_value_heads=[2, 4])), "JS008")
     assert not found(of(lora_files(num_layers=-1, lora_parameters=None)), "JS008")
     assert not found(of(fused_files(model_type="falcon", bias=False)), "JS008")
+    token = {"content": "</s>", "special": True}
+    settings = {"eos_token": token | {"__type": "AddedToken"}, "extra_special_tokens": {"x": "a"},
+                "added_tokens_decoder": {"3": token}}  # fmt: skip
+    assert not found(fused(settings=settings, special_tokens_map={"eos_token": 3}), "JS008")
+    assert not found(fused(special_tokens_map={"eos_token": token}), "JS008")
 
 
 def test_a_stop_of_the_text_model_out_of_range() -> None:
@@ -487,6 +512,8 @@ def _words(**more: Any) -> Build:
          ("tokenizer_config.json", "extra_special_tokens")),
         (fused(settings={"added_tokens_decoder": {"1": {"content": "</s>"}}}), "TK010",
          ("tokenizer_config.json", "added_tokens_decoder.1")),
+        (fused(settings={"added_tokens_decoder": {}}), "TK010",
+         ("tokenizer_config.json", "added_tokens_decoder.3")),
         (fused(tokenizer={"model": {"type": "Unigram", "vocab": []}}), "TK002",
          ("tokenizer.json", "")),
     ],

@@ -5,6 +5,7 @@ Read as JSON only; nothing is built, so that a broken or hostile one costs no mo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from operator import add
@@ -64,6 +65,19 @@ class TokenizerView:
             return None
         vocabulary, added = _vocabulary(tokenizer), tuple(_added(tokenizer))
         return cls(vocabulary, added, {**vocabulary, **dict(added)})
+
+    def renumbered(self) -> Iterator[tuple[str, int, int]]:
+        """Added tokens to which loaders give another number than is written: the token, that
+        number, and theirs, which are counted on from the size of the vocabulary."""
+        seen, following = set[str](), len(self.vocabulary)
+        for content, said in self.added:
+            if not content or content in seen:
+                continue
+            seen.add(content)
+            number = self.vocabulary.get(content, following)
+            following += content not in self.vocabulary
+            if number != said:
+                yield content, said, number
 
     def contents(self, ids: Collection[int]) -> frozenset[str]:
         """The tokens of those numbers."""
@@ -184,6 +198,28 @@ def _are_known(pairs: list[Any], vocab: Mapping[str, Any]) -> bool:
     if set(map(type, parts)) - {str} or not all(map(vocab.__contains__, parts)):
         return False
     return all(map(vocab.__contains__, map(add, parts[::2], parts[1::2])))
+
+
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+def unmade_tokens(tokenizer: Mapping[str, Any], view: TokenizerView) -> list[str]:
+    """The tokens of several letters that no merge of a BPE model makes, though it makes all by
+    merging."""
+    model = tokenizer["model"]
+    merges, suffix = model.get("merges"), model.get("end_of_word_suffix") or ""
+    if model.get("type") != "BPE" or not isinstance(merges, list):
+        return []
+    if model.get("ignore_merges") or model.get("continuing_subword_prefix"):
+        return []
+    # Of hundreds of thousands, asked at once; of what is no merge at all, unknown_merge tells.
+    lists = isinstance(next(iter(merges), None), list)
+    try:
+        made = set(map("".join, merges) if lists else (m.replace(" ", "", 1) for m in merges))
+    except (AttributeError, TypeError):
+        return []
+    left = view.vocabulary.keys() - made - dict(view.added).keys()
+    return [t for t in left if len(t.removesuffix(suffix)) > 1 and not _BYTE.fullmatch(t)]
 
 
 def special_tokens(artifact: ModelArtifact) -> Iterator[tuple[str, str, str]]:

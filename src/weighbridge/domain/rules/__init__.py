@@ -34,6 +34,7 @@ from weighbridge.domain.rules import (
     templates,
     tokenizer,
     tokenizer_files,
+    tokenizer_steps,
     weight_forms,
     weight_values,
     weights,
@@ -73,6 +74,7 @@ CATALOGUE: tuple[Rule, ...] = (
     *beside_base.RULES,
     *tokenizer.RULES,
     *tokenizer_files.RULES,
+    *tokenizer_steps.RULES,
     *special_tokens.RULES,
     *templates.RULES,
 )

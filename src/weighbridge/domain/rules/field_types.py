@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeAlias
 
+from weighbridge.domain.artifact import ModelArtifact
 from weighbridge.domain.detection import ADAPTER_CONFIG, CONFIG
 from weighbridge.domain.findings import Location, Observation, Rule, Severity, Subject
 from weighbridge.domain.peft.config import TASK_TYPES
+from weighbridge.domain.token_settings import wrong_settings, wrong_specials
+from weighbridge.domain.tokenizer import SPECIAL_TOKENS, TOKENIZER_CONFIG
 from weighbridge.domain.transformers_fields import wanted_form
 
+_MOST_SHOWN = 8
 _GENERATION = "generation_config.json"
 #: What is one number whatever the model; of others some families give a list, one for each layer.
 _SINGLE = frozenset({"hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"})
@@ -82,7 +87,7 @@ _CHOICES = {
 }  # fmt: skip
 #: What is never a list.
 _OF_SAMPLING = frozenset({"temperature", "top_p", "top_k", "repetition_penalty", "max_new_tokens"})
-_ALONE = _SINGLE | _FLAGS | _WORDS | _CHOICES.keys() | _OF_SAMPLING
+_ALONE = _SINGLE | _FLAGS | _WORDS | _CHOICES.keys() | _OF_SAMPLING | {"model_max_length"}
 
 #: What stands before the names, the fields, and the model type whose config class reads them.
 _Fields: TypeAlias = tuple[str, Mapping[str, Any], str]
@@ -97,6 +102,18 @@ def _wrong_type(subject: Subject) -> Iterator[Observation]:
                 if wanted := wanted_form(model_type, key, value) or _wanted(key, value):
                     facts = {"value": repr(value)[:40], "wanted": wanted}
                     yield Observation(Location(document.path.text, prefix + key), facts)
+    for path, key, value, wanted in islice(_wrong_tokens(subject.artifact), _MOST_SHOWN):
+        yield Observation(Location(path, key), {"value": repr(value)[:40], "wanted": wanted})
+
+
+def _wrong_tokens(artifact: ModelArtifact) -> Iterator[tuple[str, str, Any, str]]:
+    """The special tokens that loaders take from the tokenizer's settings, or without a table of
+    tokens in them from the map."""
+    settings, specials = map(artifact.document, (TOKENIZER_CONFIG, SPECIAL_TOKENS))
+    fields = settings.object if settings else {}
+    yield from ((TOKENIZER_CONFIG, *wrong) for wrong in wrong_settings(fields))
+    if specials and "added_tokens_decoder" not in fields:
+        yield from ((SPECIAL_TOKENS, *wrong) for wrong in wrong_specials(specials.object))
 
 
 def _examined(path: str, whole: Mapping[str, Any]) -> Iterator[_Fields]:
@@ -114,7 +131,7 @@ def _examined(path: str, whole: Mapping[str, Any]) -> Iterator[_Fields]:
                 yield from _below(above, block, *block)
     elif path == _GENERATION:
         yield "", whole, ""
-    elif path == "tokenizer_config.json":
+    elif path == TOKENIZER_CONFIG:
         yield "", {k: v for k, v in whole.items() if k in _OF_TOKENIZERS}, ""
     elif path.rpartition("/")[2] == ADAPTER_CONFIG:
         # It has all of the trainer's command line, which is nobody's but the trainer's.
@@ -141,6 +158,8 @@ def _below(prefix: str, fields: Mapping[str, Any], *keys: str) -> Iterator[_Fiel
 def _wanted(key: str, value: Any) -> str:
     if value is None:
         return ""
+    if key == "pad_token_id" and isinstance(value, list):
+        return "an integer"
     if key in _TOKENS:
         whole = all(map(_is_integer, value if isinstance(value, list) else [value]))
         return "" if whole else "an integer or a list of integers"

@@ -49,10 +49,16 @@ def _special_disagree(subject: Subject) -> Iterator[Observation]:
 
 def _renumbered(subject: Subject) -> Iterator[tuple[str, str, str]]:
     """Number and content of what tokenizer.json has another token for, or another number, and
-    what it has."""
-    view, decoder = subject.tokenizer, dict(decoded_tokens(subject.artifact))
-    if view is None or not decoder:
+    what it has; and of what it adds and the settings leave out, which transformers then numbers
+    otherwise."""
+    view, settings = subject.tokenizer, subject.artifact.document(TOKENIZER_CONFIG)
+    if view is None or settings is None or "added_tokens_decoder" not in settings.object:
         return
+    decoder = dict(decoded_tokens(subject.artifact))
+    listed = {*decoder.values(), *view.vocabulary}
+    for content, added in view.added:
+        if str(added) not in decoder and content not in listed:
+            yield str(added), "no token", content
     there = {str(n): content for content, n in view.ids.items() if str(n) in decoder}
     for number, content in decoder.items():
         said = there.get(number)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain, islice
 from operator import itemgetter
-from typing import Any
 
 from weighbridge.domain.contents import texts_in
 from weighbridge.domain.findings import Fact, Location, Need, Observation, Rule, Severity, Subject
 from weighbridge.domain.models import FusedModel, Kind
-from weighbridge.domain.regular import repeats_a_repeat
 from weighbridge.domain.rules.whole_model import embedding_rows
 from weighbridge.domain.sentencepiece import pieces_problem
 from weighbridge.domain.tokenizer import (
@@ -22,10 +19,10 @@ from weighbridge.domain.tokenizer import (
     TOKENIZER_CONFIG,
     TOKENIZER_FILES,
     TokenizerView,
-    is_id,
     structure_problems,
     unknown_merge,
 )
+from weighbridge.domain.tokenizer_steps import written_specials
 
 _MOST_SHOWN = 8
 
@@ -125,52 +122,11 @@ def _duplicates(subject: Subject) -> Iterator[Observation]:
     if view is None:
         return
     document = subject.artifact.document(TOKENIZER)
-    written = _written_specials(document.object if document else {})
+    written = written_specials(document.object if document else {})
     wrong = (f"the post-processor writes {number} for {content[:40]!r}"
              for content, number in written if view.ids.get(content) != number)  # fmt: skip
     for problem in islice(chain(_collisions(view), wrong), _MOST_SHOWN):
         yield Observation(inside(subject, ""), {"problem": problem})
-
-
-def _written_specials(tokenizer: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """What a TemplateProcessing puts around every text: tokens, and the numbers it writes."""
-    for step in _steps(tokenizer.get("post_processor")):
-        specials = step.get("special_tokens") if step.get("type") == "TemplateProcessing" else None
-        for entry in specials.values() if isinstance(specials, dict) else ():
-            tokens, ids = (entry.get(k) if isinstance(entry, dict) else None
-                           for k in ("tokens", "ids"))  # fmt: skip
-            if isinstance(tokens, list) and isinstance(ids, list):
-                pairs = zip(tokens, ids, strict=False)
-                yield from ((t, n) for t, n in pairs if isinstance(t, str) and is_id(n))
-
-
-def _steps(part: Any) -> Iterator[Mapping[str, Any]]:
-    """A part of a tokenizer, and each of those that a Sequence puts in a row."""
-    pending = [part]
-    while pending:
-        one = pending.pop()
-        if isinstance(one, dict):
-            yield one
-            for key in ("normalizers", "pretokenizers", "decoders", "processors"):
-                inner = one.get(key)
-                pending += inner if isinstance(inner, list) else ()
-
-
-def _expressions(tokenizer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for part in ("normalizer", "pre_tokenizer", "decoder"):
-        for step in _steps(tokenizer.get(part)):
-            pattern = step.get("pattern")
-            if isinstance(pattern, dict) and isinstance(pattern.get("Regex"), str):
-                yield part, pattern["Regex"]
-
-
-def _runaway(subject: Subject) -> Iterator[Observation]:
-    """The expression is matched against whatever text comes in, by an engine that tries every way:
-    one that repeats what repeats takes minutes for a line of thirty letters."""
-    document = subject.artifact.document(TOKENIZER)
-    for part, pattern in _expressions(document.object if document else {}):
-        if repeats_a_repeat(pattern):
-            yield Observation(Location(TOKENIZER, part), {"pattern": pattern[:120]})
 
 
 def _at_random(subject: Subject) -> Iterator[Observation]:
@@ -189,20 +145,6 @@ def _unknown_missing(subject: Subject) -> Iterator[Observation]:
     token = model.get("unk_token") if isinstance(model, dict) else None
     if view is not None and isinstance(token, str) and token not in view.ids:
         yield Observation(Location(TOKENIZER, "model.unk_token"), {"token": token[:60]})
-
-
-_WORD = re.compile(r"[^\W\d_]{2,}")
-
-
-def _rewrites(subject: Subject) -> Iterator[Observation]:
-    """Words are put for words: the model reads another text than was written, or the reader another
-    than it wrote. Tokenizers as published replace spaces and marks."""
-    document = subject.artifact.document(TOKENIZER)
-    for part in ("normalizer", "decoder"):
-        for step in _steps(document.object.get(part) if document else None):
-            written = step.get("content") if step.get("type") == "Replace" else None
-            if isinstance(written, str) and _WORD.search(written):
-                yield Observation(Location(TOKENIZER, part), {"written": written[:60]})
 
 
 def _collisions(view: TokenizerView) -> Iterator[str]:
@@ -294,10 +236,6 @@ RULES = (
          "use a class that transformers has", _custom_class),
     Rule("TK009", "added-token-outside-embedding", _W, "has {token!r} as {number}; the embedding "
          "has {rows} rows", COPY, _added_too_large, Need.MODEL, _FUSED),
-    Rule("TK011", "runaway-tokenizer", _W, "splits by {pattern!r}, whose matching can take for "
-         "ever", COPY, _runaway),
-    Rule("TK012", "tokenizer-rewrites", _W, "writes {written!r} for what it finds", COPY,
-         _rewrites),
     Rule("TK013", "tokenizer-at-random", _W, "is {dropout}: texts are split at random",
          "write null", _at_random),
     Rule("TK014", "unknown-token-missing", _W, "is {token!r}, which the vocabulary has not", COPY,

@@ -59,7 +59,7 @@ def _differs(content: str, number: int, ids: Mapping[str, int], there: Mapping[i
 def _other_merges(raw: bytes, merges: list[Any]) -> Iterator[Observation]:
     lines = raw.decode("utf-8", "replace").split("\n")
     written = [line for line in lines if line and not line.startswith("#version")]
-    joined = [m if isinstance(m, str) else " ".join(map(str, m)) for m in merges]
+    joined = [" ".join(map(str, m)) if isinstance(m, list) else str(m) for m in merges]
     other = [a or b for a, b in zip_longest(written, joined, fillvalue="") if a != b]
     if other:
         yield _told(MERGES, "merge(s)", other)
