@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
@@ -64,6 +65,9 @@ if TYPE_CHECKING:
 _MAX_JSON = 10_000_000
 _MAX_TOKENIZER = 128_000_000
 _SMALL_TEXT = 4096
+#: What is kept in memory of files that come over the network; others are asked for when they are
+#: looked into, so far as the bounds on that go.
+_MOST_AHEAD = 64 << 20
 #: What loaders read and must be an object. Others may end in config.json and hold a list.
 _OBJECTS = re.compile(
     r"((adapter_|generation_|tokenizer_|processor_|preprocessor_)?config|tokenizer"
@@ -196,11 +200,13 @@ def _headers(files: FileSystem, location: str, scan: Scan) -> Mapping[str, Tenso
 
 def _fetch_ahead(files: FileSystem, location: str, entries: Sequence[FileEntry]) -> None:
     """Have what is small, and is read to its end, come over the network; there it is kept."""
-    wanted = [
+    small = [
         e for e in entries
         if 0 < e.size <= (TAIL if is_picture(e.path.name) else SMALL_BYTES)
         and not in_repository(e.path.text)
     ]  # fmt: skip
+    sums = accumulate(entry.size for entry in small)
+    wanted = [e for e, total in zip(small, sums, strict=True) if total <= _MOST_AHEAD]
     at_once(lambda e: len(files.read(location, e.path)), wanted[:MOST_FILES])
 
 
