@@ -78,12 +78,16 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 def test_a_release_from_plan_to_roll_back(desk: Desk, tmp_path: Path) -> None:
-    desk.run("plan", "run", DEST, "--tag", "v1", "-o", "plan.json", "--detailed-exitcode", code=6)
+    said = desk.run(
+        "plan", "run", DEST, "--tag", "v1", "-o", "plan.json", "--detailed-exitcode", code=6
+    )
+    assert "next: weighbridge publish --plan plan.json" in said
     desk.run("publish", "--plan", "plan.json")
     desk.run("publish", "--plan", "plan.json", "--format", "json")  # a pipeline that runs again
     first = desk.document("publish", "run", DEST, "--tag", "v1")["receipt"]
     assert first["created"] is False
-    desk.run("plan", "run", DEST, "--tag", "v1", "--detailed-exitcode", code=0)
+    said = desk.run("plan", "run", DEST, "--tag", "v1", "-o", "no.json", "--detailed-exitcode")
+    assert "nothing to do" in said and "next:" not in said
 
     (tmp_path / "run" / "LICENSE").write_text("MIT")
     assert "new plan" in desk.run("publish", "--plan", "plan.json", code=1)

@@ -163,7 +163,7 @@ def test_a_configuration_that_is_not_there_is_a_storage_error(project: Path, run
 def test_a_baseline_lets_only_new_findings_block(project: Path, run: Run) -> None:
     validate = ["validate", "runs/odd", "--format", "json"]
     code, _, err = run(*validate, "--write-baseline", "known.json")
-    assert code == 0 and "2 findings are known" in err
+    assert code == 0 and "known.json is written: 2 findings" in err
     jsonschema.validate(json.loads((project / "known.json").read_text()), BASELINE)
     code, out, _ = run(*validate, "--baseline", "known.json")
     assert code == 0 and [w["by"] for w in json.loads(out)["waived"]] == ["baseline"] * 2

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.builders import PEFT_CONFIG, encode, peft_files
+import weighbridge
+from tests.builders import PEFT_CONFIG, encode, peft_files, write
 from tests.fakes.memory_files import MemoryFiles
 from weighbridge.adapters.gguf_writer import GgufPackageWriter
 from weighbridge.application.ports import GgufRequest, GgufType
@@ -228,3 +229,16 @@ def test_the_stage_takes_it(tmp_path: Path) -> None:
         )
         stage.commit()
     assert entry.size == (tmp_path / "made" / "toy.gguf").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [("bot.gguf", "bot.gguf"), ("out", "adapter.gguf"), ("a:b.gguf", "adapter.gguf")],
+)
+def test_the_file_is_told_by_the_name_that_it_has(tmp_path: Path, output: str, told: str) -> None:
+    source = write(tmp_path / "peft", peft_files())
+    base = write(tmp_path / "base", {"config.json": encode(BASE)})
+    made = weighbridge.convert(source, tmp_path / output, to="gguf", base=base)
+    assert [str(entry.path) for entry in made.entries] == [told]
+    there = tmp_path / output / told if output == "out" else tmp_path / output
+    assert there.read_bytes()[:4] == b"GGUF"

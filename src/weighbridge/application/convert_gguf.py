@@ -94,7 +94,17 @@ class ConvertGguf:
         name = output.rpartition("/")[2].removesuffix(".gguf")
         asked = GgufRequest(converted, request.wanted.base, name, request.outtype)
         chunks = self.gguf.render(asked)
+        alone = _file_itself(output)
         with self.files.stage(output) as stage:
-            entry: ManifestEntry = stage.write(FILE, chunks, digest=True)
-            stage.commit(replace=request.force, only=FILE if output.endswith(".gguf") else None)
+            entry: ManifestEntry = stage.write(alone or FILE, chunks, digest=True)
+            stage.commit(replace=request.force, only=alone)
         return Converted(request.output, plan, (entry,), proof)
+
+
+def _file_itself(output: str) -> ArtifactPath | None:
+    """What the output is called if it is a file, for what is reported to be what is there."""
+    name = output.rpartition("/")[2]
+    if not name.endswith(".gguf"):
+        return None
+    # The file system of the output may hold names that a published file may not have.
+    return FILE if ArtifactPath.problem_with(name) else ArtifactPath(name)

@@ -54,8 +54,8 @@ def plan(
     """Do everything that ``publish`` does before it sends a byte; ``publish(plan=...)`` does the
     rest, now or, if it is written to the file ``output``, later.
 
-    The arguments are those of ``publish``. ``plan.does_nothing`` of the result says if there is
-    nothing to do, ``outcome`` has the report and the proof.
+    The arguments are those of ``publish``. The result's ``plan.does_nothing`` says if there is
+    nothing to do, its ``outcome`` has the report and the proof.
     """
     from weighbridge.entrypoints.policy_files import require_writable
     from weighbridge.entrypoints.saved_plans import Wishes, plan_publication

@@ -60,6 +60,6 @@ def command(
         lambda: publication_text.saved_plan(made, figures=bool(setting("verbose"))),
         lambda: publication_json.saved_plan(made),
     )
-    if output is not None:
+    if output is not None and not made.plan.does_nothing:
         next_step("publish", plan=output)
     return exit_codes.plan_code(made.plan) if detailed_exitcode else exit_codes.GOOD

@@ -86,7 +86,9 @@ def _made_known(judged: ValidationReport, path: str) -> ValidationReport:
 
     from weighbridge.domain.policy.baseline import may_be_known
     from weighbridge.entrypoints.policy_files import write_baseline
+    from weighbridge.entrypoints.render.layout import counted
 
-    hint(f"{write_baseline(judged, path)} findings are known to {path}")
+    known = counted(write_baseline(judged, path), "finding")
+    hint(f"{path} is written: {known}")
     left = tuple(f for f in judged.findings if not may_be_known(f))
     return evolve(judged, findings=left)
