@@ -23,6 +23,9 @@ def other_count(fields: Mapping[str, object], model_type: str, held: int) -> int
     said = [key for key in EXPERT_COUNTS if fields.get(key) is not None]
     counts = [figure(fields, model_type, key) for key in said or EXPERT_COUNTS]
     known = [n for n in counts if n is not None]
+    # LongCat's that do nothing may be held beside those that do.
+    idle = figure(fields, model_type, "zero_expert_num")
+    held -= idle if idle is not None and held - idle in known else 0
     return next((n for n in known if n not in (0, held)), 0 if known and not any(known) else None)
 
 

@@ -55,5 +55,5 @@ def expected_width(
     width = positive(config, "hidden_size")
     inner = positive(config, "moe_intermediate_size") if expert else None
     if leaf in _READS:
-        return width, inner
+        return width, 2 * inner if inner and leaf == "gate_up_proj" else inner
     return (inner, width) if leaf in _WRITES else (None, None)

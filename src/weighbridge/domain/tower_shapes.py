@@ -38,12 +38,14 @@ def tower_shape(vision: Mapping[str, object], name: str) -> Shape | None:
     width = positive(vision, "embed_dim") or positive(vision, "hidden_size")
     if found is None or width is None or _OTHERWISE.search(name):
         return None
-    inner = positive(vision, "intermediate_size")
+    inner, handed = (positive(vision, key) for key in ("intermediate_size", "out_hidden_size"))
+    if handed is not None and handed != inner:  # by which GLM's layers are, and others' are not
+        inner = None
     shapes: dict[str, Shape] = {
         "norm": (width,),
         "reads": (None, width),
         "writes": (width, None),
-        "joined": (3 * width, width),
+        "joined": (None if "num_key_value_heads" in vision else 3 * width, width),
         "up": (inner, width),
         "down": (width, inner),
     }

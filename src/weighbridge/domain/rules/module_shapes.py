@@ -19,7 +19,7 @@ from weighbridge.domain.models import FusedModel, Kind
 from weighbridge.domain.placement import Standing
 from weighbridge.domain.rules.whole_model import PACKED, packed_modules, places, text_fields
 from weighbridge.domain.tensors import TensorSpec
-from weighbridge.domain.tower_shapes import tower_shape
+from weighbridge.domain.tower_shapes import LAYERS, tower_shape
 
 #: Modules whose shape the config tells, if all layers are alike.
 _UNIFORM = re.compile(r"(?:language_model\.model|model\.language_model|model)\.(?:layers\.\d+\.)?"
@@ -30,6 +30,7 @@ _IN_LAYER = re.compile(
     r"(?:language_model\.model|model\.language_model|model|backbone)\.layers\.\d+\."
     r"(?P<path>[a-z0-9_.]+?)(?:\.weight|(?P<bare>))"
 )
+_IN_TOWER = re.compile(LAYERS)
 _STACK = re.compile(r".*\.experts\.(gate_up|down)_proj")
 _OF_EXPERTS = re.compile(r".*\.(switch_mlp|switch_glu|experts|block_sparse_moe)\.\w+(\.weight)?")
 _NORMS = ("norm", "input_layernorm", "post_attention_layernorm")
@@ -83,7 +84,7 @@ def _mixtures(subject: Subject) -> Iterator[Observation]:
     tree, paths, seen = Tree.of(model.config), dict[str, str](), set[str]()
     for spec, mixture, held in held_experts(model.alike):
         count = other_count(tree.fields, tree.model_type, held)
-        if count is not None and mixture not in seen:
+        if count is not None and mixture not in seen and _IN_TOWER.match(mixture) is None:
             paths = places(subject) if not seen else paths
             seen.add(mixture)
             facts = {"actual": f"a mixture of {held} experts", "wanted": f"one of {count}"}
