@@ -7,6 +7,7 @@ layers, and nothing else.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
@@ -73,6 +74,7 @@ class OciRegistry:
     certificates: Sequence[str] = ()
     #: So that a token is asked for once, and not for each file.
     _known: dict[OciRepo, Repository] = field(factory=dict, init=False, repr=False, eq=False)
+    _reading: threading.Lock = field(factory=threading.Lock, init=False, repr=False, eq=False)
     _read: dict[tuple[OciRepo, str], Manifest] = field(
         factory=dict, init=False, repr=False, eq=False
     )
@@ -204,15 +206,16 @@ class OciRegistry:
     def _named(self, place: OciRepo, revision: str) -> Manifest:
         """The files and archives of a revision. A digest names the same for ever, and is asked for
         once for all the files that are read one after another."""
-        found = self._read.get((place, revision))
-        if found is None:
-            repository = self._repository(place)
-            stored = _required(place, repository, revision)
-            files, archives = _contents(place, repository, stored)
-            found = Manifest((*files.entries, *(each.entry for each in archives)))
-            if ":" in revision:
-                self._read.clear()
-                self._read[place, revision] = found
+        with self._reading:  # once, however many files are opened at a time
+            found = self._read.get((place, revision))
+            if found is None:
+                repository = self._repository(place)
+                stored = _required(place, repository, revision)
+                files, archives = _contents(place, repository, stored)
+                found = Manifest((*files.entries, *(each.entry for each in archives)))
+                if ":" in revision:
+                    self._read.clear()
+                    self._read[place, revision] = found
         return found
 
     def _repository(self, place: OciRepo) -> Repository:
@@ -220,7 +223,7 @@ class OciRegistry:
             transport = Transport(self.plain_http, self.timeout, self.certificates)
             login = partial(credential_for, place.host, place.name, self.logins)
             session = Session(place.host, place.name, transport, Failures(str(place)), login)
-            self._known[place] = Repository(session, place.name)
+            self._known.setdefault(place, Repository(session, place.name))
         return self._known[place]
 
 

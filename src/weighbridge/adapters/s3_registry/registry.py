@@ -62,6 +62,7 @@ class S3Registry:
     also: Mapping[str, str] = field(factory=dict)
     _client: Any = field(default=None, init=False, repr=False)
     _making: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
+    _reading: threading.Lock = field(factory=threading.Lock, init=False, repr=False, eq=False)
     _read: dict[tuple[S3Prefix, str], Manifest] = field(
         factory=dict, init=False, repr=False, eq=False
     )
@@ -188,12 +189,13 @@ class S3Registry:
     def _named(self, store: Store, revision: str) -> Manifest:
         """The files of a revision. A digest names the same for ever, and is asked for once for all
         the files that are read one after another."""
-        found = self._read.get((store.place, revision))
-        if found is None:
-            found = files_of(store, _digest(store, revision))
-            if ":" in revision:
-                self._read.clear()
-                self._read[store.place, revision] = found
+        with self._reading:  # once, however many files are opened at a time
+            found = self._read.get((store.place, revision))
+            if found is None:
+                found = files_of(store, _digest(store, revision))
+                if ":" in revision:
+                    self._read.clear()
+                    self._read[store.place, revision] = found
         return found
 
     def _store(self, destination: Destination) -> Store:

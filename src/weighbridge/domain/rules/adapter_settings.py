@@ -59,11 +59,12 @@ def _unloadable(subject: Subject) -> Iterator[Observation]:
     parameters = model.config.get("lora_parameters")
     if not isinstance(parameters, dict):
         return
-    needed = {f"lora_parameters.{key}": parameters.get(key) for key in ("rank", "dropout")}
-    needed["num_layers"] = model.config.get("num_layers", model.config.get("lora_layers"))
-    for key, value in needed.items():
-        if value is None:
-            yield Observation(Location(model.config_path, key))
+    for key in ("rank", "dropout"):
+        if parameters.get(key) is None:
+            yield Observation(Location(model.config_path, f"lora_parameters.{key}"))
+    # Other trainers write null for all layers.
+    if not model.config.keys() & {"num_layers", "lora_layers"}:
+        yield Observation(Location(model.config_path, "num_layers"))
 
 
 def _keys_of(model: LoraModel) -> frozenset[str] | None:
