@@ -822,8 +822,11 @@ def test_an_adapter_of_a_scale_out_of_reason() -> None:
 
 
 def test_a_lora_whose_layers_nobody_counts() -> None:
-    assert at(of(lora_files(num_layers=None)), "AD032") == [(ADAPTER, "num_layers")]
-    assert not found(of(lora_files(num_layers=None, lora_parameters=None)), "AD032")
+    left_out = {k: v for k, v in LORA_CONFIG.items() if k != "num_layers"}
+    files = lora_files() | {ADAPTER: encode(left_out)}
+    assert at(of(files), "AD032") == [(ADAPTER, "num_layers")]
+    assert not found(of(files | {ADAPTER: encode(left_out | {"lora_parameters": None})}), "AD032")
+    assert not found(of(lora_files(num_layers=None)), "AD032")
 
 
 def convolution(*shape: int, **config: Any) -> Build:
